@@ -1,0 +1,61 @@
+#pragma once
+
+#include <array>
+#include <compare>
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <vector>
+
+namespace realize {
+
+using Bytes = std::vector<std::byte>;
+
+/// A fixed number of bytes with an order and a hexadecimal form; `Tag` keeps the kinds apart.
+template <size_t N, typename Tag>
+struct FixedBytes {
+  std::array<uint8_t, N> bytes{};
+
+  auto operator<=>(const FixedBytes&) const = default;
+  bool isZero() const { for (auto b : bytes) if (b) return false; return true; }
+  const uint8_t* data() const { return bytes.data(); }
+  uint8_t* data() { return bytes.data(); }
+  static constexpr size_t size() { return N; }
+  /// Lower-case hexadecimal, two digits a byte.
+  std::string hex() const {
+    static const char digits[] = "0123456789abcdef";
+    std::string out;
+    out.reserve(2 * N);
+    for (auto b : bytes) { out += digits[b >> 4]; out += digits[b & 15]; }
+    return out;
+  }
+};
+
+/// BLAKE2b-256 name of a content (a Merkle root over its chunks), see librealize/model/blob.h.
+using BlobId = FixedBytes<32, struct BlobTag>;
+/// Ed25519 public key: who a peer is.
+using PeerKey = FixedBytes<32, struct PeerKeyTag>;
+/// Names an arena in its household; random, made once.
+using ArenaId = FixedBytes<16, struct ArenaTag>;
+
+/// A persistent number for an entry on this peer: FUSE nodeid, st_ino. Never reused. The arena's root is 1.
+using NodeId = uint64_t;
+constexpr NodeId kRootNode = 1;
+
+enum class EntryKind : uint8_t { File = 0, Directory = 1, Symlink = 2 };
+
+/// The wish for an entry on this peer. `None` inherits from the folder above; at the root it means: leave
+/// Real files Real and Unreal ones Unreal.
+enum class Mark : uint8_t { None = 0, Real = 1, Unreal = 2 };
+
+}  // namespace realize
+
+template <size_t N, typename Tag>
+struct std::hash<realize::FixedBytes<N, Tag>> {
+  size_t operator()(const realize::FixedBytes<N, Tag>& v) const noexcept {
+    size_t h = 0;  // The bytes are hashes or random already.
+    for (size_t i = 0; i < sizeof(size_t) && i < N; ++i) h |= size_t(v.bytes[i]) << (8 * i);
+    return h;
+  }
+};
