@@ -1,0 +1,59 @@
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "librealize/peer/core.h"
+
+namespace realize::peer {
+
+class ArenaFileSystem;
+
+/// One arena of one peer, without threads or sockets of its own: the peer runs it on real threads and connections, the
+/// simulator on fake ones. Thread: core lock held for every call, unless noted.
+class ArenaCore final : public ArenaService {
+ public:
+  struct Hooks {
+    std::function<void(Event)> emit;  ///< called under the core lock; must only queue
+  };
+  /// Opens or makes the database and the folder. `fresh`: the arena was just created or joined here.
+  /// Errors: as of the database (WrongVersion, Corrupt); an absent folder is not an error but suspends.
+  static Result<std::unique_ptr<ArenaCore>> open(Environment env, ArenaOptions options, ArenaSettings settings,
+                                                 Hooks hooks, bool fresh, const std::string& sqliteVfs = "");
+  ~ArenaCore() override;
+
+  /// Starts scanning and watching. `rootMark` is set on a fresh arena's root.
+  void start(Mark rootMark);
+  void stop();
+
+  Core& core();
+  ArenaFileSystem& fileSystem();
+  void setSettings(const ArenaSettings& settings);
+
+  // ArenaService
+  void onAnnounce(const PeerKey& from, const ArenaState& state) override;
+  void serveState(const PeerKey& from, bool barrier, std::function<void(Result<ArenaState>)> done) override;
+  Result<PullPage> servePull(const PeerKey& from, const PullRequest& request) override;
+  void serveChunkList(const PeerKey& from, const BlobId& blob, uint8_t hops,
+                      std::function<void(Result<ChunkList>)> done) override;
+  void serveGet(const PeerKey& from, const GetRequest& request, std::function<bool(ChunkArrival)> sink,
+                std::function<void(Result<std::vector<WantStatus>>)> done) override;
+  std::vector<bool> servePromise(const PeerKey& from, const std::vector<BlobId>& blobs) override;
+  void connected(RemoteArena& remote) override;
+  void disconnected(const PeerKey& key) override;
+
+  // What the public API shows (arena_api.cc)
+  Result<EntryInfo> stat(const std::string& path);
+  Result<std::vector<EntryInfo>> list(const std::string& path);
+  Result<std::vector<EntryInfo>> conflicts();
+  Result<void> resolve(const std::string& path, const std::string& label);
+  Result<std::vector<HistoryItem>> history(const std::string& path, size_t limit);
+  ArenaStatus status();
+
+ private:
+  ArenaCore();
+  struct State;
+  std::unique_ptr<State> s_;
+};
+
+}  // namespace realize::peer

@@ -1,0 +1,89 @@
+#pragma once
+
+// The state of one arena that its parts share. Everything here is guarded by the arena's core lock
+// (Scheduler::coreLock): jobs posted with onCore hold it already, frontends' threads take it for short operations.
+//
+//   ArenaCore   composes the parts, runs transactions, answers other peers          arena_core.h
+//   Folder      the backing folder: reads local changes (inbound), applies the tree (outbound)    folder.h
+//   Transfers   blobs: fetching, the cache, serving; real and unreal                transfers.h
+//   Marks       which entries are to be real here; the queue of missing bytes       marks.h
+//   Exchange    announcing, pulling, acknowledgements with connected peers          exchange.h
+//   ArenaFileSystem   the numbered nodes a mount sees                               file_system.h
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "librealize/logic/tree.h"
+#include "librealize/model/tree.h"
+#include "librealize/peer/environment.h"
+#include "librealize/peer/remote.h"
+#include "librealize/store/arena_store.h"
+#include "realize/peer.h"
+
+namespace realize::peer {
+
+class Folder;
+class Transfers;
+class Marks;
+class Exchange;
+class Invalidations;
+
+struct ArenaOptions {
+  ArenaId id;
+  std::string name;
+  std::string databaseDirectory;  ///< absolute; holds index.db
+  std::string folder;             ///< absolute path of the backing folder
+  bool userFolder = true;         ///< false: a folder in the state folder, made here, not watched
+  PeerKey self;
+};
+
+/// Settings of an arena (`realize config ARENA:`), all with defaults. Stored in the peer's database.
+struct ArenaSettings {
+  int64_t restMs = 100;           ///< a change is read when its directory has been quiet this long
+  int64_t restMaxMs = 10'000;     ///< but read at the latest after this, even if writes go on (directories, not open files)
+  double guardShare = 1.0 / 3;    ///< a removal of more than this share is held back
+  uint64_t guardMinimum = 100;    ///< and of at least this many entries
+  uint64_t cacheLimitBytes = 0;   ///< 0: no limit
+};
+
+struct Core {
+  Environment& env;
+  ArenaOptions options;
+  ArenaSettings settings;
+  store::ArenaStore& store;
+  logic::Tree& tree;
+
+  Folder* folder = nullptr;
+  Transfers* transfers = nullptr;
+  Marks* marks = nullptr;
+  Exchange* exchange = nullptr;
+  Invalidations* invalidations = nullptr;
+
+  /// Runs `work` in one transaction of the store, then hands what changed in the visible tree to folder, marks,
+  /// invalidations and history, and schedules an announcement. Nested calls join the outer one. A failing
+  /// database suspends the arena.
+  std::function<void(const std::function<void()>& work)> transact;
+  /// For `watch` and applications. Cheap.
+  std::function<void(Event)> emit;
+  /// The arena cannot be trusted now (folder gone, database failing): everything stops but status. Idempotent.
+  std::function<void(std::string why)> suspend;
+  bool suspended = false;
+  std::string suspendedWhy;
+  bool stopping = false;
+
+  /// Path of an entry in the visible tree, from the root, '/' between; "" for the root.
+  /// Errors: NotFound when not shown.
+  Result<std::string> shownPath(const EntryId& id);
+  /// The entry at a path in the visible tree. Errors: NotFound, NotDirectory.
+  Result<logic::Record> recordAt(const std::string& path);
+  /// Which of an entry's heads this peer shows: what its folder has if that is one of them, else the newest stamp.
+  std::optional<std::pair<Dot, Version>> shownVersion(const logic::Record& record);
+  /// The dots of an entry (claims and heads) as a base for DiskRow::base: what a later local change has seen.
+  static std::vector<Dot> baseOf(const Entry& entry);
+};
+
+}  // namespace realize::peer

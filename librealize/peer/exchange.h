@@ -1,0 +1,64 @@
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "librealize/peer/core.h"
+
+namespace realize::peer {
+
+/// Agreement with connected peers: announces our state, pulls what they have and we lack, remembers what they said.
+/// Thread: core.
+class Exchange {
+ public:
+  explicit Exchange(Core& core);
+  ~Exchange();
+
+  void connected(RemoteArena& remote);
+  void disconnected(const PeerKey& key);
+  /// The tree, the missing bytes or the settling changed: announce soon (after the rest; at once when `urgent`).
+  void changed(bool urgent);
+  void onAnnounce(const PeerKey& from, const ArenaState& state);
+  Result<PullPage> servePull(const PeerKey& from, const PullRequest& request);
+  /// Our own state, durable before it is returned.
+  ArenaState ownState();
+
+  struct Member {
+    bool connected = false;
+    std::optional<ArenaState> said;  ///< since it connected
+    bool pulling = false;
+    std::string error;  ///< of the last pull
+  };
+  const std::map<PeerKey, Member>& members() const;
+  std::vector<RemoteArena*> remotes();
+  /// The peer said so since it connected: same vector, same digest, nothing settling.
+  bool agreesWith(const PeerKey& key);
+  /// Asks every connected peer for its state behind a barrier (after our own barrier), then calls `done`.
+  void refresh(std::function<void()> done);
+  void stop();
+
+ private:
+  struct State;
+  std::unique_ptr<State> s_;
+};
+
+/// What mounts may have cached that is no longer true: collected on the core, told from a thread of its own.
+class Invalidations {
+ public:
+  Invalidations();
+  ~Invalidations();
+  std::shared_ptr<void> subscribe(InvalidationSink& sink);
+  /// Any thread; queued and coalesced.
+  void nodeChanged(NodeId node, bool content);
+  void nameChanged(NodeId parent, const std::string& name, NodeId removed);
+
+ private:
+  struct State;
+  std::shared_ptr<State> s_;
+};
+
+}  // namespace realize::peer

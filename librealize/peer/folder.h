@@ -1,0 +1,84 @@
+#pragma once
+
+// The arena's backing folder (DESIGN 5). Inbound: hints from the watch, the mount and scans are collected until their
+// directories have rested, the directories are listed on the pool, logic::reconcile says what happened, contents are
+// hashed on the pool, and the tree is changed in one transaction. Outbound: entries whose visible state changed are
+// compared with the disk table and the folder is made to follow: rename(2) for moves, exchange for new contents,
+// removal only of what is on disk exactly as we know it.
+//
+// Every local change carries its base (DiskRow::base, the dots that the folder was showing), so that a change made here
+// before a remote one was applied to the folder is concurrent with it, as it truly was.
+
+#include <map>
+#include <memory>
+#include <optional>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "librealize/peer/core.h"
+
+namespace realize::peer {
+
+/// Names inside the backing folder that are ours.
+inline constexpr char kOwnFolder[] = ".realize";
+inline constexpr char kMarkerPath[] = ".realize/arena";   ///< the arena's id in hexadecimal, a newline
+inline constexpr char kTempFolder[] = ".realize/tmp";     ///< emptied at start
+inline constexpr char kCacheFolder[] = ".realize/cache";  ///< one sparse file per blob, named by hex id
+
+/// Thread: core. Lifetime: the ArenaCore's.
+class Folder {
+ public:
+  explicit Folder(Core& core);
+  ~Folder();
+
+  /// Makes `.realize/` and marker (only for an arena created or joined right now: `fresh`), else checks the marker;
+  /// removes leftovers in tmp/; starts the watch and the first scan. An absent folder suspends the arena.
+  Result<void> start(bool fresh);
+  void stop();
+
+  /// The folder's root; null while suspended. Shared: pool jobs keep it open.
+  std::shared_ptr<Directory> root();
+
+  // --- inbound
+  /// The watch has events, or `tick` of a timer: drains and schedules.
+  void drainWatch();
+  /// Look at this directory again after the rest.
+  void hintDirectory(NodeId directory);
+  /// The file's bytes may have changed (the mount wrote): durable in DiskRow::dirty before the write is answered.
+  void hintContent(NodeId file);
+  void rescanAll();
+  /// Local changes are known to exist that are not in the tree yet, or tree changes not in the folder yet (other than
+  /// missing bytes).
+  bool settling() const;
+  bool scanning() const;
+  uint64_t scannedEntries() const;
+  /// Reads what is queued as soon as it has rested and then calls `done` (on the core); used by wait and askState.
+  void barrier(std::function<void()> done);
+  /// Removals held back by the guard. confirm: apply them (or with keep: bring the entries back to disk).
+  uint64_t heldRemovals() const;
+  Result<uint64_t> confirmHeld(bool keep);
+
+  // --- outbound
+  /// These entries' visible state (place, shown, heads) or mark changed: make the folder follow. Cheap; work is queued.
+  void entryChanged(const EntryId& id);
+  /// Relative path of a node in the folder by the disk table; nullopt if it (or a folder above) is not on disk.
+  std::optional<std::string> diskPath(NodeId node);
+  /// Makes the directory and those above it exist on disk. Returns its path.
+  Result<std::string> materialize(const EntryId& directory);
+
+  /// A complete, synced file at `tempPath` (in kTempFolder or kCacheFolder, beneath the root) with the content of head
+  /// `dot` of `id`: put in place by rename or exchange. What was displaced, if not as we knew it, stays (the exchange is
+  /// undone and it is read as a local edit). On success the disk table has the row and `tempPath` is gone.
+  /// Errors: Busy (somebody writes; retried later by the caller), NotFound (entry gone or changed meanwhile), disk errors.
+  Result<void> place(const EntryId& id, Dot dot, const std::string& tempPath);
+  /// The reverse: moves the Real file (unchanged, nobody writing) to `cachePath` and forgets its disk row.
+  /// Errors: Busy (changed, dirty or open for writing), disk errors.
+  Result<void> displace(const EntryId& id, const std::string& cachePath);
+
+ private:
+  struct State;
+  std::unique_ptr<State> s_;
+};
+
+}  // namespace realize::peer

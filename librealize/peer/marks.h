@@ -1,0 +1,49 @@
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <set>
+
+#include "librealize/peer/core.h"
+
+namespace realize::peer {
+
+/// Which entries are to be real here, and what is missing for it.
+///
+/// Effective mark: the nearest mark on the entry or a folder above it; None at the root means "leave as it is".
+/// Wanted: a file whose shown head's bytes must come to disk (effective Real; or it is Real with older bytes), and every
+/// further head of a conflict under a Real mark (kept complete in the cache, never evicted).
+/// Thread: core.
+class Marks {
+ public:
+  explicit Marks(Core& core);
+  ~Marks();
+
+  Mark own(NodeId node);
+  Mark effective(const logic::Record& record);
+  /// Sets it (None removes it) and walks the subtree in slices, queueing work. Durable.
+  void set(const logic::Record& record, Mark mark);
+
+  /// Reconsiders an entry after its visible state, place or mark changed. Called by ArenaCore for every tree effect.
+  void entryChanged(const EntryId& id);
+
+  /// Missing for real marks: files and bytes (also those that a directory walk under way has not queued yet count as
+  /// "at least one").
+  uint64_t missingFiles();
+  uint64_t missingBytes();
+  uint64_t unconfirmedFiles();
+  uint64_t unconfirmedBytes();
+  /// Is this entry kept real by us: effective mark Real, the bytes of every head here and synced?
+  bool keepsReal(const logic::Record& record);
+
+  /// Tries to make unreal what is marked Unreal and still Real on disk: only after another connected peer promised to
+  /// keep it (RemoteArena::promise). Called when peers connect, after marks change, and when files become real elsewhere.
+  void wakeUnrealize();
+
+ private:
+  struct State;
+  std::unique_ptr<State> s_;
+};
+
+}  // namespace realize::peer

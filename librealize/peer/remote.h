@@ -1,0 +1,121 @@
+#pragma once
+
+// One arena between two peers, in plain values: what session.cc carries over Cap'n Proto and the simulator over its
+// fake link. `RemoteArena` is the other peer as we see it, `ArenaService` is what we answer it.
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "librealize/model/blob.h"
+#include "librealize/model/tree.h"
+#include "realize/result.h"
+
+namespace realize::peer {
+
+using Digest = std::array<uint8_t, 16>;
+
+/// What a peer says of its own copy of an arena. Everything in `vector` is durable there.
+struct ArenaState {
+  Origin origin = 0;
+  VersionVector vector;
+  VersionVector trimmed;
+  Digest digest{};            ///< of the visible tree
+  uint64_t clock = 0;         ///< logical
+  uint64_t missingFiles = 0;  ///< marked real there, not there yet
+  uint64_t missingBytes = 0;
+  bool settling = false;      ///< local changes seen and not read yet, or received changes not applied to its folder
+  bool suspended = false;
+};
+
+struct PullRequest {
+  VersionVector vector;
+  VersionVector trimmed;
+  std::string cursor;  ///< empty to start; else the last page's
+};
+
+struct PullPage {
+  std::vector<Change> changes;
+  std::string cursor;
+  bool done = false;
+  /// Of the snapshot that the batch began with; to be joined when `done`.
+  VersionVector senderVector;
+  VersionVector senderTrimmed;
+  std::map<PeerKey, VersionVector> acks;
+  std::vector<Origin> closed;
+  uint64_t clock = 0;
+};
+
+/// Chunks of one blob. `chunks` empty: the whole of a blob that is one chunk (no list needed).
+struct BlobWant {
+  BlobId blob;
+  uint64_t sizeBytes = 0;
+  std::vector<uint32_t> chunks;
+};
+
+enum class WantStatus : uint8_t {
+  Sent,
+  Missing,     ///< not here and (if asked to relay) not to be had
+  Unreadable,  ///< it should be here, but its file could not be read as it was
+};
+
+/// One chunk of `wants[item]`, not yet verified by anyone.
+struct ChunkArrival {
+  uint32_t item = 0;
+  uint32_t chunk = 0;
+  Bytes bytes;
+};
+
+struct GetRequest {
+  std::vector<BlobWant> wants;
+  bool interactive = false;
+  /// How many further peers may be asked on our behalf (a chain); 0: only what is there.
+  uint8_t hops = 0;
+};
+
+constexpr size_t kMaxWantsPerGet = 512;
+constexpr uint64_t kMaxBytesPerGet = 8u << 20;
+
+/// Thread: call from the core; answers come on the core (posted), but `onChunk` comes on a pool thread, several at
+/// once. Each `done` exactly once; after the connection is lost, with Unreachable.
+class RemoteArena {
+ public:
+  virtual ~RemoteArena() = default;
+  virtual PeerKey key() const = 0;
+  virtual void announce(const ArenaState& state) = 0;
+  /// With `barrier`, the other side first reads all local changes that its watch has queued.
+  virtual void askState(bool barrier, std::function<void(Result<ArenaState>)> done) = 0;
+  virtual void pull(const PullRequest& request, std::function<void(Result<PullPage>)> done) = 0;
+  virtual void chunkList(const BlobId& blob, uint8_t hops, std::function<void(Result<ChunkList>)> done) = 0;
+  /// Returns a number for cancel(). `done` comes after the last onChunk has returned.
+  virtual uint64_t get(const GetRequest& request, std::function<void(ChunkArrival)> onChunk,
+                       std::function<void(Result<std::vector<WantStatus>>)> done) = 0;
+  virtual void cancel(uint64_t request) = 0;
+  /// Asks for a promise to keep these blobs real for a while (kPromiseMs). One answer each: promised or not.
+  virtual void promise(const std::vector<BlobId>& blobs, std::function<void(Result<std::vector<bool>>)> done) = 0;
+};
+
+constexpr int64_t kPromiseMs = 60'000;
+
+/// Thread: call on the core (the session posts there); `sink` may be called on any pool thread, and returns false once
+/// the connection is gone. `done` on any thread.
+class ArenaService {
+ public:
+  virtual ~ArenaService() = default;
+  virtual void onAnnounce(const PeerKey& from, const ArenaState& state) = 0;
+  virtual void serveState(const PeerKey& from, bool barrier, std::function<void(Result<ArenaState>)> done) = 0;
+  virtual Result<PullPage> servePull(const PeerKey& from, const PullRequest& request) = 0;
+  virtual void serveChunkList(const PeerKey& from, const BlobId& blob, uint8_t hops,
+                              std::function<void(Result<ChunkList>)> done) = 0;
+  virtual void serveGet(const PeerKey& from, const GetRequest& request, std::function<bool(ChunkArrival)> sink,
+                        std::function<void(Result<std::vector<WantStatus>>)> done) = 0;
+  virtual std::vector<bool> servePromise(const PeerKey& from, const std::vector<BlobId>& blobs) = 0;
+
+  /// A session for this arena is up or gone. `remote` is valid until disconnected() returns.
+  virtual void connected(RemoteArena& remote) = 0;
+  virtual void disconnected(const PeerKey& key) = 0;
+};
+
+}  // namespace realize::peer

@@ -1,0 +1,68 @@
+#pragma once
+
+// Blob bytes: fetching from connected peers, the cache of Unreal contents, serving others (DESIGN 4).
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "librealize/peer/core.h"
+
+namespace realize::peer {
+
+/// A content that somebody reads or wants whole, kept usable while held: never evicted, and if it was opened from a Real
+/// file that is later replaced, still readable (the file stays open).
+class OpenBlob;
+
+/// Thread: core, but where noted. Every byte handed out or written into place was verified against its hash.
+class Transfers {
+ public:
+  explicit Transfers(Core& core);
+  ~Transfers();
+
+  void connected(RemoteArena& remote);
+  void disconnected(const PeerKey& key);
+
+  // --- reading
+  /// Opens a content for reading by ranges. From a Real file with that content if there is one, else cache and peers.
+  std::shared_ptr<OpenBlob> open(const BlobId& blob, uint64_t sizeBytes);
+  /// Reads a range: fetches the chunks it needs first, reads ahead when the pattern is sequential. `done` on a pool thread
+  /// or at once. Errors: Unreachable at once when no connected peer has it; Corrupt; NoSpace; Cancelled.
+  /// Returns a number for cancel(), 0 when answered already.
+  uint64_t read(const std::shared_ptr<OpenBlob>& blob, uint64_t offset, size_t size,
+                std::function<void(Result<Bytes>)> done);
+  void cancel(uint64_t request);
+  /// Brings the whole content into the cache. `progress` (done bytes) may be null; `done` on the core.
+  uint64_t fetchWhole(const BlobId& blob, uint64_t sizeBytes, std::function<void(uint64_t)> progress,
+                      std::function<void(Result<void>)> done);
+
+  // --- making real
+  /// The wanted queue changed, or a peer connected: works through Marks' wanted entries in the background, many small
+  /// files a request, large ones by chunks; every completed batch is synced once and put in place with Folder::place.
+  void wakeWanted();
+
+  // --- the cache
+  uint64_t cachedBytes(const BlobId& blob);
+  uint64_t cachedBytesTotal();
+  bool complete(const BlobId& blob);  ///< all bytes here, as a Real file or in the cache
+  /// Drops down to `bytes`: unlinked first, then least recently used; never what is open, wanted, unconfirmed or pinned.
+  uint64_t shrink(uint64_t bytes);
+
+  // --- serving (see ArenaService)
+  void serveChunkList(const PeerKey& from, const BlobId& blob, uint8_t hops, std::function<void(Result<ChunkList>)> done);
+  void serveGet(const PeerKey& from, const GetRequest& request, std::function<bool(ChunkArrival)> sink,
+                std::function<void(Result<std::vector<WantStatus>>)> done);
+
+  /// The folder hashed a file: its chunk list is known (kept if of more than one chunk).
+  void noteChunkList(const BlobId& blob, const ChunkList& list);
+
+  void stop();
+
+ private:
+  struct State;
+  std::unique_ptr<State> s_;
+};
+
+}  // namespace realize::peer

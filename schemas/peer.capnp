@@ -1,0 +1,103 @@
+@0xa263ffbb2e888d30;
+
+# What two peers of one household say to each other over a secured connection (DESIGN 6). The connection has proven both
+# identities before any of this; blob bytes do not travel here but in bulk frames that carry the request number given to
+# ArenaService.get. Released fields are never renumbered or reused.
+
+using Cxx = import "/capnp/c++.capnp";
+$Cxx.namespace("realize::schema");
+
+const protocolVersion :UInt32 = 1;
+
+# One member of the household. The greater (stamp, key of the editor) wins.
+struct RosterEntry {
+  key @0 :Data;            # Ed25519 public key, 32 bytes
+  name @1 :Text;           # unique in the household, 1 to 64 bytes
+  address @2 :Text;        # "host:port", or empty: does not listen
+  removed @3 :Bool;        # once removed, a key must be invited again under a later stamp
+  stamp @4 :UInt64;        # logical clock of the change
+}
+
+# Who is admitted to an arena. Exchanged only among those admitted.
+struct Admission {
+  arena @0 :Data;          # arena id, 16 bytes
+  arenaName @1 :Text;      # 1 to 64 bytes
+  peer @2 :Data;           # Ed25519 public key, 32 bytes
+  removed @3 :Bool;
+  stamp @4 :UInt64;        # logical clock of the change
+}
+
+struct Hello {
+  protocol @0 :UInt32;     # protocolVersion of the sender; the smaller of both is spoken
+  name @1 :Text;
+  address @2 :Text;        # where this peer listens, as it knows; empty: deaf
+  life @3 :UInt64;         # random, of this database's life: two live peers with one key have different ones
+  roster @4 :List(RosterEntry);      # at most 4096
+  admissions @5 :List(Admission);    # of arenas to which the receiver is admitted; at most 65536
+  program @6 :Text;        # version, for logs
+}
+
+interface PeerService {
+  # First call on every connection, both ways.
+  hello @0 (hello :Hello) -> (hello :Hello);
+  # The household changed.
+  update @1 (roster :List(RosterEntry), admissions :List(Admission)) -> ();
+  # Opens an arena that both have joined. Each side passes its own service. Fails where the caller is not admitted.
+  openArena @2 (arena :Data, service :ArenaService) -> (service :ArenaService);
+}
+
+# A version vector: parallel lists, ascending by origin, no origin zero.
+struct Vector {
+  origins @0 :List(UInt64);
+  seqs @1 :List(UInt64);
+}
+
+struct ArenaState {
+  origin @0 :UInt64;       # life of the sender's database
+  vector @1 :Vector;       # all of it durable at the sender
+  trimmed @2 :Vector;      # deletions up to here may be forgotten there
+  digest @3 :Data;         # of the visible tree, 16 bytes
+  clock @4 :UInt64;        # logical
+  missingFiles @5 :UInt64; # marked real there, bytes not there yet
+  missingBytes @6 :UInt64; # bytes
+  settling @7 :Bool;       # local changes not read yet, or received ones not in its folder yet
+  suspended @8 :Bool;      # its folder is absent: it neither scans nor applies
+}
+
+struct Ack {
+  peer @0 :Data;           # 32 bytes
+  vector @1 :Vector;
+}
+
+struct BlobWant {
+  blob @0 :Data;           # 32 bytes
+  sizeBytes @1 :UInt64;
+  chunks @2 :List(UInt32); # indices; empty: a blob of one chunk, whole
+}
+
+enum WantStatus {
+  sent @0;
+  missing @1;
+  unreadable @2;
+}
+
+interface ArenaService {
+  announce @0 (state :ArenaState) -> ();
+  # With barrier, local changes that the sender's watch has queued are read first.
+  state @1 (barrier :Bool) -> (state :ArenaState);
+  # One page of everything past the vector. Changes are encoded as librealize/model/codec.h says, at most 4 MiB a page.
+  # The vector is joined only after the page with done.
+  pull @2 (vector :Vector, trimmed :Vector, cursor :Data) ->
+      (changes :List(Data), cursor :Data, done :Bool, vector :Vector, trimmed :Vector, acks :List(Ack),
+       closed :List(UInt64), clock :UInt64);
+  # Encoded as librealize/model/blob.h says; verified against the blob's id by the receiver.
+  chunkList @3 (blob :Data, hops :UInt8) -> (list :Data);
+  # The chunks come as bulk frames under the number given (chosen by the caller, unique on this connection and side).
+  # The answer comes after the last frame was queued, with how many were; at most 512 wants and 8 MiB.
+  get @4 (request :UInt64, wants :List(BlobWant), interactive :Bool, hops :UInt8) ->
+      (statuses :List(WantStatus), frames :UInt32);
+  # No more frames for this request are needed.
+  cancel @5 (request :UInt64) -> ();
+  # Will you keep these blobs real for the next minute, whatever happens here?
+  promise @6 (blobs :List(Data)) -> (promised :List(Bool));
+}
