@@ -1,0 +1,260 @@
+#pragma once
+
+// SQLite behind three small classes. Nothing above the store sees sqlite3.h, and SQL is only ever a literal.
+//
+// Thread: a Database and everything made from it belong to whoever holds one mutex of the caller's; SQLite's own
+// locks are off. Lifetime: statements and transactions end before their Database.
+//
+// Durability: a commit survives a crash of the process; it survives a power cut only once makeDurable() returned.
+
+#include <cstdint>
+#include <exception>
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <type_traits>
+
+#include "realize/result.h"
+#include "realize/types.h"
+
+struct sqlite3;
+struct sqlite3_stmt;
+
+namespace realize::store {
+
+/// The database failed under an operation that cannot fail by the caller's fault: a full or dead disk, a damaged file, a
+/// bug. Whatever transaction was open is rolled back on the way up. `catching()` turns it into an Error.
+class DatabaseError : public std::exception {
+ public:
+  DatabaseError(Code code, std::string message) : error_{code, std::move(message)} {}
+  const char* what() const noexcept override { return error_.message.c_str(); }
+  Code code() const { return error_.code; }
+  const Error& error() const { return error_; }
+
+ private:
+  Error error_;
+};
+
+/// One step of the schema, from store/migrations. Its place in the list is its version, counted from 1.
+struct Migration {
+  const char* name;
+  const char* sql;
+};
+
+struct OpenOptions {
+  bool create = true;   ///< make the database when there is no file; otherwise NotFound
+  std::string vfs;      ///< a registered SQLite VFS (disk_vfs.h); empty: the operating system's
+};
+
+/// One open database file.
+class Database {
+ public:
+  /// Opens, checks and brings the schema up to date. `what` names the file for people ("index of arena docs");
+  /// `applicationId` marks the kind of file in its header.
+  /// Errors: NotFound; Corrupt (damaged, or not a database of that kind; the message says what can be done);
+  /// WrongVersion (written by a newer program); Busy (another process has it); PermissionDenied; NoSpace; Io.
+  static Result<std::unique_ptr<Database>> open(const std::string& path, const std::string& what, uint32_t applicationId,
+                                                std::span<const Migration> migrations, const OpenOptions& options);
+  ~Database();
+  Database(const Database&) = delete;
+  Database& operator=(const Database&) = delete;
+
+  /// Everything committed so far is on disk when this returns. Only outside a transaction. Costs nothing when there
+  /// was no commit since the last call. Throws DatabaseError; then nothing committed since the last success is safe to
+  /// tell to others, ever: close the arena.
+  void makeDurable();
+  /// Moves the log into the database file; done now and then by commits anyway.
+  void checkpoint();
+  bool inTransaction() const { return depth_ > 0; }
+  /// Throws Corrupt with the first damage found. Reads everything: seconds for a large database.
+  void verify();
+  const std::string& path() const { return path_; }
+
+  /// Called before the outermost commit, to write back what was kept in memory; and after any rollback, also of a
+  /// nested transaction, to forget it. At most one each.
+  void setHooks(std::function<void()> beforeCommit, std::function<void()> afterRollback);
+
+  /// Runs `fn` in a transaction and commits; rolls back if it throws, or if it returns a Result that is an error.
+  /// Within another transaction it is a part of it that can be rolled back alone.
+  template <typename F>
+  auto transact(F&& fn);
+
+ private:
+  friend class Statement;
+  friend class Transaction;
+  Database() = default;
+  Result<void> configure(uint32_t applicationId, std::span<const Migration> migrations, bool create);
+  void migrate(std::span<const Migration> migrations, int from);
+  void exec(const char* sql);
+  [[noreturn]] void fail(int sqliteCode, const char* sql) const;
+  Error errorFor(int sqliteCode) const;
+
+  sqlite3* handle_ = nullptr;
+  std::string path_;
+  std::string what_;
+  int depth_ = 0;             ///< open transactions, nested ones counted
+  bool durable_ = true;       ///< no commit since the last makeDurable()
+  std::function<void()> beforeCommit_;
+  std::function<void()> afterRollback_;
+};
+
+/// Ends with commit() or, when dropped without, is rolled back. Transactions nest; the inner end first.
+class Transaction {
+ public:
+  explicit Transaction(Database& db);
+  ~Transaction();
+  Transaction(const Transaction&) = delete;
+  Transaction& operator=(const Transaction&) = delete;
+  /// Throws DatabaseError; then it is rolled back.
+  void commit();
+
+ private:
+  void rollback() noexcept;
+  Database& db_;
+  int depth_;
+  bool done_ = false;
+};
+
+/// Text for a TEXT column; plain string_views are bound as BLOBs, which compare bytewise.
+struct Text {
+  std::string_view value;
+};
+
+/// The current row of a statement. Views are valid until the callback returns.
+class Row {
+ public:
+  explicit Row(sqlite3_stmt* statement) : statement_(statement) {}
+  bool isNull(int column) const;
+  int64_t integer(int column) const;
+  uint64_t unsignedInteger(int column) const { return static_cast<uint64_t>(integer(column)); }
+  std::string_view bytes(int column) const;  ///< of a BLOB or TEXT
+  std::string string(int column) const { return std::string(bytes(column)); }
+  /// Of a BLOB of exactly that size; zero for NULL. Throws Corrupt otherwise.
+  template <typename Fixed>
+  Fixed fixed(int column) const {
+    Fixed out;
+    copyFixed(column, out.data(), Fixed::size());
+    return out;
+  }
+
+ private:
+  void copyFixed(int column, uint8_t* out, size_t size) const;
+  sqlite3_stmt* statement_;
+};
+
+/// One SQL literal, prepared at first use and kept. Not for use within its own callback.
+class Statement {
+ public:
+  template <size_t N>
+  Statement(Database& db, const char (&sql)[N]) : db_(db), sql_(sql) {}
+  ~Statement();
+  Statement(const Statement&) = delete;
+  Statement& operator=(const Statement&) = delete;
+
+  /// Runs to the end, ignoring rows. Returns how many rows were changed.
+  template <typename... A>
+  int run(const A&... args) {
+    Use use(*this);
+    bindAll(args...);
+    while (step()) {}
+    return changes();
+  }
+  /// Calls `onRow(Row)` for each row; where that returns bool, false ends it.
+  template <typename F, typename... A>
+  void each(F&& onRow, const A&... args) {
+    Use use(*this);
+    bindAll(args...);
+    while (step()) {
+      if constexpr (std::is_same_v<std::invoke_result_t<F, Row>, bool>) {
+        if (!onRow(Row(statement_))) return;
+      } else {
+        onRow(Row(statement_));
+      }
+    }
+  }
+  /// Calls `onRow(Row)` for the first row. Returns whether there was one.
+  template <typename F, typename... A>
+  bool first(F&& onRow, const A&... args) {
+    Use use(*this);
+    bindAll(args...);
+    if (!step()) return false;
+    onRow(Row(statement_));
+    return true;
+  }
+
+ private:
+  /// Prepares, and resets however the use ends: an unfinished statement would hold back the commit.
+  struct Use {
+    explicit Use(Statement& statement);
+    ~Use();
+    Statement& statement_;
+  };
+  template <typename... A>
+  void bindAll(const A&... args) {
+    int index = 0;
+    (bind(++index, args), ...);
+  }
+  template <typename T>
+  void bind(int index, const T& value) {
+    if constexpr (std::is_null_pointer_v<T>) bindNull(index);
+    else if constexpr (std::is_same_v<T, Text>) bindText(index, value.value);
+    else if constexpr (std::is_enum_v<T>) bindInteger(index, static_cast<int64_t>(value));
+    else if constexpr (std::is_integral_v<T>) bindInteger(index, static_cast<int64_t>(value));
+    else if constexpr (std::is_convertible_v<const T&, std::string_view>) bindBlob(index, std::string_view(value));
+    else bindBlob(index, {reinterpret_cast<const char*>(value.data()), value.size()});
+  }
+  void bindNull(int index);
+  void bindInteger(int index, int64_t value);
+  void bindBlob(int index, std::string_view value);
+  void bindText(int index, std::string_view value);
+  bool step();
+  int changes() const;
+
+  Database& db_;
+  const char* sql_;
+  sqlite3_stmt* statement_ = nullptr;
+  bool inUse_ = false;
+};
+
+namespace detail {
+template <typename T> struct IsResult : std::false_type {};
+template <typename T> struct IsResult<Result<T>> : std::true_type {};
+}  // namespace detail
+
+template <typename F>
+auto Database::transact(F&& fn) {
+  Transaction transaction(*this);
+  if constexpr (std::is_void_v<std::invoke_result_t<F>>) {
+    fn();
+    transaction.commit();
+  } else {
+    auto result = fn();
+    if constexpr (detail::IsResult<decltype(result)>::value) {
+      if (!result.ok()) return result;
+    }
+    transaction.commit();
+    return result;
+  }
+}
+
+/// Runs `fn` and returns its value as a Result; a DatabaseError becomes the Error. Where `fn` returns a Result
+/// already, it is passed through.
+template <typename F>
+auto catching(F&& fn) {
+  using T = std::invoke_result_t<F>;
+  using R = std::conditional_t<detail::IsResult<T>::value, std::type_identity<T>, std::type_identity<Result<T>>>;
+  try {
+    if constexpr (std::is_void_v<T>) {
+      fn();
+      return Result<void>();
+    } else {
+      return typename R::type(fn());
+    }
+  } catch (const DatabaseError& e) {
+    return typename R::type(e.error());
+  }
+}
+
+}  // namespace realize::store

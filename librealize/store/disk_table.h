@@ -1,0 +1,76 @@
+#pragma once
+
+// What we know to be in the arena's backing folder: the "disk table". Reconcile compares the real folder with it,
+// apply compares the tree with it. Methods throw DatabaseError; thread rules as in database.h.
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "librealize/base/disk.h"
+#include "librealize/model/tree.h"
+#include "librealize/store/totals.h"
+
+namespace realize::store {
+
+/// One name in the backing folder, as last seen there.
+struct DiskRow {
+  NodeId node = 0;        ///< the entry it is
+  NodeId parentNode = 0;  ///< the directory it lies in
+  std::string name;
+  EntryKind kind = EntryKind::File;
+  uint64_t device = 0;
+  uint64_t inode = 0;
+  int64_t birthNs = 0;  ///< Unix time; 0 where unknown
+  uint64_t sizeBytes = 0;
+  int64_t mtimeNs = 0;  ///< Unix time
+  int64_t ctimeNs = 0;  ///< Unix time
+  uint32_t mode = 0;    ///< permission bits, 07777
+  BlobId blob;          ///< what a file's bytes hashed to when they were as above; zero if never hashed
+  /// The bytes may have changed since (opened for writing, say). Durable before the writing starts, so that a crash
+  /// does not leave a file whose change nobody looks for.
+  bool dirty = false;
+
+  /// Copies what statx said, leaving identity in the tree, blob and `dirty` alone.
+  void setStat(const FileStat& stat);
+  /// Nothing on disk has changed since the row was written: object, kind, size, mtime, ctime, mode.
+  bool matches(const FileStat& stat) const;
+  bool operator==(const DiskRow&) const = default;
+};
+
+class DiskTable {
+ public:
+  explicit DiskTable(Database& db);
+
+  std::optional<DiskRow> get(NodeId node);
+  std::optional<DiskRow> getAt(NodeId parentNode, const std::string& name);
+  /// All names that are this inode (hard links have several). Inode numbers are reused: compare birthNs too.
+  std::vector<DiskRow> getByInode(uint64_t device, uint64_t inode);
+  /// All rows in a directory, sorted by name.
+  std::vector<DiskRow> childrenOf(NodeId parentNode);
+  bool hasChildren(NodeId parentNode);
+  /// Files known to have held these bytes when last hashed, dirty ones too: to serve and to copy from.
+  std::vector<DiskRow> withBlob(const BlobId& blob, size_t limit);
+  bool anyWithBlob(const BlobId& blob);
+  std::vector<NodeId> dirtyNodes();
+  /// Every row, by node from after `after`, at most `limit`.
+  std::vector<DiskRow> all(NodeId after, size_t limit);
+
+  /// Inserts or replaces the row of `row.node`. Another node's row at the same parent and name is erased: a name
+  /// holds one file. (So an exchange is two puts of whole rows.)
+  void put(const DiskRow& row);
+  void setDirty(NodeId node, bool dirty);
+  void erase(NodeId node);
+  /// Files (not directories and symlinks) and their bytes.
+  const Totals& files() { return files_.get(); }
+
+  void writeBack() { files_.writeBack(); }
+  void forget() { files_.forget(); }
+
+ private:
+  TotalsKeeper files_;
+  Statement get_, getAt_, getByInode_, children_, hasChildren_, withBlob_, dirty_, all_, put_, setDirty_, erase_;
+};
+
+}  // namespace realize::store

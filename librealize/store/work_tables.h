@@ -1,0 +1,127 @@
+#pragma once
+
+// What is wished, owed and wrong: marks, queues of bytes, problems, held removals, the scan's notes.
+// Methods throw DatabaseError; thread rules as in database.h.
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "librealize/model/tree.h"
+#include "librealize/store/totals.h"
+
+namespace realize::store {
+
+/// Marks set on entries themselves; what they inherit is found by walking up, above.
+class MarkTable {
+ public:
+  explicit MarkTable(Database& db);
+  Mark get(NodeId node);                 ///< None where none is set
+  void set(NodeId node, Mark mark);      ///< None erases
+  std::vector<std::pair<NodeId, Mark>> all();
+
+ private:
+  Statement get_, set_, erase_, all_;
+};
+
+struct BlobTask {
+  NodeId node = 0;
+  BlobId blob;
+  uint64_t sizeBytes = 0;
+  bool operator==(const BlobTask&) const = default;
+};
+
+/// A persistent set of (node, blob): bytes wanted here, or bytes not confirmed by any holder.
+class BlobQueue {
+ public:
+  /// The number tells queues in one table apart: never change one.
+  enum class Which : int { Wanted = 1, Unconfirmed = 2 };
+  BlobQueue(Database& db, Which which);
+
+  void put(const BlobTask& task);
+  void erase(NodeId node, const BlobId& blob);
+  void eraseNode(NodeId node);
+  bool has(NodeId node, const BlobId& blob);
+  bool hasNode(NodeId node);
+  bool hasBlob(const BlobId& blob);
+  std::vector<BlobTask> ofNode(NodeId node);
+  std::vector<BlobTask> ofBlob(const BlobId& blob);
+  /// By (node, blob) from after `after`, at most `limit`. A default BlobTask is before all.
+  std::vector<BlobTask> next(const BlobTask& after, size_t limit);
+  const Totals& totals() { return totals_.get(); }
+
+  void writeBack() { totals_.writeBack(); }
+  void forget() { totals_.forget(); }
+
+ private:
+  int which_;
+  TotalsKeeper totals_;
+  Statement put_, get_, erase_, hasNode_, ofNode_, ofBlob_, next_;
+};
+
+struct ProblemRow {
+  std::string path;    ///< within the arena, any bytes
+  std::string kind;    ///< stable word
+  std::string detail;  ///< for people
+  bool operator==(const ProblemRow&) const = default;
+};
+
+/// What is wrong now; one row for a path and kind.
+class ProblemTable {
+ public:
+  explicit ProblemTable(Database& db);
+  void put(const ProblemRow& row);
+  void erase(const std::string& path, const std::string& kind);
+  /// All kinds, of the path and of everything below it ("" is the root).
+  void eraseUnder(const std::string& path);
+  void eraseKind(const std::string& kind);
+  std::vector<ProblemRow> list(size_t limit);
+  uint64_t count();
+
+ private:
+  Statement put_, erase_, erasePath_, eraseRange_, eraseAll_, eraseKind_, list_, count_;
+};
+
+/// Nodes gone from the folder whose removal is held back until confirmed.
+class HeldTable {
+ public:
+  explicit HeldTable(Database& db);
+  void put(NodeId node);
+  void erase(NodeId node);
+  void clear();
+  bool has(NodeId node);
+  uint64_t count();
+  std::vector<NodeId> all();
+
+ private:
+  Statement put_, erase_, clear_, has_, count_, all_;
+};
+
+/// What a scan knows of a directory of the backing folder.
+struct ScanRow {
+  NodeId node = 0;
+  uint64_t device = 0;  ///< a change means: another disk is mounted here, or is missing
+  uint64_t inode = 0;
+  int64_t mtimeNs = 0;  ///< Unix time, when it was last listed
+  bool stale = false;   ///< events may have been lost: to be listed again
+  bool operator==(const ScanRow&) const = default;
+};
+
+class ScanTable {
+ public:
+  explicit ScanTable(Database& db);
+  std::optional<ScanRow> get(NodeId node);
+  void put(const ScanRow& row);
+  void erase(NodeId node);
+  void setStale(NodeId node, bool stale);
+  void setAllStale();
+  std::vector<NodeId> stale(size_t limit);
+  uint64_t count();
+
+ private:
+  Statement get_, put_, erase_, setStale_, setAllStale_, stale_, count_;
+};
+
+}  // namespace realize::store
