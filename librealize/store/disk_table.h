@@ -31,6 +31,10 @@ struct DiskRow {
   /// The bytes may have changed since (opened for writing, say). Durable before the writing starts, so that a crash
   /// does not leave a file whose change nobody looks for.
   bool dirty = false;
+  /// The entry's claims and heads when the folder last agreed with it, sorted: what a change made in the folder has
+  /// seen. A local write or removal replaces these and no others, so that one made before a peer's change was applied
+  /// to the folder is concurrent with it, as it truly was.
+  std::vector<Dot> base;
 
   /// Copies what statx said, leaving identity in the tree, blob and `dirty` alone.
   void setStat(const FileStat& stat);
