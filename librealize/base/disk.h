@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "librealize/base/random.h"
 #include "realize/result.h"
 #include "realize/types.h"
 
@@ -65,13 +66,20 @@ class DiskFile {
   virtual Result<void> sync(bool metadata) = 0;
   virtual Result<void> setMode(uint32_t mode) = 0;
   virtual Result<void> setTimes(int64_t mtimeNs) = 0;
-  /// Frees the range; reads as zeros.
+  /// -1 leaves one of them as it is.
+  virtual Result<void> setOwner(int64_t uid, int64_t gid) = 0;
+  /// Reserves the range, so that writing it cannot fail with NoSpace; with `keepSize` the file does not grow.
+  virtual Result<void> allocate(uint64_t offset, uint64_t length, bool keepSize) = 0;
+  /// Frees the range; reads as zeros. The size stays. Errors: Unsupported where the file system has no holes.
   virtual Result<void> punchHole(uint64_t offset, uint64_t length) = 0;
   /// The next byte at or after `offset` that is data (`hole` false) or hole (`hole` true); the size where none.
   virtual Result<uint64_t> seek(uint64_t offset, bool hole) = 0;
-  /// Nobody else has the file open for writing (F_SETLEASE with F_RDLCK); needs this file opened read-only.
+  /// Nobody has the file open for writing, or mapped so (F_SETLEASE with F_RDLCK); needs this file opened with
+  /// OpenMode::Read. False also where that cannot be known (the file is another user's); true on file systems that
+  /// have no leases, since nothing there could ever be answered otherwise: look at what was displaced all the same.
   virtual Result<bool> nobodyWrites() = 0;
-  /// Copies a range of `from` into this file, sharing blocks where the file system can.
+  /// Copies a range of `from` into this file, sharing blocks where the file system can; holes stay holes where the
+  /// range lies past this file's end. Errors: InvalidArgument when `from` ends before the range does.
   virtual Result<void> cloneRange(DiskFile& from, uint64_t offset, uint64_t length, uint64_t dstOffset) = 0;
   /// The kernel's descriptor, for frontends that hand it on; -1 on a fake disk.
   virtual int descriptor() const { return -1; }
@@ -88,13 +96,17 @@ enum class RenameKind : uint8_t { Replace, NoReplace, Exchange };
 
 /// A directory held open; all names are relative to it, with '/' between components, and are resolved beneath it
 /// (openat2 RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS): no component may be a symlink, and
-/// nothing outside can be reached. "" names the directory itself. Thread: any.
+/// nothing outside can be reached. "" names the directory itself. Thread: any. Lifetime: independent of the Disk and of
+/// the Directory it was opened from.
 /// Errors: NotFound, NotDirectory, Exists, PermissionDenied, NoSpace, NameTooLong, Io, ...; PermissionDenied also for a
-/// path that would leave the directory.
+/// path that would leave the directory (absolute, "..", a symlink on the way, or at its end where it would be followed);
+/// InvalidArgument for an empty component, "." or NUL; Unsupported for a rename between file systems, and for opening
+/// what is neither file nor directory.
 class Directory {
  public:
   virtual ~Directory() = default;
   virtual Result<FileStat> stat(const std::string& path) = 0;
+  /// `permissions` pass through the process's umask: call setMode() where they must be exact. Errors: IsDirectory.
   virtual Result<std::unique_ptr<DiskFile>> open(const std::string& path, OpenMode mode, uint32_t permissions = 0600) = 0;
   virtual Result<std::unique_ptr<Directory>> openDirectory(const std::string& path) = 0;
   /// All names but "." and "..", each with its stat, in no promised order.
@@ -108,15 +120,45 @@ class Directory {
   virtual Result<void> rename(const std::string& from, const std::string& to, RenameKind kind) = 0;
   virtual Result<void> setMode(const std::string& path, uint32_t mode) = 0;
   virtual Result<void> setTimes(const std::string& path, int64_t mtimeNs) = 0;
+  /// -1 leaves one of them as it is; of a symlink, the symlink's own.
+  virtual Result<void> setOwner(const std::string& path, int64_t uid, int64_t gid) = 0;
+  /// Extended attributes, of a symlink its own. Errors: NotFound also when there is no such attribute; Unsupported.
+  virtual Result<std::string> getXattr(const std::string& path, const std::string& name) = 0;
+  /// flags: as setxattr (XATTR_CREATE, XATTR_REPLACE).
+  virtual Result<void> setXattr(const std::string& path, const std::string& name, const std::string& value, int flags) = 0;
+  virtual Result<std::vector<std::string>> listXattrs(const std::string& path) = 0;
+  virtual Result<void> removeXattr(const std::string& path, const std::string& name) = 0;
   /// fsync of a directory: the names in it are durable.
   virtual Result<void> syncDirectory(const std::string& path) = 0;
-  /// syncfs of the file system that holds this directory: everything written so far is durable.
+  /// syncfs of the file system that holds this directory: everything written so far is durable. An error is told once
+  /// and concerns everything written since the last success, whoever wrote it: one caller at a time.
   virtual Result<void> syncAll() = 0;
-  struct Space { uint64_t totalBytes = 0, freeBytes = 0, availableBytes = 0, totalInodes = 0, freeInodes = 0; };
+  struct Space {
+    uint64_t totalBytes = 0, freeBytes = 0, availableBytes = 0, totalInodes = 0, freeInodes = 0;
+    uint64_t fileSystemType = 0;  ///< statfs's magic number; 0 on a fake disk
+  };
   virtual Result<Space> space() = 0;
   /// Where it is, for messages and for frontends; empty on a fake disk.
   virtual std::string displayPath() const = 0;
 };
+
+/// Whether the name exists, as whatever. Errors: all but NotFound: what cannot be looked at is not "absent".
+Result<bool> exists(Directory& directory, const std::string& path);
+
+/// The whole file. Errors: TooLarge past `maxBytes`.
+Result<Bytes> readFile(Directory& directory, const std::string& path, size_t maxBytes);
+
+struct TempFile {
+  std::string path;  ///< beneath the Directory; whoever made it renames or unlinks it
+  std::unique_ptr<DiskFile> file;
+};
+/// A new file of random name (`folder`/tmp-<16 hex digits>), open for reading and writing.
+Result<TempFile> openTemp(Directory& directory, const std::string& folder, Random& random, uint32_t permissions = 0600);
+
+/// Writes the whole file so that after a crash it is the old or the new one: a temporary beside it, sync, rename, sync
+/// of the directory.
+Result<void> replaceFile(Directory& directory, const std::string& path, std::span<const std::byte> bytes, Random& random,
+                         uint32_t permissions = 0600);
 
 class Disk {
  public:
@@ -143,9 +185,12 @@ class Watcher {
   /// Idempotent. Errors: TooLarge when the user's watch limit is reached; NotFound; NotDirectory.
   virtual Result<void> add(const std::string& directory) = 0;
   /// A watched directory was renamed: its events (and those of directories under it) carry the new path from now on.
+  /// What was watched under the name `to` is forgotten. Say so before add() of a new directory at `from`.
   virtual void renamed(const std::string& from, const std::string& to) = 0;
+  /// With all directories under it.
   virtual void remove(const std::string& directory) = 0;
-  /// All events queued by now; never blocks.
+  /// The events queued by now, equal ones once; never blocks. A directory that is gone or was moved reports itself with
+  /// an empty name, and once gone is no longer watched.
   virtual Result<std::vector<WatchEvent>> drain() = 0;
   /// A descriptor that polls readable when there are events; -1 on a fake disk.
   virtual int descriptor() const { return -1; }

@@ -1,0 +1,61 @@
+#include "librealize/base/disk.h"
+
+namespace realize {
+
+Result<bool> exists(Directory& directory, const std::string& path) {
+  auto stat = directory.stat(path);
+  if (stat.ok()) return true;
+  if (stat.code() == Code::NotFound) return false;
+  return stat.error();
+}
+
+Result<Bytes> readFile(Directory& directory, const std::string& path, size_t maxBytes) {
+  REALIZE_ASSIGN(auto file, directory.open(path, OpenMode::Read));
+  REALIZE_ASSIGN(FileStat stat, file->stat());
+  if (stat.sizeBytes > maxBytes) return Error{Code::TooLarge, path + ": larger than " + std::to_string(maxBytes) + " bytes"};
+  Bytes bytes(stat.sizeBytes);
+  REALIZE_ASSIGN(size_t got, file->read(0, bytes));
+  bytes.resize(got);
+  return bytes;
+}
+
+Result<TempFile> openTemp(Directory& directory, const std::string& folder, Random& random, uint32_t permissions) {
+  static const char digits[] = "0123456789abcdef";
+  for (int tries = 0;; ++tries) {
+    TempFile temp;
+    temp.path = folder.empty() ? "tmp-" : folder + "/tmp-";
+    uint64_t value = random.next64();
+    for (int shift = 60; shift >= 0; shift -= 4) temp.path += digits[(value >> shift) & 15];
+    auto file = directory.open(temp.path, OpenMode::CreateNew, permissions);
+    if (file.ok()) {
+      temp.file = std::move(file).value();
+      return temp;
+    }
+    if (file.code() != Code::Exists || tries == 16) return file.error();
+  }
+}
+
+namespace {
+
+Result<void> fillAndRename(Directory& directory, TempFile& temp, const std::string& path,
+                           std::span<const std::byte> bytes) {
+  REALIZE_TRY(temp.file->write(0, bytes));
+  REALIZE_TRY(temp.file->sync(true));
+  return directory.rename(temp.path, path, RenameKind::Replace);
+}
+
+}  // namespace
+
+Result<void> replaceFile(Directory& directory, const std::string& path, std::span<const std::byte> bytes, Random& random,
+                         uint32_t permissions) {
+  size_t slash = path.rfind('/');
+  std::string parent = slash == std::string::npos ? "" : path.substr(0, slash);
+  REALIZE_ASSIGN(TempFile temp, openTemp(directory, parent, random, permissions));
+  if (auto done = fillAndRename(directory, temp, path, bytes); !done.ok()) {
+    (void)directory.unlink(temp.path);
+    return done;
+  }
+  return directory.syncDirectory(parent);
+}
+
+}  // namespace realize
