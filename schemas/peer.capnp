@@ -85,10 +85,11 @@ interface ArenaService {
   announce @0 (state :ArenaState) -> ();
   # With barrier, local changes that the sender's watch has queued are read first.
   state @1 (barrier :Bool) -> (state :ArenaState);
-  # One page of everything past the vector. Changes are encoded as librealize/model/codec.h says, at most 4 MiB a page.
+  # One page of everything past the vector. Changes are encoded as librealize/model/codec.h says (encodeChanges), at most
+  # 4 MiB a page.
   # The vector is joined only after the page with done.
   pull @2 (vector :Vector, trimmed :Vector, cursor :Data) ->
-      (changes :List(Data), cursor :Data, done :Bool, vector :Vector, trimmed :Vector, acks :List(Ack),
+      (changes :Data, cursor :Data, done :Bool, vector :Vector, trimmed :Vector, acks :List(Ack),
        closed :List(UInt64), clock :UInt64);
   # Encoded as librealize/model/blob.h says; verified against the blob's id by the receiver.
   chunkList @3 (blob :Data, hops :UInt8) -> (list :Data);

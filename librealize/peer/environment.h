@@ -5,10 +5,10 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
-#include <mutex>
 
 #include "librealize/base/clock.h"
 #include "librealize/base/disk.h"
+#include "librealize/base/fair_mutex.h"
 #include "librealize/base/random.h"
 
 namespace realize::peer {
@@ -26,7 +26,7 @@ class Scheduler {
   /// Runs on the pool: hashing, file I/O, waiting for fsync. Interactive jobs overtake the others.
   virtual void onPool(bool interactive, std::function<void()> job) = 0;
   /// The core lock, for frontends' threads with a short operation. Recursive use is a bug.
-  virtual std::mutex& coreLock() = 0;
+  virtual FairMutex& coreLock() = 0;
 };
 
 /// Lifetime: all outlive the arena.

@@ -46,19 +46,4 @@ class Exchange {
   std::unique_ptr<State> s_;
 };
 
-/// What mounts may have cached that is no longer true: collected on the core, told from a thread of its own.
-class Invalidations {
- public:
-  Invalidations();
-  ~Invalidations();
-  std::shared_ptr<void> subscribe(InvalidationSink& sink);
-  /// Any thread; queued and coalesced.
-  void nodeChanged(NodeId node, bool content);
-  void nameChanged(NodeId parent, const std::string& name, NodeId removed);
-
- private:
-  struct State;
-  std::shared_ptr<State> s_;
-};
-
 }  // namespace realize::peer

@@ -1,0 +1,153 @@
+#include "librealize/peer/wire.h"
+
+#include <algorithm>
+
+#include "librealize/model/codec.h"
+
+namespace realize::peer {
+
+namespace {
+Error corrupt(const char* what) { return Error{Code::Corrupt, std::string("a peer sent ") + what}; }
+}  // namespace
+
+void writeVector(schema::Vector::Builder out, const VersionVector& vector) {
+  const auto& items = vector.items();
+  auto origins = out.initOrigins(items.size());
+  auto seqs = out.initSeqs(items.size());
+  for (size_t i = 0; i < items.size(); ++i) {
+    origins.set(i, items[i].first);
+    seqs.set(i, items[i].second);
+  }
+}
+
+Result<VersionVector> readVector(schema::Vector::Reader in) {
+  auto origins = in.getOrigins();
+  auto seqs = in.getSeqs();
+  if (origins.size() != seqs.size()) return corrupt("a vector with unequal lists");
+  if (origins.size() > kMaxVectorItems) return corrupt("a vector that is too long");
+  VersionVector out;
+  Origin last = 0;
+  for (uint32_t i = 0; i < origins.size(); ++i) {
+    if (origins[i] <= last || seqs[i] == 0) return corrupt("a vector that is out of order");
+    last = origins[i];
+    out.set(last, seqs[i]);
+  }
+  return out;
+}
+
+void writeState(schema::ArenaState::Builder out, const ArenaState& state) {
+  out.setOrigin(state.origin);
+  writeVector(out.initVector(), state.vector);
+  writeVector(out.initTrimmed(), state.trimmed);
+  out.setDigest(capnp::Data::Reader(state.digest.data(), state.digest.size()));
+  out.setClock(state.clock);
+  out.setMissingFiles(state.missingFiles);
+  out.setMissingBytes(state.missingBytes);
+  out.setSettling(state.settling);
+  out.setSuspended(state.suspended);
+}
+
+Result<ArenaState> readState(schema::ArenaState::Reader in) {
+  ArenaState state;
+  state.origin = in.getOrigin();
+  REALIZE_ASSIGN(state.vector, readVector(in.getVector()));
+  REALIZE_ASSIGN(state.trimmed, readVector(in.getTrimmed()));
+  auto digest = in.getDigest();
+  if (digest.size() != state.digest.size()) return corrupt("a digest of the wrong length");
+  std::copy(digest.begin(), digest.end(), state.digest.begin());
+  state.clock = in.getClock();
+  state.missingFiles = in.getMissingFiles();
+  state.missingBytes = in.getMissingBytes();
+  state.settling = in.getSettling();
+  state.suspended = in.getSuspended();
+  return state;
+}
+
+void writePage(schema::ArenaService::PullResults::Builder out, const PullPage& page) {
+  out.setChanges(asData(encodeChanges(page.changes)));
+  out.setCursor(asData(page.cursor));
+  out.setDone(page.done);
+  writeVector(out.initVector(), page.senderVector);
+  writeVector(out.initTrimmed(), page.senderTrimmed);
+  auto acks = out.initAcks(page.acks.size());
+  uint32_t i = 0;
+  for (const auto& [peer, vector] : page.acks) {
+    acks[i].setPeer(asData(peer));
+    writeVector(acks[i].initVector(), vector);
+    ++i;
+  }
+  auto closed = out.initClosed(page.closed.size());
+  for (size_t k = 0; k < page.closed.size(); ++k) closed.set(k, page.closed[k]);
+  out.setClock(page.clock);
+}
+
+Result<PullPage> readPage(schema::ArenaService::PullResults::Reader in) {
+  PullPage page;
+  REALIZE_ASSIGN(page.changes, decodeChanges(toString(in.getChanges())));
+  page.cursor = toString(in.getCursor());
+  page.done = in.getDone();
+  REALIZE_ASSIGN(page.senderVector, readVector(in.getVector()));
+  REALIZE_ASSIGN(page.senderTrimmed, readVector(in.getTrimmed()));
+  if (in.getAcks().size() > kMaxVectorItems || in.getClosed().size() > kMaxVectorItems) return corrupt("too many acks");
+  for (auto ack : in.getAcks()) {
+    REALIZE_ASSIGN(auto peer, readFixed<PeerKey>(ack.getPeer()));
+    REALIZE_ASSIGN(auto vector, readVector(ack.getVector()));
+    page.acks[peer] = std::move(vector);
+  }
+  for (auto origin : in.getClosed()) page.closed.push_back(origin);
+  page.clock = in.getClock();
+  return page;
+}
+
+void writeGet(schema::ArenaService::GetParams::Builder out, uint64_t number, const GetRequest& request) {
+  out.setRequest(number);
+  out.setInteractive(request.interactive);
+  out.setHops(request.hops);
+  auto wants = out.initWants(request.wants.size());
+  for (size_t i = 0; i < request.wants.size(); ++i) {
+    const auto& want = request.wants[i];
+    wants[i].setBlob(asData(want.blob));
+    wants[i].setSizeBytes(want.sizeBytes);
+    auto chunks = wants[i].initChunks(want.chunks.size());
+    for (size_t k = 0; k < want.chunks.size(); ++k) chunks.set(k, want.chunks[k]);
+  }
+}
+
+Result<GetRequest> readGet(schema::ArenaService::GetParams::Reader in) {
+  GetRequest request;
+  request.interactive = in.getInteractive();
+  request.hops = std::min<uint8_t>(in.getHops(), 3);
+  auto wants = in.getWants();
+  if (wants.size() > kMaxWantsPerGet) return corrupt("a request for too many blobs");
+  size_t chunkCount = 0;
+  for (auto want : wants) {
+    BlobWant out;
+    REALIZE_ASSIGN(out.blob, readFixed<BlobId>(want.getBlob()));
+    out.sizeBytes = want.getSizeBytes();
+    chunkCount += want.getChunks().size();
+    if (chunkCount > 65536) return corrupt("a request for too many chunks");
+    for (auto chunk : want.getChunks()) out.chunks.push_back(chunk);
+    request.wants.push_back(std::move(out));
+  }
+  return request;
+}
+
+schema::WantStatus toWire(WantStatus status) {
+  switch (status) {
+    case WantStatus::Sent: return schema::WantStatus::SENT;
+    case WantStatus::Missing: return schema::WantStatus::MISSING;
+    case WantStatus::Unreadable: return schema::WantStatus::UNREADABLE;
+  }
+  return schema::WantStatus::MISSING;
+}
+
+WantStatus fromWire(schema::WantStatus status) {
+  switch (status) {
+    case schema::WantStatus::SENT: return WantStatus::Sent;
+    case schema::WantStatus::MISSING: return WantStatus::Missing;
+    case schema::WantStatus::UNREADABLE: return WantStatus::Unreadable;
+  }
+  return WantStatus::Missing;  // A status of a later version: not ours to use.
+}
+
+}  // namespace realize::peer

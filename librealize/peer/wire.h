@@ -1,0 +1,47 @@
+#pragma once
+
+// Between the plain values of remote.h and Cap'n Proto. Readers check every bound: their input comes from another peer.
+
+#include "librealize/peer/remote.h"
+#include "schemas/peer.capnp.h"
+
+namespace realize::peer {
+
+constexpr size_t kMaxVectorItems = 4096;
+
+void writeVector(schema::Vector::Builder out, const VersionVector& vector);
+/// Errors: Corrupt (unequal lengths, not ascending, too many).
+Result<VersionVector> readVector(schema::Vector::Reader in);
+
+void writeState(schema::ArenaState::Builder out, const ArenaState& state);
+Result<ArenaState> readState(schema::ArenaState::Reader in);
+
+void writePage(schema::ArenaService::PullResults::Builder out, const PullPage& page);
+Result<PullPage> readPage(schema::ArenaService::PullResults::Reader in);
+
+void writeGet(schema::ArenaService::GetParams::Builder out, uint64_t number, const GetRequest& request);
+Result<GetRequest> readGet(schema::ArenaService::GetParams::Reader in);
+
+schema::WantStatus toWire(WantStatus status);
+WantStatus fromWire(schema::WantStatus status);
+
+/// A key, id or hash of exactly its size. Errors: Corrupt.
+template <typename Fixed>
+Result<Fixed> readFixed(capnp::Data::Reader in) {
+  Fixed out;
+  if (in.size() != Fixed::size()) return Error{Code::Corrupt, "a key, id or hash of the wrong length"};
+  std::copy(in.begin(), in.end(), out.data());
+  return out;
+}
+template <typename Fixed>
+capnp::Data::Reader asData(const Fixed& fixed) {
+  return capnp::Data::Reader(fixed.data(), fixed.size());
+}
+inline capnp::Data::Reader asData(const std::string& bytes) {
+  return capnp::Data::Reader(reinterpret_cast<const kj::byte*>(bytes.data()), bytes.size());
+}
+inline std::string toString(capnp::Data::Reader in) {
+  return std::string(reinterpret_cast<const char*>(in.begin()), in.size());
+}
+
+}  // namespace realize::peer
