@@ -57,11 +57,10 @@ struct ArenaState {
   vector @1 :Vector;       # all of it durable at the sender
   trimmed @2 :Vector;      # deletions up to here may be forgotten there
   digest @3 :Data;         # of the visible tree, 16 bytes
-  clock @4 :UInt64;        # logical
-  missingFiles @5 :UInt64; # marked real there, bytes not there yet
-  missingBytes @6 :UInt64; # bytes
-  settling @7 :Bool;       # local changes not read yet, or received ones not in its folder yet
-  suspended @8 :Bool;      # its folder is absent: it neither scans nor applies
+  missingFiles @4 :UInt64; # marked real there, bytes not there yet
+  missingBytes @5 :UInt64; # bytes
+  settling @6 :Bool;       # local changes not read yet, or received ones not in its folder yet
+  suspended @7 :Bool;      # its folder is absent: it neither scans nor applies
 }
 
 struct Ack {

@@ -37,6 +37,12 @@ class Marks {
   /// Is this entry kept real by us: effective mark Real, the bytes of every head here and synced?
   bool keepsReal(const logic::Record& record);
 
+  /// Answers another peer that wants to drop its copy: true if we keep that blob real now; then we do so for
+  /// kPromiseMs, whatever is marked meanwhile.
+  bool promise(const PeerKey& to, const BlobId& blob);
+  /// Reconsiders everything in slices: at start.
+  void recheckAll();
+
   /// Tries to make unreal what is marked Unreal and still Real on disk: only after another connected peer promised to
   /// keep it (RemoteArena::promise). Called when peers connect, after marks change, and when files become real elsewhere.
   void wakeUnrealize();

@@ -9,44 +9,27 @@
 #include <string>
 #include <vector>
 
+#include "librealize/logic/tree.h"
 #include "librealize/model/blob.h"
 #include "librealize/model/tree.h"
 #include "realize/result.h"
 
 namespace realize::peer {
 
-using Digest = std::array<uint8_t, 16>;
-
 /// What a peer says of its own copy of an arena. Everything in `vector` is durable there.
 struct ArenaState {
   Origin origin = 0;
   VersionVector vector;
   VersionVector trimmed;
-  Digest digest{};            ///< of the visible tree
-  uint64_t clock = 0;         ///< logical
+  logic::TreeDigest digest;   ///< of the visible tree
   uint64_t missingFiles = 0;  ///< marked real there, not there yet
   uint64_t missingBytes = 0;
   bool settling = false;      ///< local changes seen and not read yet, or received changes not applied to its folder
   bool suspended = false;
 };
 
-struct PullRequest {
-  VersionVector vector;
-  VersionVector trimmed;
-  std::string cursor;  ///< empty to start; else the last page's
-};
-
-struct PullPage {
-  std::vector<Change> changes;
-  std::string cursor;
-  bool done = false;
-  /// Of the snapshot that the batch began with; to be joined when `done`.
-  VersionVector senderVector;
-  VersionVector senderTrimmed;
-  std::map<PeerKey, VersionVector> acks;
-  std::vector<Origin> closed;
-  uint64_t clock = 0;
-};
+using PullRequest = logic::PageRequest;  ///< the bounds of a page are the server's
+using PullPage = logic::ChangePage;
 
 /// Chunks of one blob. `chunks` empty: the whole of a blob that is one chunk (no list needed).
 struct BlobWant {

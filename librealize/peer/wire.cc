@@ -39,8 +39,7 @@ void writeState(schema::ArenaState::Builder out, const ArenaState& state) {
   out.setOrigin(state.origin);
   writeVector(out.initVector(), state.vector);
   writeVector(out.initTrimmed(), state.trimmed);
-  out.setDigest(capnp::Data::Reader(state.digest.data(), state.digest.size()));
-  out.setClock(state.clock);
+  out.setDigest(asData(state.digest));
   out.setMissingFiles(state.missingFiles);
   out.setMissingBytes(state.missingBytes);
   out.setSettling(state.settling);
@@ -52,10 +51,7 @@ Result<ArenaState> readState(schema::ArenaState::Reader in) {
   state.origin = in.getOrigin();
   REALIZE_ASSIGN(state.vector, readVector(in.getVector()));
   REALIZE_ASSIGN(state.trimmed, readVector(in.getTrimmed()));
-  auto digest = in.getDigest();
-  if (digest.size() != state.digest.size()) return corrupt("a digest of the wrong length");
-  std::copy(digest.begin(), digest.end(), state.digest.begin());
-  state.clock = in.getClock();
+  REALIZE_ASSIGN(state.digest, readFixed<logic::TreeDigest>(in.getDigest()));
   state.missingFiles = in.getMissingFiles();
   state.missingBytes = in.getMissingBytes();
   state.settling = in.getSettling();
@@ -67,8 +63,8 @@ void writePage(schema::ArenaService::PullResults::Builder out, const PullPage& p
   out.setChanges(asData(encodeChanges(page.changes)));
   out.setCursor(asData(page.cursor));
   out.setDone(page.done);
-  writeVector(out.initVector(), page.senderVector);
-  writeVector(out.initTrimmed(), page.senderTrimmed);
+  writeVector(out.initVector(), page.snapshot);
+  writeVector(out.initTrimmed(), page.trimmed);
   auto acks = out.initAcks(page.acks.size());
   uint32_t i = 0;
   for (const auto& [peer, vector] : page.acks) {
@@ -86,8 +82,8 @@ Result<PullPage> readPage(schema::ArenaService::PullResults::Reader in) {
   REALIZE_ASSIGN(page.changes, decodeChanges(toString(in.getChanges())));
   page.cursor = toString(in.getCursor());
   page.done = in.getDone();
-  REALIZE_ASSIGN(page.senderVector, readVector(in.getVector()));
-  REALIZE_ASSIGN(page.senderTrimmed, readVector(in.getTrimmed()));
+  REALIZE_ASSIGN(page.snapshot, readVector(in.getVector()));
+  REALIZE_ASSIGN(page.trimmed, readVector(in.getTrimmed()));
   if (in.getAcks().size() > kMaxVectorItems || in.getClosed().size() > kMaxVectorItems) return corrupt("too many acks");
   for (auto ack : in.getAcks()) {
     REALIZE_ASSIGN(auto peer, readFixed<PeerKey>(ack.getPeer()));

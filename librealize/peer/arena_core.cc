@@ -1,0 +1,293 @@
+#include "librealize/peer/arena_core.h"
+
+#include <map>
+#include <utility>
+
+#include "librealize/peer/arena_file_system.h"
+#include "librealize/peer/exchange.h"
+#include "librealize/peer/folder.h"
+#include "librealize/peer/invalidations.h"
+#include "librealize/peer/marks.h"
+#include "librealize/peer/transfers.h"
+
+namespace realize::peer {
+
+namespace {
+
+constexpr int64_t kBarrierMs = 2000;  // An answer that says "still settling" beats none.
+constexpr size_t kRecheckSlice = 500;
+
+std::string_view whatHappened(const logic::Effect& effect) {
+  if (effect.appeared()) return "create";
+  if (effect.gone()) return "remove";
+  if (effect.moved()) return "move";
+  if (effect.contentChanged) return "edit";
+  return "attributes";
+}
+
+}  // namespace
+
+struct ArenaCore::State {
+  State(Environment environment, ArenaOptions options, ArenaSettings settings, std::unique_ptr<store::ArenaStore> opened)
+      : env(std::move(environment)), store(std::move(opened)), tree(*store, env.clock, env.random, options.self),
+        core{env, std::move(options), settings, *store, tree} {}
+
+  Environment env;
+  std::unique_ptr<store::ArenaStore> store;
+  logic::Tree tree;
+  Core core;
+  Invalidations invalidations;
+  std::unique_ptr<Folder> folder;
+  std::unique_ptr<Transfers> transfers;
+  std::unique_ptr<Marks> marks;
+  std::unique_ptr<Exchange> exchange;
+  std::unique_ptr<ArenaFileSystem> fileSystem;
+  Hooks hooks;
+  int depth = 0;
+  bool databaseFailed = false;
+  bool fresh = false;
+  std::shared_ptr<bool> alive = std::make_shared<bool>(true);
+
+  bool transact(const std::function<void()>& work, bool rested);
+  void distribute(const std::vector<logic::Effect>& effects, bool rested);
+  void note(const logic::Effect& effect, std::map<EntryId, std::string>& folders);
+  void invalidate(const logic::Effect& effect, NodeId node);
+  void suspend(const std::string& why);
+  void noteIdentity();
+  void applyAll(NodeId after);
+};
+
+Result<std::unique_ptr<ArenaCore>> ArenaCore::open(Environment env, ArenaOptions options, ArenaSettings settings,
+                                                   Hooks hooks, bool fresh, const std::string& sqliteVfs) {
+  store::OpenOptions how;
+  how.vfs = sqliteVfs;
+  const std::string path = sqliteVfs.empty() ? options.databaseDirectory + "/index.db" : "index.db";
+  REALIZE_ASSIGN(auto store, store::ArenaStore::open(path, how));
+  auto arena = std::unique_ptr<ArenaCore>(new ArenaCore);
+  auto made = store::catching([&] {
+    arena->s_ = std::make_unique<State>(std::move(env), std::move(options), settings, std::move(store));
+  });
+  if (!made.ok()) return made.error();
+  auto& s = *arena->s_;
+  s.hooks = std::move(hooks);
+  s.fresh = fresh;
+  s.folder = std::make_unique<Folder>(s.core);
+  s.transfers = std::make_unique<Transfers>(s.core);
+  s.marks = std::make_unique<Marks>(s.core);
+  s.exchange = std::make_unique<Exchange>(s.core);
+  s.core.folder = s.folder.get();
+  s.core.transfers = s.transfers.get();
+  s.core.marks = s.marks.get();
+  s.core.exchange = s.exchange.get();
+  s.core.invalidations = &s.invalidations;
+  s.core.transactHook = [state = &s](const std::function<void()>& work, bool rested) { return state->transact(work, rested); };
+  s.core.emit = [state = &s](Event event) {
+    event.arena = state->core.options.name;
+    if (event.whenNs == 0) event.whenNs = state->env.clock.nowNs();
+    if (state->hooks.emit) state->hooks.emit(std::move(event));
+  };
+  s.core.suspend = [state = &s](const std::string& why) { state->suspend(why); };
+  s.fileSystem = std::make_unique<ArenaFileSystem>(s.core);
+  return arena;
+}
+
+ArenaCore::ArenaCore() = default;
+ArenaCore::~ArenaCore() {
+  if (s_) *s_->alive = false;
+}
+
+void ArenaCore::start(Mark rootMark) {
+  auto& s = *s_;
+  s.noteIdentity();
+  if (auto started = s.folder->start(s.fresh); !started.ok()) s.suspend(started.error().message);
+  if (s.fresh && rootMark != Mark::None) {
+    if (auto root = s.tree.get(kRootEntry)) s.marks->set(*root, rootMark);
+  }
+  s.applyAll(0);
+}
+
+void ArenaCore::stop() {
+  auto& s = *s_;
+  s.core.stopping = true;
+  s.exchange->stop();
+  s.transfers->stop();
+  s.folder->stop();
+  auto done = store::catching([&] { s.store->makeDurable(); });
+  (void)done;  // Nothing was promised to anyone that is not durable already.
+}
+
+Core& ArenaCore::core() { return s_->core; }
+ArenaFileSystem& ArenaCore::fileSystem() { return *s_->fileSystem; }
+void ArenaCore::setSettings(const ArenaSettings& settings) { s_->core.settings = settings; }
+
+/// A copied or restored database file is another life: its numbers must not be given again (AGREEMENT 21).
+void ArenaCore::State::noteIdentity() {
+  auto directory = env.disk.openRoot(core.options.databaseDirectory);
+  if (!directory.ok()) return;
+  auto stat = (*directory)->stat("index.db");
+  if (!stat.ok()) return;
+  const store::FileIdentity now{stat->inode, stat->birthNs};
+  const auto before = store->recordedIdentity();
+  if (before == now) return;
+  transact([&] {
+    if (before) tree.beginLife();
+    store->recordIdentity(now);
+  }, true);
+}
+
+bool ArenaCore::State::transact(const std::function<void()>& work, bool rested) {
+  if (depth > 0) {
+    work();
+    return true;
+  }
+  if (databaseFailed) return false;
+  std::vector<logic::Effect> effects;
+  ++depth;
+  auto outcome = store::catching([&] {
+    store->transact([&] {
+      tree.beginBatch();
+      work();
+      tree.flush();
+      effects = tree.drainEffects();
+      distribute(effects, rested);
+    });
+  });
+  --depth;
+  if (!outcome.ok()) {
+    databaseFailed = true;
+    auto reloaded = store::catching([&] { tree.reload(); });
+    (void)reloaded;
+    suspend("its database failed: " + outcome.error().message);
+    return false;
+  }
+  if (!effects.empty()) exchange->changed(rested);
+  return true;
+}
+
+void ArenaCore::State::distribute(const std::vector<logic::Effect>& effects, bool rested) {
+  std::map<EntryId, std::string> folders;
+  for (const auto& effect : effects) {
+    note(effect, folders);
+    marks->entryChanged(effect.id);
+    folder->entryChanged(effect.id);
+    // What a mount did itself, its kernel knows; telling it would drop names under the feet of those who use them.
+    if (rested) {
+      if (auto node = store->nodeOf(effect.id)) invalidate(effect, *node);
+    }
+  }
+}
+
+void ArenaCore::State::note(const logic::Effect& effect, std::map<EntryId, std::string>& folders) {
+  auto folderPath = [&](const EntryId& id) -> const std::string& {
+    auto known = folders.find(id);
+    if (known == folders.end()) known = folders.emplace(id, core.shownPath(id).ok() ? *core.shownPath(id) : "").first;
+    return known->second;
+  };
+  auto joined = [&](const EntryId& parent, const std::string& name) {
+    const auto& above = folderPath(parent);
+    return above.empty() ? name : above + "/" + name;
+  };
+  store::HistoryRow row;
+  row.whenNs = env.clock.nowNs();
+  row.what = whatHappened(effect);
+  row.node = store->nodeOf(effect.id).value_or(0);
+  row.path = effect.isShown ? joined(effect.parent, effect.name) : joined(effect.oldParent, effect.oldName);
+  if (effect.moved()) row.detail = joined(effect.oldParent, effect.oldName);
+  row.peer = core.options.self;
+  if (effect.isShown) {
+    const auto heads = tree.shownHeads(effect.id);
+    if (!heads.empty()) row.peer = heads.front().version.author;
+    if (heads.size() > 1 && effect.kind == EntryKind::File)
+      core.emit(Event{.whenNs = row.whenNs, .type = "conflict", .arena = "", .path = row.path, .peer = "", .detail = ""});
+  }
+  store->history().add(row);
+  core.emit(Event{.whenNs = row.whenNs, .type = row.what, .arena = "", .path = row.path, .peer = row.peer.hex(),
+                  .detail = row.detail});
+}
+
+void ArenaCore::State::invalidate(const logic::Effect& effect, NodeId node) {
+  const bool nameGone = effect.gone() || effect.moved();
+  if (nameGone) {
+    if (auto parent = store->nodeOf(effect.oldParent)) invalidations.nameChanged(*parent, effect.oldName, node);
+  }
+  if (effect.appeared() || effect.moved()) {
+    if (auto parent = store->nodeOf(effect.parent)) invalidations.nameChanged(*parent, effect.name, 0);
+  }
+  if (effect.headsChanged && effect.wasShown && effect.isShown) invalidations.nodeChanged(node, effect.contentChanged);
+}
+
+void ArenaCore::State::suspend(const std::string& why) {
+  if (core.suspended && core.suspendedWhy == why) return;
+  core.suspended = true;
+  core.suspendedWhy = why;
+  core.emit(Event{.whenNs = 0, .type = "suspended", .arena = "", .path = "", .peer = "", .detail = why});
+}
+
+/// After a start, what was applied to the folder before the end is not known entry by entry: compare all, in slices.
+void ArenaCore::State::applyAll(NodeId after) {
+  if (core.stopping || databaseFailed) return;
+  const auto ids = store->allEntries(after, kRecheckSlice);
+  if (ids.empty()) return;
+  NodeId last = after;
+  transact([&] {
+    for (const auto& id : ids) {
+      marks->entryChanged(id);
+      folder->entryChanged(id);
+      last = std::max(last, store->nodeOf(id).value_or(0));
+    }
+  }, true);
+  if (last <= after) return;
+  env.scheduler.onCore([this, alive = alive, last] {
+    if (*alive) applyAll(last);
+  });
+}
+
+void ArenaCore::onAnnounce(const PeerKey& from, const ArenaState& state) { s_->exchange->onAnnounce(from, state); }
+
+void ArenaCore::serveState(const PeerKey&, bool barrier, std::function<void(Result<ArenaState>)> done) {
+  auto& s = *s_;
+  if (!barrier || s.core.suspended) return done(s.exchange->ownState());
+  auto once = std::make_shared<bool>(false);
+  auto answer = [state = s_.get(), alive = s.alive, once, done = std::move(done)] {
+    if (*once) return;
+    *once = true;
+    if (*alive) done(state->exchange->ownState());
+    else done(Error{Code::Suspended, "the arena was left"});
+  };
+  s.env.scheduler.onCoreAfter(kBarrierMs, answer);
+  s.folder->barrier(answer);
+}
+
+Result<PullPage> ArenaCore::servePull(const PeerKey& from, const PullRequest& request) {
+  if (s_->databaseFailed) return Error{Code::Suspended, s_->core.suspendedWhy};
+  return s_->exchange->servePull(from, request);
+}
+
+void ArenaCore::serveChunkList(const PeerKey& from, const BlobId& blob, uint8_t hops,
+                               std::function<void(Result<ChunkList>)> done) {
+  s_->transfers->serveChunkList(from, blob, hops, std::move(done));
+}
+
+void ArenaCore::serveGet(const PeerKey& from, const GetRequest& request, std::function<bool(ChunkArrival)> sink,
+                         std::function<void(Result<std::vector<WantStatus>>)> done) {
+  s_->transfers->serveGet(from, request, std::move(sink), std::move(done));
+}
+
+std::vector<bool> ArenaCore::servePromise(const PeerKey& from, const std::vector<BlobId>& blobs) {
+  std::vector<bool> out;
+  for (const auto& blob : blobs) out.push_back(s_->marks->promise(from, blob));
+  return out;
+}
+
+void ArenaCore::connected(RemoteArena& remote) {
+  s_->exchange->connected(remote);
+  s_->transfers->connected(remote);
+  s_->marks->wakeUnrealize();
+}
+
+void ArenaCore::disconnected(const PeerKey& key) {
+  s_->exchange->disconnected(key);
+  s_->transfers->disconnected(key);
+}
+
+}  // namespace realize::peer

@@ -1,0 +1,65 @@
+#include "librealize/peer/core.h"
+
+#include <algorithm>
+
+#include "librealize/logic/tree_merge.h"
+
+namespace realize::peer {
+
+Result<std::string> Core::shownPath(const EntryId& id) {
+  if (id == kRootEntry) return std::string();
+  std::vector<std::string> names;
+  EntryId at = id;
+  while (at != kRootEntry) {
+    auto record = tree.get(at);
+    if (!record || !record->shown) return Error{Code::NotFound, "no such entry"};
+    names.push_back(record->shownName);
+    at = record->shownParent;
+  }
+  std::string path;
+  for (auto name = names.rbegin(); name != names.rend(); ++name) {
+    if (!path.empty()) path += '/';
+    path += *name;
+  }
+  return path;
+}
+
+Result<logic::Record> Core::recordAt(const std::string& path) {
+  auto record = tree.get(kRootEntry);
+  size_t start = 0;
+  while (start < path.size()) {
+    size_t end = path.find('/', start);
+    if (end == std::string::npos) end = path.size();
+    const std::string name = path.substr(start, end - start);
+    start = end + 1;
+    if (name.empty()) continue;
+    if (record->entry.kind != EntryKind::Directory)
+      return Error{Code::NotDirectory, options.name + ":" + path + ": a part of the path is not a folder"};
+    record = tree.lookup(record->entry.id, name);
+    if (!record) return Error{Code::NotFound, options.name + ":" + path + ": no such file or folder"};
+  }
+  return std::move(*record);
+}
+
+std::optional<std::pair<Dot, Version>> Core::shownVersion(const logic::Record& record) {
+  const auto heads = logic::shownHeads(record.entry);
+  if (heads.empty()) return std::nullopt;
+  if (heads.size() > 1 && record.entry.kind == EntryKind::File) {
+    if (auto row = store.disk().get(record.node)) {
+      for (const auto& head : heads)
+        if (head.version.blob == row->blob && head.version.sizeBytes == row->sizeBytes) return {{head.dot, head.version}};
+      // The folder's bytes are no head any more (they were replaced), or are not read yet: fall through.
+    }
+  }
+  return {{heads.front().dot, heads.front().version}};
+}
+
+std::vector<Dot> Core::baseOf(const Entry& entry) {
+  std::vector<Dot> base = entry.live;
+  for (const auto& [dot, version] : entry.heads) base.push_back(dot);
+  std::sort(base.begin(), base.end());
+  base.erase(std::unique(base.begin(), base.end()), base.end());
+  return base;
+}
+
+}  // namespace realize::peer

@@ -1,0 +1,209 @@
+#include "librealize/peer/exchange.h"
+
+#include "librealize/peer/folder.h"
+#include "librealize/peer/marks.h"
+
+namespace realize::peer {
+
+namespace {
+constexpr size_t kMaxChangesPerPage = 2000;  // A page is one transaction under the core lock: a few tens of ms.
+constexpr size_t kMaxPageBytes = 1 << 20;
+constexpr int64_t kRetryMs = 1000;
+}  // namespace
+
+struct Exchange::State {
+  explicit State(Core& core) : core(core) {}
+
+  Core& core;
+  std::map<PeerKey, Member> members;
+  std::map<PeerKey, RemoteArena*> remotes;
+  bool announcing = false;        // an announcement is scheduled after the rest
+  bool announcingNow = false;     // ... at the end of the current job
+  std::optional<ArenaState> announced;
+  // Jobs that come back after a reconnect must not touch the new connection: each has a number.
+  std::map<PeerKey, uint64_t> connection;
+  uint64_t connections = 0;
+  std::shared_ptr<bool> alive = std::make_shared<bool>(true);
+
+  bool current(const PeerKey& key, uint64_t number) const {
+    auto it = connection.find(key);
+    return it != connection.end() && it->second == number;
+  }
+
+  void announceNow();
+  void pullIfBehind(const PeerKey& key);
+  void pullPage(const PeerKey& key, uint64_t number);
+  void onPage(const PeerKey& key, uint64_t number, Result<PullPage> page);
+  void pullFailed(const PeerKey& key, uint64_t number, const Error& error);
+};
+
+Exchange::Exchange(Core& core) : s_(std::make_unique<State>(core)) {}
+Exchange::~Exchange() { stop(); }
+
+void Exchange::stop() { *s_->alive = false; }
+
+ArenaState Exchange::ownState() {
+  auto& core = s_->core;
+  core.store.makeDurable();  // Another peer may rely on all of it.
+  ArenaState state;
+  state.origin = core.tree.origin();
+  state.vector = core.tree.vector();
+  state.trimmed = core.tree.trimmed();
+  state.digest = core.tree.digest();
+  state.missingFiles = core.marks->missingFiles();
+  state.missingBytes = core.marks->missingBytes();
+  state.settling = core.folder->settling();
+  state.suspended = core.suspended;
+  return state;
+}
+
+void Exchange::connected(RemoteArena& remote) {
+  const PeerKey key = remote.key();
+  s_->remotes[key] = &remote;
+  s_->connection[key] = ++s_->connections;
+  s_->members[key] = Member{.connected = true, .said = std::nullopt, .pulling = false, .error = ""};
+  remote.announce(ownState());
+}
+
+void Exchange::disconnected(const PeerKey& key) {
+  s_->remotes.erase(key);
+  s_->connection.erase(key);
+  auto it = s_->members.find(key);
+  if (it == s_->members.end()) return;
+  it->second.connected = false;
+  it->second.pulling = false;
+}
+
+void Exchange::changed(bool urgent) {
+  auto& core = s_->core;
+  if (core.stopping || (urgent ? s_->announcingNow : s_->announcing || s_->announcingNow)) return;
+  (urgent ? s_->announcingNow : s_->announcing) = true;
+  auto job = [s = s_.get(), alive = s_->alive] {
+    if (*alive) s->announceNow();
+  };
+  if (urgent) core.env.scheduler.onCore(job);
+  else core.env.scheduler.onCoreAfter(core.settings.restMs, job);
+}
+
+void Exchange::State::announceNow() {
+  announcing = announcingNow = false;
+  if (remotes.empty() || core.stopping) return;
+  const ArenaState state = core.exchange->ownState();
+  for (auto& [key, remote] : remotes) remote->announce(state);
+}
+
+void Exchange::onAnnounce(const PeerKey& from, const ArenaState& state) {
+  auto it = s_->members.find(from);
+  if (it == s_->members.end() || !it->second.connected) return;
+  it->second.said = state;
+  auto& core = s_->core;
+  if (state.origin == core.tree.origin()) {
+    core.suspend("another running peer has this peer's database: one of them is a copy. Stop one, remove its state "
+                 "folder's arena and join again; nothing was sent or taken");
+    return;
+  }
+  if (core.tree.vector().geq(state.vector)) {
+    // A pull would be an empty batch; what completing it would note is worth noting.
+    auto ack = core.tree.acks().find(from);
+    if (ack == core.tree.acks().end() || ack->second != state.vector) {
+      PullPage nothing;
+      nothing.done = true;
+      nothing.snapshot = state.vector;
+      nothing.trimmed = state.trimmed;
+      core.transact([&] { core.tree.completeBatch(from, nothing); });
+    }
+  }
+  s_->pullIfBehind(from);
+}
+
+void Exchange::State::pullIfBehind(const PeerKey& key) {
+  auto& member = members[key];
+  if (member.pulling || !member.connected || !member.said || core.suspended || core.stopping) return;
+  if (core.tree.vector().geq(member.said->vector)) return;
+  member.pulling = true;
+  pullPage(key, connection[key]);
+}
+
+void Exchange::State::pullPage(const PeerKey& key, uint64_t number) {
+  auto it = remotes.find(key);
+  if (it == remotes.end()) return;
+  it->second->pull(core.tree.requestFor(key), [this, alive = alive, key, number](Result<PullPage> page) {
+    if (*alive && current(key, number)) onPage(key, number, std::move(page));
+  });
+}
+
+void Exchange::State::onPage(const PeerKey& key, uint64_t number, Result<PullPage> page) {
+  if (!page.ok()) return pullFailed(key, number, page.error());
+  Result<void> applied;
+  const bool committed = core.transact([&] {
+    applied = core.tree.applyPage(key, *page);
+    if (!applied.ok() || !page->done) return;
+    auto row = core.store.members().get(key).value_or(store::MemberRow());
+    row.peer = key;
+    row.lastSeenNs = core.env.clock.nowNs();
+    core.store.members().put(row);
+  });
+  if (!committed) return pullFailed(key, number, Error{Code::Io, core.suspendedWhy});
+  if (!applied.ok()) return pullFailed(key, number, applied.error());
+  if (!page->done) return pullPage(key, number);
+  auto& member = members[key];
+  member.pulling = false;
+  member.error.clear();
+  core.exchange->changed(true);
+  pullIfBehind(key);
+}
+
+void Exchange::State::pullFailed(const PeerKey& key, uint64_t number, const Error& error) {
+  auto& member = members[key];
+  member.pulling = false;
+  member.error = error.message;
+  core.env.scheduler.onCoreAfter(kRetryMs, [this, alive = alive, key, number] {
+    if (*alive && current(key, number)) pullIfBehind(key);
+  });
+}
+
+Result<PullPage> Exchange::servePull(const PeerKey&, const PullRequest& request) {
+  auto& core = s_->core;
+  PullRequest bounded = request;
+  bounded.maxChanges = kMaxChangesPerPage;
+  bounded.maxBytes = kMaxPageBytes;
+  auto page = core.store.transact([&] { return core.tree.changesFor(bounded); });
+  core.store.makeDurable();  // Nothing leaves before its transaction is on disk.
+  return page;
+}
+
+const std::map<PeerKey, Exchange::Member>& Exchange::members() const { return s_->members; }
+
+std::vector<RemoteArena*> Exchange::remotes() {
+  std::vector<RemoteArena*> out;
+  for (auto& [key, remote] : s_->remotes) out.push_back(remote);
+  return out;
+}
+
+bool Exchange::agreesWith(const PeerKey& key) {
+  auto it = s_->members.find(key);
+  if (it == s_->members.end() || !it->second.connected || !it->second.said || it->second.pulling) return false;
+  const auto& said = *it->second.said;
+  auto& core = s_->core;
+  return !said.settling && !said.suspended && !core.suspended && !core.folder->settling() &&
+         said.vector == core.tree.vector() && said.digest == core.tree.digest();
+}
+
+void Exchange::refresh(std::function<void()> done) {
+  s_->core.folder->barrier([s = s_.get(), alive = s_->alive, done = std::move(done)] {
+    if (!*alive || s->remotes.empty()) return done();
+    auto left = std::make_shared<size_t>(s->remotes.size());
+    for (auto& [key, remote] : s->remotes) {
+      const uint64_t number = s->connection[key];
+      remote->askState(true, [s, alive, key = key, number, left, done](Result<ArenaState> state) {
+        if (*alive && state.ok() && s->current(key, number)) {
+          s->members[key].said = *state;
+          s->pullIfBehind(key);
+        }
+        if (--*left == 0) done();
+      });
+    }
+  });
+}
+
+}  // namespace realize::peer
