@@ -13,6 +13,8 @@
 #include "librealize/base/disk.h"
 #include "librealize/base/errno_code.h"
 #include "librealize/base/posix_disk.h"
+#include "tests/support/fake_clock.h"
+#include "tests/support/fake_disk.h"
 #include "tests/support/temp_dir.h"
 
 using namespace realize;
@@ -59,9 +61,15 @@ struct Real {
   std::unique_ptr<Directory> root = std::move(systemDisk().openRoot(temp.path())).value();
 };
 
+struct Fake {
+  test::FakeClock clock;
+  test::FakeDisk disk{clock};
+  std::unique_ptr<Directory> root = std::move(disk.openRoot("/")).value();
+};
+
 }  // namespace
 
-#define DISK_TEST_CASE(name) TEST_CASE_TEMPLATE(name, D, Real)
+#define DISK_TEST_CASE(name) TEST_CASE_TEMPLATE(name, D, Real, Fake)
 
 DISK_TEST_CASE("what is written is read, and the end of the file is told by fewer bytes") {
   D disk;

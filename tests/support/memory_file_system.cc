@@ -1,0 +1,737 @@
+#include "memory_file_system.h"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/xattr.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+
+namespace realize::test {
+
+namespace {
+
+int64_t nowNs() {
+  timespec now{};
+  clock_gettime(CLOCK_REALTIME, &now);
+  return now.tv_sec * int64_t{1'000'000'000} + now.tv_nsec;
+}
+
+Error notFound() { return {Code::NotFound, "no such node"}; }
+
+}  // namespace
+
+class MemoryFileSystem::Content {
+ public:
+  explicit Content(bool descriptor) : fd_(descriptor ? memfd_create("content", MFD_CLOEXEC) : -1) {}
+  ~Content() {
+    if (fd_ >= 0) close(fd_);
+  }
+  Content(const Content&) = delete;
+  Content& operator=(const Content&) = delete;
+
+  int fd() const { return fd_; }
+  uint64_t size() const {
+    if (fd_ < 0) return bytes_.size();
+    struct stat st {};
+    fstat(fd_, &st);
+    return static_cast<uint64_t>(st.st_size);
+  }
+  bool resize(uint64_t size) {
+    if (fd_ >= 0) return ftruncate(fd_, static_cast<off_t>(size)) == 0;
+    bytes_.resize(size);
+    return true;
+  }
+  Bytes read(uint64_t offset, size_t size) const {
+    uint64_t end = this->size();
+    Bytes out(offset >= end ? 0 : std::min<uint64_t>(size, end - offset));
+    if (out.empty()) return out;
+    if (fd_ < 0)
+      std::memcpy(out.data(), bytes_.data() + offset, out.size());
+    else
+      out.resize(static_cast<size_t>(std::max<ssize_t>(pread(fd_, out.data(), out.size(), static_cast<off_t>(offset)), 0)));
+    return out;
+  }
+  void write(uint64_t offset, const std::byte* data, size_t size) {
+    if (size == 0) return;
+    if (fd_ >= 0) {
+      (void)!pwrite(fd_, data, size, static_cast<off_t>(offset));
+      return;
+    }
+    if (offset + size > bytes_.size()) bytes_.resize(offset + size);
+    std::memcpy(bytes_.data() + offset, data, size);
+  }
+
+ private:
+  const int fd_;
+  Bytes bytes_;
+};
+
+struct MemoryFileSystem::Node {
+  NodeId id = 0;
+  EntryKind kind = EntryKind::File;
+  uint32_t mode = 0, uid = 0, gid = 0;
+  bool attached = false;
+  int64_t mtimeNs = 0, ctimeNs = 0;
+  NodeId parent = 0;
+  std::shared_ptr<Content> content;
+  std::string target;
+  std::map<std::string, NodePtr> children;
+  size_t directories = 0;
+  std::map<std::string, std::string> xattrs;
+
+  void touch() { mtimeNs = ctimeNs = nowNs(); }
+};
+
+MemoryFileSystem::MemoryFileSystem(bool descriptors) : descriptors_(descriptors) {
+  auto root = std::make_shared<Node>();
+  root->id = root->parent = kRootNode;
+  root->kind = EntryKind::Directory;
+  root->mode = 0755;
+  root->uid = getuid();
+  root->gid = getgid();
+  root->attached = true;
+  root->touch();
+  nodes_[kRootNode] = root;
+}
+
+MemoryFileSystem::~MemoryFileSystem() {
+  failHeldReads(Code::Suspended);
+  holdOpens(false);
+}
+
+// --- inner ---
+
+MemoryFileSystem::NodePtr MemoryFileSystem::find(NodeId node) {
+  auto it = nodes_.find(node);
+  return it == nodes_.end() ? nullptr : it->second;
+}
+
+Result<MemoryFileSystem::NodePtr> MemoryFileSystem::directory(NodeId node) {
+  if (fail_) return {*fail_, "as the test wishes"};
+  NodePtr found = find(node);
+  if (!found) return notFound();
+  if (found->kind != EntryKind::Directory) return {Code::NotDirectory, "not a directory"};
+  return found;
+}
+
+MemoryFileSystem::NodePtr MemoryFileSystem::child(const NodePtr& parent, const std::string& name) {
+  auto it = parent->children.find(name);
+  return it == parent->children.end() ? nullptr : it->second;
+}
+
+MemoryFileSystem::Place MemoryFileSystem::place(const std::string& path) {
+  Place at{find(kRootNode), path};
+  for (size_t slash; (slash = at.name.find('/')) != std::string::npos;) {
+    at.parent = child(at.parent, at.name.substr(0, slash));
+    at.name = at.name.substr(slash + 1);
+    if (!at.parent) std::abort();  // The test names a folder that it did not make.
+  }
+  return at;
+}
+
+MemoryFileSystem::NodePtr MemoryFileSystem::make(EntryKind kind, uint32_t mode, uint32_t uid, uint32_t gid) {
+  auto node = std::make_shared<Node>();
+  node->id = ++last_;
+  node->kind = kind;
+  node->mode = mode;
+  node->uid = uid;
+  node->gid = gid;
+  node->touch();
+  if (kind == EntryKind::File) node->content = std::make_shared<Content>(descriptors_);
+  nodes_[node->id] = node;
+  return node;
+}
+
+void MemoryFileSystem::attach(const NodePtr& parent, const std::string& name, const NodePtr& node) {
+  parent->children[name] = node;
+  parent->directories += node->kind == EntryKind::Directory;
+  parent->touch();
+  node->parent = parent->id;
+  node->attached = true;
+  node->ctimeNs = nowNs();
+}
+
+void MemoryFileSystem::detach(const NodePtr& parent, const std::string& name) {
+  auto it = parent->children.find(name);
+  if (it == parent->children.end()) return;
+  parent->directories -= it->second->kind == EntryKind::Directory;
+  it->second->attached = false;
+  nodes_.erase(it->second->id);  // Handles keep the node itself.
+  parent->children.erase(it);
+  parent->touch();
+}
+
+Attributes MemoryFileSystem::attributesOf(const Node& node) const {
+  Attributes a;
+  a.node = node.id;
+  a.kind = node.kind;
+  a.mode = node.mode;
+  a.uid = node.uid;
+  a.gid = node.gid;
+  a.links = node.kind == EntryKind::Directory ? 2 + static_cast<uint32_t>(node.directories) : 1;
+  if (!node.attached) a.links = 0;
+  if (node.content) a.sizeBytes = node.content->size();
+  if (node.kind == EntryKind::Symlink) a.sizeBytes = node.target.size();
+  a.blocks512 = (a.sizeBytes + 511) / 512;
+  a.mtimeNs = a.atimeNs = node.mtimeNs;
+  a.ctimeNs = node.ctimeNs;
+  return a;
+}
+
+FileHandle MemoryFileSystem::openNode(const NodePtr& node, OpenFlags flags) {
+  if (flags.truncate) {
+    node->content->resize(0);
+    node->touch();
+  }
+  FileHandle handle = ++last_;
+  open_[handle] = Open{node, node->content, flags.append};
+  return handle;
+}
+
+Result<Attributes> MemoryFileSystem::apply(const NodePtr& node, const AttributeChange& change) {
+  if (change.sizeBytes) {
+    if (!node->content) return {Code::IsDirectory, "no file"};
+    if (!node->content->resize(*change.sizeBytes)) return {Code::TooLarge, "too large"};
+    node->touch();
+  }
+  if (change.mode) node->mode = *change.mode;
+  if (change.uid) node->uid = *change.uid;
+  if (change.gid) node->gid = *change.gid;
+  if (change.mtimeNs) node->mtimeNs = *change.mtimeNs;
+  node->ctimeNs = nowNs();
+  return attributesOf(*node);
+}
+
+void MemoryFileSystem::tell(const std::function<void(InvalidationSink&)>& call) {
+  std::lock_guard lock(sinkMutex_);
+  for (InvalidationSink* sink : sinks_) call(*sink);
+}
+
+// --- what a test does ---
+
+NodeId MemoryFileSystem::nodeAt(const std::string& path) {
+  std::lock_guard lock(mutex_);
+  Place at = place(path);
+  NodePtr node = child(at.parent, at.name);
+  return node ? node->id : 0;
+}
+
+NodeId MemoryFileSystem::writeUnderneath(const std::string& path, const std::string& content) {
+  NodeId node, parent;
+  bool fresh;
+  std::string name;
+  {
+    std::lock_guard lock(mutex_);
+    Place at = place(path);
+    parent = at.parent->id;
+    name = at.name;
+    NodePtr file = child(at.parent, name);
+    fresh = !file;
+    if (fresh) {
+      file = make(EntryKind::File, 0644, getuid(), getgid());
+      attach(at.parent, name, file);
+    }
+    // A new version: handles keep the one they opened.
+    file->content = std::make_shared<Content>(descriptors_);
+    file->content->write(0, reinterpret_cast<const std::byte*>(content.data()), content.size());
+    file->touch();
+    node = file->id;
+  }
+  tell([&](InvalidationSink& sink) {
+    if (fresh)
+      sink.nameChanged(parent, name, 0);
+    else
+      sink.nodeChanged(node, true);
+  });
+  return node;
+}
+
+NodeId MemoryFileSystem::makeDirectoryUnderneath(const std::string& path) {
+  NodeId parent, node;
+  std::string name;
+  {
+    std::lock_guard lock(mutex_);
+    Place at = place(path);
+    NodePtr made = make(EntryKind::Directory, 0755, getuid(), getgid());
+    attach(at.parent, at.name, made);
+    parent = at.parent->id;
+    name = at.name;
+    node = made->id;
+  }
+  tell([&](InvalidationSink& sink) { sink.nameChanged(parent, name, 0); });
+  return node;
+}
+
+void MemoryFileSystem::removeUnderneath(const std::string& path) {
+  NodeId parent, node;
+  std::string name;
+  {
+    std::lock_guard lock(mutex_);
+    Place at = place(path);
+    parent = at.parent->id;
+    name = at.name;
+    NodePtr gone = child(at.parent, name);
+    node = gone->id;
+    detach(at.parent, name);
+  }
+  tell([&](InvalidationSink& sink) { sink.nameChanged(parent, name, node); });
+}
+
+void MemoryFileSystem::renameUnderneath(const std::string& path, const std::string& newPath) {
+  Place from, to;
+  NodeId node, replaced = 0;
+  {
+    std::lock_guard lock(mutex_);
+    from = place(path);
+    to = place(newPath);
+    node = child(from.parent, from.name)->id;
+    if (NodePtr target = child(to.parent, to.name)) replaced = target->id;
+  }
+  (void)rename(from.parent->id, from.name, to.parent->id, to.name, RenameFlag::Replace);
+  tell([&](InvalidationSink& sink) {
+    sink.nameChanged(from.parent->id, from.name, node);
+    sink.nameChanged(to.parent->id, to.name, replaced);
+  });
+}
+
+void MemoryFileSystem::chmodUnderneath(const std::string& path, uint32_t mode) {
+  NodeId node;
+  {
+    std::lock_guard lock(mutex_);
+    Place at = place(path);
+    NodePtr found = child(at.parent, at.name);
+    found->mode = mode;
+    found->ctimeNs = nowNs();
+    node = found->id;
+  }
+  tell([&](InvalidationSink& sink) { sink.nodeChanged(node, false); });
+}
+
+std::string MemoryFileSystem::contentAt(const std::string& path) {
+  std::lock_guard lock(mutex_);
+  Place at = place(path);
+  NodePtr node = child(at.parent, at.name);
+  if (!node || !node->content) return "(none)";
+  Bytes bytes = node->content->read(0, node->content->size());
+  return std::string(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+}
+
+void MemoryFileSystem::populate(size_t directories, size_t filesEach, size_t sizeBytes) {
+  std::lock_guard lock(mutex_);
+  NodePtr root = find(kRootNode);
+  for (size_t d = 0; d < directories; ++d) {
+    NodePtr dir = make(EntryKind::Directory, 0755, getuid(), getgid());
+    attach(root, "dir" + std::to_string(d), dir);
+    for (size_t f = 0; f < filesEach; ++f) {
+      NodePtr file = make(EntryKind::File, 0644, getuid(), getgid());
+      file->content->resize(sizeBytes);
+      attach(dir, "file" + std::to_string(f), file);
+    }
+  }
+}
+
+void MemoryFileSystem::holdReads(NodeId node) {
+  std::lock_guard lock(mutex_);
+  held_.insert(node);
+}
+
+void MemoryFileSystem::waitForHeldReads(size_t count) {
+  std::unique_lock lock(mutex_);
+  changed_.wait(lock, [&] { return heldReads_.size() >= count; });
+}
+
+size_t MemoryFileSystem::heldReads() {
+  std::lock_guard lock(mutex_);
+  return heldReads_.size();
+}
+
+void MemoryFileSystem::releaseOneRead() {
+  HeldRead read;
+  Bytes bytes;
+  {
+    std::lock_guard lock(mutex_);
+    if (heldReads_.empty()) return;
+    read = std::move(heldReads_.begin()->second);
+    heldReads_.erase(heldReads_.begin());
+    bytes = read.content->read(read.offset, read.size);
+  }
+  read.done(std::move(bytes));
+}
+
+void MemoryFileSystem::releaseReads(NodeId node) {
+  {
+    std::lock_guard lock(mutex_);
+    held_.erase(node);
+  }
+  while (heldReads() > 0) releaseOneRead();
+}
+
+void MemoryFileSystem::failHeldReads(Code code) {
+  std::map<uint64_t, HeldRead> reads;
+  {
+    std::lock_guard lock(mutex_);
+    reads.swap(heldReads_);
+  }
+  for (auto& [id, read] : reads) read.done(Error{code, "as the test wishes"});
+}
+
+void MemoryFileSystem::setUnreal(NodeId node) {
+  std::lock_guard lock(mutex_);
+  unreal_.insert(node);
+}
+
+void MemoryFileSystem::holdOpens(bool hold) {
+  std::vector<std::function<void()>> opens;
+  {
+    std::lock_guard lock(mutex_);
+    holdOpens_ = hold;
+    if (!hold) opens.swap(heldOpens_);
+  }
+  for (auto& open : opens) open();
+}
+
+size_t MemoryFileSystem::cancelled() {
+  std::lock_guard lock(mutex_);
+  return cancelled_;
+}
+
+size_t MemoryFileSystem::openHandles() {
+  std::lock_guard lock(mutex_);
+  return open_.size();
+}
+
+size_t MemoryFileSystem::lookups() {
+  std::lock_guard lock(mutex_);
+  return lookups_;
+}
+
+void MemoryFileSystem::failWith(std::optional<Code> code) {
+  std::lock_guard lock(mutex_);
+  fail_ = code;
+}
+
+// --- FileSystem ---
+
+Result<Attributes> MemoryFileSystem::lookup(NodeId parent, const std::string& name) {
+  std::lock_guard lock(mutex_);
+  ++lookups_;
+  REALIZE_ASSIGN(NodePtr dir, directory(parent));
+  if (name.size() > 255) return {Code::NameTooLong, "name too long"};
+  NodePtr found = child(dir, name);
+  if (!found) return notFound();
+  return attributesOf(*found);
+}
+
+Result<Attributes> MemoryFileSystem::attributes(NodeId node) {
+  std::lock_guard lock(mutex_);
+  ++lookups_;
+  if (fail_) return {*fail_, "as the test wishes"};
+  NodePtr found = find(node);
+  if (!found) return notFound();
+  return attributesOf(*found);
+}
+
+Result<Attributes> MemoryFileSystem::handleAttributes(FileHandle handle) {
+  std::lock_guard lock(mutex_);
+  auto it = open_.find(handle);
+  if (it == open_.end()) return notFound();
+  Attributes a = attributesOf(*it->second.node);
+  a.sizeBytes = it->second.content->size();
+  if (it->second.content != it->second.node->content) a.mtimeNs = 0;  // an older version
+  return a;
+}
+
+void MemoryFileSystem::setAttributes(NodeId node, FileHandle handle, const AttributeChange& change,
+                                     std::function<void(Result<Attributes>)> done) {
+  Result<Attributes> result = notFound();
+  {
+    std::lock_guard lock(mutex_);
+    NodePtr found = find(node);
+    auto it = open_.find(handle);
+    if (it != open_.end()) found = it->second.node;
+    if (found && change.sizeBytes && handle == 0 && unreal_.count(node))
+      result = Error{Code::Busy, "open it first"};
+    else if (found)
+      result = apply(found, change);
+  }
+  done(std::move(result));
+}
+
+Result<std::vector<NamedNode>> MemoryFileSystem::readDirectory(NodeId node) {
+  std::lock_guard lock(mutex_);
+  REALIZE_ASSIGN(NodePtr dir, directory(node));
+  std::vector<NamedNode> out;
+  out.reserve(dir->children.size());
+  for (auto& [name, entry] : dir->children) out.push_back({name, attributesOf(*entry)});
+  return out;
+}
+
+Result<NodeId> MemoryFileSystem::parentOf(NodeId node) {
+  std::lock_guard lock(mutex_);
+  NodePtr found = find(node);
+  if (!found) return notFound();
+  return found->parent;
+}
+
+Result<OpenedFile> MemoryFileSystem::create(NodeId parent, const std::string& name, uint32_t mode, uint32_t uid,
+                                            uint32_t gid, bool exclusive) {
+  std::lock_guard lock(mutex_);
+  REALIZE_ASSIGN(NodePtr dir, directory(parent));
+  if (name.size() > 255) return {Code::NameTooLong, "name too long"};
+  NodePtr file = child(dir, name);
+  if (file && exclusive) return {Code::Exists, "exists"};
+  if (file && file->kind != EntryKind::File) return {Code::IsDirectory, "no file"};
+  if (!file) {
+    file = make(EntryKind::File, mode, uid, gid);
+    attach(dir, name, file);
+  }
+  OpenedFile opened;
+  opened.handle = openNode(file, {});
+  opened.attributes = attributesOf(*file);
+  return opened;
+}
+
+Result<Attributes> MemoryFileSystem::makeDirectory(NodeId parent, const std::string& name, uint32_t mode,
+                                                   uint32_t uid, uint32_t gid) {
+  std::lock_guard lock(mutex_);
+  REALIZE_ASSIGN(NodePtr dir, directory(parent));
+  if (child(dir, name)) return {Code::Exists, "exists"};
+  NodePtr made = make(EntryKind::Directory, mode, uid, gid);
+  attach(dir, name, made);
+  return attributesOf(*made);
+}
+
+Result<Attributes> MemoryFileSystem::makeSymlink(NodeId parent, const std::string& name, const std::string& target,
+                                                 uint32_t uid, uint32_t gid) {
+  std::lock_guard lock(mutex_);
+  REALIZE_ASSIGN(NodePtr dir, directory(parent));
+  if (child(dir, name)) return {Code::Exists, "exists"};
+  NodePtr made = make(EntryKind::Symlink, 0777, uid, gid);
+  made->target = target;
+  attach(dir, name, made);
+  return attributesOf(*made);
+}
+
+Result<std::string> MemoryFileSystem::readSymlink(NodeId node) {
+  std::lock_guard lock(mutex_);
+  NodePtr found = find(node);
+  if (!found) return notFound();
+  if (found->kind != EntryKind::Symlink) return {Code::InvalidArgument, "no symlink"};
+  return found->target;
+}
+
+Result<void> MemoryFileSystem::unlink(NodeId parent, const std::string& name) {
+  std::lock_guard lock(mutex_);
+  REALIZE_ASSIGN(NodePtr dir, directory(parent));
+  NodePtr found = child(dir, name);
+  if (!found) return notFound();
+  if (found->kind == EntryKind::Directory) return {Code::IsDirectory, "a directory"};
+  detach(dir, name);
+  return {};
+}
+
+Result<void> MemoryFileSystem::removeDirectory(NodeId parent, const std::string& name) {
+  std::lock_guard lock(mutex_);
+  REALIZE_ASSIGN(NodePtr dir, directory(parent));
+  NodePtr found = child(dir, name);
+  if (!found) return notFound();
+  if (found->kind != EntryKind::Directory) return {Code::NotDirectory, "no directory"};
+  if (!found->children.empty()) return {Code::NotEmpty, "not empty"};
+  detach(dir, name);
+  return {};
+}
+
+Result<void> MemoryFileSystem::rename(NodeId parent, const std::string& name, NodeId newParent,
+                                      const std::string& newName, RenameFlag flag) {
+  std::lock_guard lock(mutex_);
+  REALIZE_ASSIGN(NodePtr from, directory(parent));
+  REALIZE_ASSIGN(NodePtr to, directory(newParent));
+  if (newName.size() > 255) return {Code::NameTooLong, "name too long"};
+  NodePtr moved = child(from, name), target = child(to, newName);
+  if (!moved) return notFound();
+  if (target == moved) return {};
+  if (flag == RenameFlag::NoReplace && target) return {Code::Exists, "exists"};
+  if (flag == RenameFlag::Exchange && !target) return notFound();
+  for (NodePtr up = to; up->id != kRootNode; up = find(up->parent))
+    if (up == moved) return {Code::InvalidArgument, "into itself"};
+  if (flag == RenameFlag::Replace && target) {
+    if (target->kind == EntryKind::Directory && moved->kind != EntryKind::Directory)
+      return {Code::IsDirectory, "a directory"};
+    if (target->kind != EntryKind::Directory && moved->kind == EntryKind::Directory)
+      return {Code::NotDirectory, "no directory"};
+    if (!target->children.empty()) return {Code::NotEmpty, "not empty"};
+  }
+  if (target) detach(to, newName);
+  detach(from, name);
+  nodes_[moved->id] = moved;
+  attach(to, newName, moved);
+  if (flag == RenameFlag::Exchange) {
+    nodes_[target->id] = target;
+    attach(from, name, target);
+  }
+  return {};
+}
+
+void MemoryFileSystem::open(NodeId node, OpenFlags flags, std::function<void(Result<FileHandle>)> done) {
+  std::unique_lock lock(mutex_);
+  if (flags.write && holdOpens_) {
+    heldOpens_.push_back([this, node, flags, done] { open(node, flags, done); });
+    changed_.notify_all();
+    return;
+  }
+  Result<FileHandle> result = notFound();
+  if (fail_)
+    result = Error{*fail_, "as the test wishes"};
+  else if (NodePtr found = find(node); found && found->kind == EntryKind::File)
+    result = openNode(found, flags);
+  lock.unlock();
+  done(std::move(result));
+}
+
+uint64_t MemoryFileSystem::read(FileHandle handle, uint64_t offset, size_t size,
+                                std::function<void(Result<Bytes>)> done) {
+  std::unique_lock lock(mutex_);
+  auto it = open_.find(handle);
+  if (it == open_.end()) {
+    lock.unlock();
+    done(notFound());
+    return 0;
+  }
+  NodeId node = it->second.node->id;
+  if (held_.count(node)) {
+    uint64_t request = ++last_;
+    heldReads_[request] = HeldRead{node, it->second.content, offset, size, std::move(done)};
+    changed_.notify_all();
+    return request;
+  }
+  Bytes bytes = it->second.content->read(offset, size);
+  lock.unlock();
+  done(std::move(bytes));
+  return 0;
+}
+
+void MemoryFileSystem::cancel(uint64_t request) {
+  std::function<void(Result<Bytes>)> done;
+  {
+    std::lock_guard lock(mutex_);
+    auto it = heldReads_.find(request);
+    if (it == heldReads_.end()) return;
+    done = std::move(it->second.done);
+    heldReads_.erase(it);
+    ++cancelled_;
+    changed_.notify_all();
+  }
+  done(Error{Code::Cancelled, "cancelled"});
+}
+
+Result<size_t> MemoryFileSystem::write(FileHandle handle, uint64_t offset, std::span<const std::byte> bytes) {
+  std::lock_guard lock(mutex_);
+  if (fail_) return {*fail_, "as the test wishes"};
+  auto it = open_.find(handle);
+  if (it == open_.end()) return notFound();
+  Content& content = *it->second.content;
+  content.write(it->second.append ? content.size() : offset, bytes.data(), bytes.size());
+  it->second.node->touch();
+  return bytes.size();
+}
+
+Result<void> MemoryFileSystem::allocate(FileHandle handle, uint64_t offset, uint64_t length, bool punch,
+                                        bool keepSize) {
+  std::lock_guard lock(mutex_);
+  auto it = open_.find(handle);
+  if (it == open_.end()) return notFound();
+  Content& content = *it->second.content;
+  if (punch) {
+    uint64_t end = std::min(offset + length, content.size());
+    if (end > offset) {
+      Bytes zeros(end - offset);
+      content.write(offset, zeros.data(), zeros.size());
+    }
+  } else if (!keepSize && offset + length > content.size()) {
+    if (!content.resize(offset + length)) return {Code::NoSpace, "no space"};
+  }
+  it->second.node->touch();
+  return {};
+}
+
+Result<void> MemoryFileSystem::sync(FileHandle, bool) {
+  std::lock_guard lock(mutex_);
+  if (fail_) return {*fail_, "as the test wishes"};
+  return {};
+}
+
+Result<void> MemoryFileSystem::syncDirectory(NodeId) { return {}; }
+
+void MemoryFileSystem::release(FileHandle handle) {
+  std::lock_guard lock(mutex_);
+  open_.erase(handle);
+}
+
+int MemoryFileSystem::descriptor(FileHandle handle) {
+  if (!descriptors_) return -1;
+  std::lock_guard lock(mutex_);
+  auto it = open_.find(handle);
+  return it == open_.end() || held_.count(it->second.node->id) ? -1 : it->second.content->fd();
+}
+
+Result<std::string> MemoryFileSystem::getXattr(NodeId node, const std::string& name) {
+  std::lock_guard lock(mutex_);
+  NodePtr found = find(node);
+  if (!found) return notFound();
+  auto it = found->xattrs.find(name);
+  if (it == found->xattrs.end()) return notFound();
+  return it->second;
+}
+
+Result<std::vector<std::string>> MemoryFileSystem::listXattrs(NodeId node) {
+  std::lock_guard lock(mutex_);
+  NodePtr found = find(node);
+  if (!found) return notFound();
+  std::vector<std::string> names;
+  for (auto& [name, value] : found->xattrs) names.push_back(name);
+  return names;
+}
+
+Result<void> MemoryFileSystem::setXattr(NodeId node, const std::string& name, const std::string& value, int flags) {
+  std::lock_guard lock(mutex_);
+  NodePtr found = find(node);
+  if (!found) return notFound();
+  bool there = found->xattrs.count(name) > 0;
+  if ((flags & XATTR_CREATE) && there) return {Code::Exists, "exists"};
+  if ((flags & XATTR_REPLACE) && !there) return notFound();
+  found->xattrs[name] = value;
+  return {};
+}
+
+Result<void> MemoryFileSystem::removeXattr(NodeId node, const std::string& name) {
+  std::lock_guard lock(mutex_);
+  NodePtr found = find(node);
+  if (!found || found->xattrs.erase(name) == 0) return notFound();
+  return {};
+}
+
+Result<SpaceInfo> MemoryFileSystem::space() {
+  SpaceInfo space;
+  space.totalBytes = 1000 * 4096;
+  space.freeBytes = 600 * 4096;
+  space.availableBytes = 500 * 4096;
+  space.totalFiles = 10000;
+  space.freeFiles = 9000;
+  return space;
+}
+
+std::shared_ptr<void> MemoryFileSystem::subscribe(InvalidationSink& sink) {
+  std::lock_guard lock(sinkMutex_);
+  sinks_.push_back(&sink);
+  return std::shared_ptr<void>(nullptr, [this, &sink](void*) {
+    std::lock_guard unlock(sinkMutex_);
+    std::erase(sinks_, &sink);
+  });
+}
+
+}  // namespace realize::test
