@@ -41,6 +41,9 @@ struct FileIdentity {
   bool operator==(const FileIdentity&) const = default;
 };
 
+std::string packIdentity(const FileIdentity& identity);
+FileIdentity unpackIdentity(std::string_view bytes);  ///< throws Corrupt
+
 class ArenaStore final : public logic::TreeStore {
  public:
   /// Errors: as Database::open.
@@ -103,8 +106,8 @@ class ArenaStore final : public logic::TreeStore {
   struct Tables;
   explicit ArenaStore(std::unique_ptr<Database> db);
   std::unique_ptr<Database> db_;
-  std::unique_ptr<TreeTable> tree_;
   std::unique_ptr<Tables> tables_;
+  std::unique_ptr<TreeTable> tree_;
 };
 
 }  // namespace realize::store

@@ -46,6 +46,7 @@ class BlobTable {
   uint64_t count();
 
  private:
+  Database& db_;
   Statement get_, put_, erase_, number_, byNumber_, putChunk_, eraseChunk_, find_, count_;
 };
 
@@ -81,6 +82,7 @@ class CacheTable {
   void forget() { totals_.forget(); }
 
  private:
+  Database& db_;
   TotalsKeeper totals_;
   Statement get_, put_, erase_, setLastRead_, setUnlinked_, evictionOrder_, all_;
 };

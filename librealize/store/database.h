@@ -72,14 +72,20 @@ class Database {
   void verify();
   const std::string& path() const { return path_; }
 
-  /// Called before the outermost commit, to write back what was kept in memory; and after any rollback, also of a
-  /// nested transaction, to forget it. At most one each.
-  void setHooks(std::function<void()> beforeCommit, std::function<void()> afterRollback);
+  /// Called before the outermost commit and before a nested transaction begins, to write back what was kept in memory;
+  /// and after any rollback, also of a nested transaction, to forget it. At most one each.
+  void setHooks(std::function<void()> writeBack, std::function<void()> forget);
 
   /// Runs `fn` in a transaction and commits; rolls back if it throws, or if it returns a Result that is an error.
   /// Within another transaction it is a part of it that can be rolled back alone.
   template <typename F>
   auto transact(F&& fn);
+  /// For what takes several statements: as a part of the transaction that is open, or in one of its own.
+  template <typename F>
+  void together(F&& fn) {
+    if (inTransaction()) fn();
+    else transact(std::forward<F>(fn));
+  }
 
  private:
   friend class Statement;
@@ -96,8 +102,9 @@ class Database {
   std::string what_;
   int depth_ = 0;             ///< open transactions, nested ones counted
   bool durable_ = true;       ///< no commit since the last makeDurable()
-  std::function<void()> beforeCommit_;
-  std::function<void()> afterRollback_;
+  bool broken_ = false;       ///< SQLite rolled everything back under an inner transaction: the outer must fail
+  std::function<void()> writeBack_;
+  std::function<void()> forget_;
 };
 
 /// Ends with commit() or, when dropped without, is rolled back. Transactions nest; the inner end first.

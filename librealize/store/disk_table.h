@@ -10,6 +10,7 @@
 
 #include "librealize/base/disk.h"
 #include "librealize/model/tree.h"
+#include "librealize/store/origin_table.h"
 #include "librealize/store/totals.h"
 
 namespace realize::store {
@@ -45,7 +46,7 @@ struct DiskRow {
 
 class DiskTable {
  public:
-  explicit DiskTable(Database& db);
+  DiskTable(Database& db, OriginTable& origins);
 
   std::optional<DiskRow> get(NodeId node);
   std::optional<DiskRow> getAt(NodeId parentNode, const std::string& name);
@@ -73,8 +74,11 @@ class DiskTable {
   void forget() { files_.forget(); }
 
  private:
+  DiskRow read(Row row);
+  Database& db_;
+  OriginTable& origins_;
   TotalsKeeper files_;
-  Statement get_, getAt_, getByInode_, children_, hasChildren_, withBlob_, dirty_, all_, put_, setDirty_, erase_;
+  Statement get_, getAt_, getByInode_, children_, hasChildren_, withBlob_, dirty_, all_, put_, updateSeen_, setDirty_, erase_;
 };
 
 }  // namespace realize::store

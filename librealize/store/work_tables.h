@@ -56,6 +56,7 @@ class BlobQueue {
   void forget() { totals_.forget(); }
 
  private:
+  Database& db_;
   int which_;
   TotalsKeeper totals_;
   Statement put_, get_, erase_, hasNode_, ofNode_, ofBlob_, next_;
@@ -81,6 +82,7 @@ class ProblemTable {
   uint64_t count();
 
  private:
+  Database& db_;
   Statement put_, erase_, erasePath_, eraseRange_, eraseAll_, eraseKind_, list_, count_;
 };
 

@@ -1,0 +1,298 @@
+#include "librealize/store/database.h"
+
+#include <sqlite3.h>
+
+#include <cstring>
+#include <new>
+
+namespace realize::store {
+
+namespace {
+
+constexpr int kMmapBytes = 256 << 20;       // Of address space; what is used of it is the page cache's.
+constexpr int kCacheKib = 16 << 10;         // A negative cache_size is in KiB.
+constexpr int kCheckpointPages = 4096;      // 16 MiB of log before it is moved into the database.
+
+const char* remedy(Code code) {
+  switch (code) {
+    case Code::Corrupt:
+      return ". Nothing in your folders is affected. Stop realize, move this file away (keep it) and join the arena "
+             "again with the same folder: equal files are matched without being sent";
+    case Code::NoSpace: return ". Free some space on that disk";
+    case Code::Busy: return ". Another program has it open";
+    default: return "";
+  }
+}
+
+Code codeOf(int extended) {
+  switch (extended & 0xff) {
+    case SQLITE_CORRUPT:
+    case SQLITE_NOTADB:
+    case SQLITE_FORMAT: return Code::Corrupt;
+    case SQLITE_FULL: return Code::NoSpace;
+    case SQLITE_BUSY:
+    case SQLITE_LOCKED: return Code::Busy;
+    case SQLITE_PERM:
+    case SQLITE_AUTH: return Code::PermissionDenied;
+    case SQLITE_READONLY: return Code::ReadOnly;
+    case SQLITE_CANTOPEN: return Code::NotFound;
+    case SQLITE_TOOBIG: return Code::TooLarge;
+    case SQLITE_IOERR:
+      // A database that ends in the middle of a page.
+      return extended == SQLITE_IOERR_SHORT_READ ? Code::Corrupt : Code::Io;
+    default: return Code::Internal;
+  }
+}
+
+}  // namespace
+
+Error Database::errorFor(int sqliteCode) const {
+  Code code = codeOf(handle_ != nullptr ? sqlite3_extended_errcode(handle_) : sqliteCode);
+  if (code == Code::Internal && (sqliteCode & 0xff) != SQLITE_OK) code = codeOf(sqliteCode);
+  // The connection's text belongs to its last error, which need not be this one.
+  bool own = handle_ != nullptr && (sqlite3_errcode(handle_) & 0xff) == (sqliteCode & 0xff);
+  std::string text = own ? sqlite3_errmsg(handle_) : sqlite3_errstr(sqliteCode);
+  return {code, "the " + what_ + " (" + path_ + ") failed: " + text + remedy(code)};
+}
+
+void Database::fail(int sqliteCode, const char* sql) const {
+  if ((sqliteCode & 0xff) == SQLITE_NOMEM) throw std::bad_alloc();
+  Error error = errorFor(sqliteCode);
+  if (error.code == Code::Internal && sql != nullptr) error.message += std::string(" in: ") + sql;
+  throw DatabaseError(error.code, std::move(error.message));
+}
+
+void Database::exec(const char* sql) {
+  if (int rc = sqlite3_exec(handle_, sql, nullptr, nullptr, nullptr); rc != SQLITE_OK) fail(rc, sql);
+}
+
+Result<std::unique_ptr<Database>> Database::open(const std::string& path, const std::string& what,
+                                                 uint32_t applicationId, std::span<const Migration> migrations,
+                                                 const OpenOptions& options) {
+  std::unique_ptr<Database> db(new Database);
+  db->path_ = path;
+  db->what_ = what;
+  int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE;
+  if (options.create) flags |= SQLITE_OPEN_CREATE;
+  int rc = sqlite3_open_v2(path.c_str(), &db->handle_, flags, options.vfs.empty() ? nullptr : options.vfs.c_str());
+  if (rc != SQLITE_OK) {
+    Error error = db->errorFor(rc);
+    if (error.code == Code::Internal) error.code = Code::Io;
+    return error;
+  }
+  try {
+    if (auto done = db->configure(applicationId, migrations, options.create); !done.ok()) return done.error();
+  } catch (const DatabaseError& e) {
+    return e.error();
+  }
+  return db;
+}
+
+Result<void> Database::configure(uint32_t applicationId, std::span<const Migration> migrations, bool create) {
+  // Exclusive: the state folder belongs to one process anyway, and then there is no shared memory to lock on every
+  // look-up (three times faster outside a transaction), nor does a VFS need to offer any.
+  exec("PRAGMA locking_mode = EXCLUSIVE");
+  exec("PRAGMA trusted_schema = OFF");
+  exec("PRAGMA cell_size_check = ON");  // A damaged page is an error when it is read, not a wild offset later.
+
+  auto pragma = [&](const auto& sql) {
+    Statement statement(*this, sql);
+    std::string value;
+    statement.first([&](Row row) { value = row.string(0); });
+    return value;
+  };
+  auto version = std::stoul("0" + pragma("PRAGMA user_version"));
+  auto kind = uint32_t(std::stoll("0" + pragma("PRAGMA application_id")));
+  auto tables = pragma("SELECT count(*) FROM sqlite_schema");
+  if (version == 0) {
+    if (tables != "0" || (kind != 0 && kind != applicationId))
+      return Error{Code::Corrupt, "the " + what_ + " (" + path_ + ") is some other program's database"};
+    if (!create) return Error{Code::Corrupt, "the " + what_ + " (" + path_ + ") is empty" + remedy(Code::Corrupt)};
+  } else if (kind != applicationId) {
+    return Error{Code::Corrupt, "the file " + path_ + " is a database, but not the " + what_};
+  } else if (version > migrations.size()) {
+    return Error{Code::WrongVersion, "the " + what_ + " (" + path_ + ") was written by a newer program (version " +
+                                         std::to_string(version) + ", this one knows " +
+                                         std::to_string(migrations.size()) + "): update realize"};
+  }
+
+  if (pragma("PRAGMA journal_mode = WAL") != "wal")
+    return Error{Code::Unsupported, "the " + what_ + " (" + path_ + ") cannot have a write-ahead log on this disk"};
+  exec("PRAGMA synchronous = NORMAL");
+  exec("PRAGMA temp_store = MEMORY");
+  exec("PRAGMA journal_size_limit = 67108864");
+  exec(("PRAGMA cache_size = -" + std::to_string(kCacheKib)).c_str());
+  exec(("PRAGMA mmap_size = " + std::to_string(kMmapBytes)).c_str());
+  exec(("PRAGMA wal_autocheckpoint = " + std::to_string(kCheckpointPages)).c_str());
+
+  if (version < migrations.size()) {
+    Transaction transaction(*this);
+    for (size_t i = version; i < migrations.size(); ++i) exec(migrations[i].sql);
+    exec(("PRAGMA user_version = " + std::to_string(migrations.size())).c_str());
+    exec(("PRAGMA application_id = " + std::to_string(applicationId)).c_str());
+    transaction.commit();
+    makeDurable();
+  }
+  return {};
+}
+
+Database::~Database() {
+  // Statements are gone by now; close_v2 waits for any that are not instead of leaking the file.
+  if (handle_ != nullptr) sqlite3_close_v2(handle_);
+}
+
+void Database::makeDurable() {
+  if (durable_) return;
+  if (depth_ > 0) throw DatabaseError(Code::Internal, "makeDurable() within a transaction");
+  // Every commit since the last checkpoint is in the log, written but not synced; a checkpoint syncs by itself.
+  sqlite3_file* log = nullptr;
+  int rc = sqlite3_file_control(handle_, "main", SQLITE_FCNTL_JOURNAL_POINTER, &log);
+  if (rc != SQLITE_OK) fail(rc, "sync of the log");
+  if (log == nullptr || log->pMethods == nullptr) {
+    throw DatabaseError(Code::Internal, "the " + what_ + " has no log to sync");
+  }
+  rc = log->pMethods->xSync(log, SQLITE_SYNC_NORMAL);
+  if (rc != SQLITE_OK) fail(rc, "sync of the log");
+  durable_ = true;
+}
+
+void Database::checkpoint() {
+  int rc = sqlite3_wal_checkpoint_v2(handle_, "main", SQLITE_CHECKPOINT_TRUNCATE, nullptr, nullptr);
+  if (rc != SQLITE_OK) fail(rc, "checkpoint");
+}
+
+void Database::verify() {
+  Statement check(*this, "PRAGMA integrity_check(1)");
+  std::string result;
+  check.first([&](Row row) { result = row.string(0); });
+  if (result != "ok")
+    throw DatabaseError(Code::Corrupt, "the " + what_ + " (" + path_ + ") is damaged: " + result + remedy(Code::Corrupt));
+}
+
+void Database::setHooks(std::function<void()> writeBack, std::function<void()> forget) {
+  writeBack_ = std::move(writeBack);
+  forget_ = std::move(forget);
+}
+
+// Nested transactions are savepoints; all may have one name, as the latest is meant.
+
+Transaction::Transaction(Database& db) : db_(db), depth_(db.depth_) {
+  if (db_.broken_) throw DatabaseError(Code::Io, "the transaction was rolled back after an error within it");
+  // What is only in memory belongs to the outer transaction: a rollback of the inner one must not take it along.
+  if (depth_ > 0 && db_.writeBack_) db_.writeBack_();
+  db_.exec(depth_ == 0 ? "BEGIN IMMEDIATE" : "SAVEPOINT part");
+  ++db_.depth_;
+}
+
+Transaction::~Transaction() {
+  if (!done_) rollback();
+}
+
+void Transaction::commit() {
+  if (done_ || db_.depth_ != depth_ + 1) throw DatabaseError(Code::Internal, "transactions ended out of order");
+  try {
+    if (db_.broken_) throw DatabaseError(Code::Io, "the transaction was rolled back after an error within it");
+    if (depth_ > 0) {
+      db_.exec("RELEASE part");
+    } else {
+      if (db_.writeBack_) db_.writeBack_();
+      // Before, since a failed commit may be in the log all the same.
+      db_.durable_ = false;
+      db_.exec("COMMIT");
+    }
+  } catch (...) {
+    rollback();
+    throw;
+  }
+  db_.depth_ = depth_;
+  done_ = true;
+}
+
+void Transaction::rollback() noexcept {
+  done_ = true;
+  db_.depth_ = depth_;
+  // A full disk or a failed write makes SQLite roll back by itself; then there is nothing left to undo.
+  bool open = sqlite3_get_autocommit(db_.handle_) == 0;
+  // The outer transaction is gone too then, and what it goes on to do must not commit piece by piece.
+  db_.broken_ = depth_ > 0 && !open;
+  if (open) {
+    if (depth_ == 0) sqlite3_exec(db_.handle_, "ROLLBACK", nullptr, nullptr, nullptr);
+    else sqlite3_exec(db_.handle_, "ROLLBACK TO part; RELEASE part", nullptr, nullptr, nullptr);
+  }
+  if (db_.forget_) db_.forget_();
+}
+
+Statement::~Statement() { sqlite3_finalize(statement_); }
+
+Statement::Use::Use(Statement& statement) : statement_(statement) {
+  if (statement.inUse_) throw DatabaseError(Code::Internal, std::string("used within its own rows: ") + statement.sql_);
+  if (statement.db_.broken_) throw DatabaseError(Code::Io, "the transaction was rolled back after an error within it");
+  if (statement.statement_ == nullptr) {
+    int rc = sqlite3_prepare_v3(statement.db_.handle_, statement.sql_, -1, SQLITE_PREPARE_PERSISTENT,
+                                &statement.statement_, nullptr);
+    if (rc != SQLITE_OK) statement.db_.fail(rc, statement.sql_);
+  }
+  statement.inUse_ = true;
+}
+
+Statement::Use::~Use() {
+  statement_.inUse_ = false;
+  sqlite3_reset(statement_.statement_);
+}
+
+// Bound bytes are not copied: they outlive the use, which ends with a reset within the call that bound them.
+
+void Statement::bindNull(int index) {
+  if (int rc = sqlite3_bind_null(statement_, index); rc != SQLITE_OK) db_.fail(rc, sql_);
+}
+
+void Statement::bindInteger(int index, int64_t value) {
+  if (int rc = sqlite3_bind_int64(statement_, index, value); rc != SQLITE_OK) db_.fail(rc, sql_);
+}
+
+void Statement::bindBlob(int index, std::string_view value) {
+  // A null pointer would bind NULL, and empty is not NULL.
+  const char* data = value.empty() ? "" : value.data();
+  if (int rc = sqlite3_bind_blob64(statement_, index, data, value.size(), SQLITE_STATIC); rc != SQLITE_OK)
+    db_.fail(rc, sql_);
+}
+
+void Statement::bindText(int index, std::string_view value) {
+  const char* data = value.empty() ? "" : value.data();
+  if (int rc = sqlite3_bind_text64(statement_, index, data, value.size(), SQLITE_STATIC, SQLITE_UTF8); rc != SQLITE_OK)
+    db_.fail(rc, sql_);
+}
+
+bool Statement::step() {
+  int rc = sqlite3_step(statement_);
+  if (rc == SQLITE_ROW) return true;
+  if (rc == SQLITE_DONE) {
+    // Outside a transaction each writing statement commits by itself.
+    if (db_.depth_ == 0 && sqlite3_stmt_readonly(statement_) == 0) db_.durable_ = false;
+    return false;
+  }
+  db_.fail(rc, sql_);
+}
+
+int Statement::changes() const { return sqlite3_changes(db_.handle_); }
+
+bool Row::isNull(int column) const { return sqlite3_column_type(statement_, column) == SQLITE_NULL; }
+int64_t Row::integer(int column) const { return sqlite3_column_int64(statement_, column); }
+
+std::string_view Row::bytes(int column) const {
+  const void* data = sqlite3_column_blob(statement_, column);
+  if (data == nullptr) return {};
+  return {static_cast<const char*>(data), size_t(sqlite3_column_bytes(statement_, column))};
+}
+
+void Row::copyFixed(int column, uint8_t* out, size_t size) const {
+  std::string_view value = bytes(column);
+  if (value.empty() && isNull(column)) {
+    std::memset(out, 0, size);
+    return;
+  }
+  if (value.size() != size) throw DatabaseError(Code::Corrupt, "the database is damaged: a value has a wrong length");
+  std::memcpy(out, value.data(), size);
+}
+
+}  // namespace realize::store

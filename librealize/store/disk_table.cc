@@ -1,0 +1,156 @@
+#include "librealize/store/disk_table.h"
+
+#include <algorithm>
+
+namespace realize::store {
+
+#define DISK_COLUMNS \
+  "node, parent, name, kind, device, inode, birth_ns, size, mtime_ns, ctime_ns, mode, dirty, blob, base"
+
+void DiskRow::setStat(const FileStat& stat) {
+  switch (stat.type) {
+    case FileStat::Type::Directory: kind = EntryKind::Directory; break;
+    case FileStat::Type::Symlink: kind = EntryKind::Symlink; break;
+    case FileStat::Type::File:
+    case FileStat::Type::Other: kind = EntryKind::File; break;
+  }
+  device = stat.device;
+  inode = stat.inode;
+  birthNs = stat.birthNs;
+  sizeBytes = stat.sizeBytes;
+  mtimeNs = stat.mtimeNs;
+  ctimeNs = stat.ctimeNs;
+  mode = stat.mode;
+}
+
+bool DiskRow::matches(const FileStat& stat) const {
+  if (stat.type == FileStat::Type::Other) return false;
+  DiskRow seen = *this;
+  seen.setStat(stat);
+  return seen == *this;
+}
+
+DiskTable::DiskTable(Database& db, OriginTable& origins)
+    : db_(db),
+      origins_(origins),
+      files_(db, "disk files"),
+      get_(db, "SELECT " DISK_COLUMNS " FROM disk WHERE node = ?"),
+      getAt_(db, "SELECT " DISK_COLUMNS " FROM disk WHERE parent = ? AND name = ?"),
+      getByInode_(db, "SELECT " DISK_COLUMNS " FROM disk WHERE inode = ? AND device = ?"),
+      children_(db, "SELECT " DISK_COLUMNS " FROM disk WHERE parent = ? ORDER BY name"),
+      hasChildren_(db, "SELECT 1 FROM disk WHERE parent = ? LIMIT 1"),
+      withBlob_(db,
+                "SELECT " DISK_COLUMNS " FROM disk INDEXED BY disk_by_blob"
+                " WHERE blob IS NOT NULL AND substr(blob, 1, 8) = ?1 AND blob = ?2 LIMIT ?3"),
+      dirty_(db, "SELECT node FROM disk INDEXED BY disk_dirty WHERE dirty = 1 ORDER BY node"),
+      all_(db, "SELECT " DISK_COLUMNS " FROM disk WHERE node > ? ORDER BY node LIMIT ?"),
+      put_(db, "INSERT OR REPLACE INTO disk (" DISK_COLUMNS ") VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"),
+      updateSeen_(db,
+                  "UPDATE disk SET size = ?, mtime_ns = ?, ctime_ns = ?, mode = ?, dirty = ?, base = ? WHERE node = ?"),
+      setDirty_(db, "UPDATE disk SET dirty = ? WHERE node = ?"),
+      erase_(db, "DELETE FROM disk WHERE node = ?") {}
+
+DiskRow DiskTable::read(Row row) {
+  DiskRow out;
+  out.node = row.unsignedInteger(0);
+  out.parentNode = row.unsignedInteger(1);
+  out.name = row.string(2);
+  out.kind = EntryKind(row.integer(3));
+  out.device = row.unsignedInteger(4);
+  out.inode = row.unsignedInteger(5);
+  out.birthNs = row.integer(6);
+  out.sizeBytes = row.unsignedInteger(7);
+  out.mtimeNs = row.integer(8);
+  out.ctimeNs = row.integer(9);
+  out.mode = uint32_t(row.integer(10));
+  out.dirty = row.integer(11) != 0;
+  out.blob = row.fixed<BlobId>(12);
+  out.base = origins_.unpackDots(row.bytes(13));
+  return out;
+}
+
+std::optional<DiskRow> DiskTable::get(NodeId node) {
+  std::optional<DiskRow> out;
+  get_.first([&](Row row) { out = read(row); }, node);
+  return out;
+}
+
+std::optional<DiskRow> DiskTable::getAt(NodeId parentNode, const std::string& name) {
+  std::optional<DiskRow> out;
+  getAt_.first([&](Row row) { out = read(row); }, parentNode, name);
+  return out;
+}
+
+std::vector<DiskRow> DiskTable::getByInode(uint64_t device, uint64_t inode) {
+  std::vector<DiskRow> out;
+  getByInode_.each([&](Row row) { out.push_back(read(row)); }, inode, device);
+  return out;
+}
+
+std::vector<DiskRow> DiskTable::childrenOf(NodeId parentNode) {
+  std::vector<DiskRow> out;
+  children_.each([&](Row row) { out.push_back(read(row)); }, parentNode);
+  return out;
+}
+
+bool DiskTable::hasChildren(NodeId parentNode) { return hasChildren_.first([](Row) {}, parentNode); }
+
+std::vector<DiskRow> DiskTable::withBlob(const BlobId& blob, size_t limit) {
+  std::vector<DiskRow> out;
+  std::string_view whole(reinterpret_cast<const char*>(blob.data()), BlobId::size());
+  withBlob_.each([&](Row row) { out.push_back(read(row)); }, whole.substr(0, 8), whole,
+                 std::min(limit, size_t(INT64_MAX)));
+  return out;
+}
+
+bool DiskTable::anyWithBlob(const BlobId& blob) { return !withBlob(blob, 1).empty(); }
+
+std::vector<NodeId> DiskTable::dirtyNodes() {
+  std::vector<NodeId> out;
+  dirty_.each([&](Row row) { out.push_back(row.unsignedInteger(0)); });
+  return out;
+}
+
+std::vector<DiskRow> DiskTable::all(NodeId after, size_t limit) {
+  std::vector<DiskRow> out;
+  all_.each([&](Row row) { out.push_back(read(row)); }, after, std::min(limit, size_t(INT64_MAX)));
+  return out;
+}
+
+void DiskTable::put(const DiskRow& row) {
+  db_.together([&] {
+    auto discount = [&](const DiskRow& old) {
+      if (old.kind == EntryKind::File) files_.subtract(old.sizeBytes);
+    };
+    std::string base = origins_.packDots(row.base);
+    std::optional<DiskRow> old = get(row.node);
+    if (old) discount(*old);
+    if (row.kind == EntryKind::File) files_.add(row.sizeBytes);
+    // The same file seen again: no index changes but that of dirty ones.
+    if (old && old->parentNode == row.parentNode && old->name == row.name && old->kind == row.kind &&
+        old->device == row.device && old->inode == row.inode && old->birthNs == row.birthNs && old->blob == row.blob) {
+      updateSeen_.run(row.sizeBytes, row.mtimeNs, row.ctimeNs, row.mode, row.dirty, base, row.node);
+      return;
+    }
+    if (auto there = getAt(row.parentNode, row.name); there && there->node != row.node) discount(*there);
+    auto write = [&](const auto& blob) {
+      put_.run(row.node, row.parentNode, row.name, row.kind, row.device, row.inode, row.birthNs, row.sizeBytes,
+               row.mtimeNs, row.ctimeNs, row.mode, row.dirty, blob, base);
+    };
+    if (row.blob.isZero()) write(nullptr);
+    else write(row.blob);
+  });
+}
+
+void DiskTable::setDirty(NodeId node, bool dirty) { setDirty_.run(dirty, node); }
+
+void DiskTable::erase(NodeId node) {
+  db_.together([&] {
+    auto old = get(node);
+    if (!old) return;
+    if (old->kind == EntryKind::File) files_.subtract(old->sizeBytes);
+    erase_.run(node);
+  });
+}
+
+}  // namespace realize::store

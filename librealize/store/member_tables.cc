@@ -1,0 +1,83 @@
+#include "librealize/store/member_tables.h"
+
+#include <algorithm>
+
+#include "librealize/model/codec.h"
+
+namespace realize::store {
+
+#define MEMBER_COLUMNS "peer, admitted, active, acked, origin, last_seen_ns, missing_files, missing_bytes"
+
+MemberTable::MemberTable(Database& db)
+    : get_(db, "SELECT " MEMBER_COLUMNS " FROM member WHERE peer = ?"),
+      put_(db, "INSERT OR REPLACE INTO member (" MEMBER_COLUMNS ") VALUES (?, ?, ?, ?, ?, ?, ?, ?)"),
+      erase_(db, "DELETE FROM member WHERE peer = ?"),
+      all_(db, "SELECT " MEMBER_COLUMNS " FROM member ORDER BY peer") {}
+
+namespace {
+MemberRow readMember(Row row) {
+  auto acked = decodeVector(row.bytes(3));
+  if (!acked.ok()) throw DatabaseError(Code::Corrupt, "the database is damaged: a member's vector does not decode");
+  return {row.fixed<PeerKey>(0),  row.integer(1) != 0, row.integer(2) != 0,    std::move(*acked),
+          row.unsignedInteger(4), row.integer(5),      row.unsignedInteger(6), row.unsignedInteger(7)};
+}
+}  // namespace
+
+std::optional<MemberRow> MemberTable::get(const PeerKey& peer) {
+  std::optional<MemberRow> out;
+  get_.first([&](Row row) { out = readMember(row); }, peer);
+  return out;
+}
+
+void MemberTable::put(const MemberRow& row) {
+  put_.run(row.peer, row.admitted, row.active, encodeVector(row.acked), row.origin, row.lastSeenNs, row.missingFiles,
+           row.missingBytes);
+}
+
+void MemberTable::erase(const PeerKey& peer) { erase_.run(peer); }
+
+std::vector<MemberRow> MemberTable::all() {
+  std::vector<MemberRow> out;
+  all_.each([&](Row row) { out.push_back(readMember(row)); });
+  return out;
+}
+
+// --- History
+
+namespace {
+constexpr uint64_t kTrimEvery = 256;  // Rows added between trims; so many more than kKept may be there.
+}
+
+HistoryTable::HistoryTable(Database& db)
+    : add_(db, "INSERT INTO history (when_ns, peer, what, node, path, detail) VALUES (?, ?, ?, ?, ?, ?)"),
+      trim_(db, "DELETE FROM history WHERE number <= (SELECT max(number) FROM history) - ?"),
+      list_(db,
+            "SELECT number, when_ns, peer, what, node, path, detail FROM history WHERE number < ?1"
+            " AND (?2 = x'' OR path = ?2 OR (path > ?3 AND path < ?4)) ORDER BY number DESC LIMIT ?5"),
+      count_(db, "SELECT count(*) FROM history") {}
+
+void HistoryTable::add(const HistoryRow& row) {
+  add_.run(row.whenNs, row.peer, Text{row.what}, row.node, row.path, row.detail);
+  if (++added_ % kTrimEvery == 0) trim_.run(kKept);
+}
+
+std::vector<HistoryRow> HistoryTable::list(const std::string& path, size_t limit, uint64_t before) {
+  std::vector<HistoryRow> out;
+  // Reads newest first until there are enough; at worst all of a bounded table.
+  list_.each(
+      [&](Row row) {
+        out.push_back({row.unsignedInteger(0), row.integer(1), row.fixed<PeerKey>(2), row.string(3),
+                       row.unsignedInteger(4), row.string(5), row.string(6)});
+      },
+      std::min(before, uint64_t(INT64_MAX)), path, path + '/', path + char('/' + 1),
+      std::min(limit, size_t(INT64_MAX)));
+  return out;
+}
+
+uint64_t HistoryTable::count() {
+  uint64_t out = 0;
+  count_.first([&](Row row) { out = row.unsignedInteger(0); });
+  return out;
+}
+
+}  // namespace realize::store

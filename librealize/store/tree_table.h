@@ -1,0 +1,89 @@
+#pragma once
+
+// The entries: how ArenaStore is a TreeStore. Private to the store.
+
+#include <optional>
+#include <string>
+#include <unordered_map>
+#include <utility>
+#include <vector>
+
+#include "librealize/model/tree_store.h"
+#include "librealize/store/arena_store.h"
+#include "librealize/store/origin_table.h"
+#include "librealize/store/totals.h"
+
+namespace realize::store {
+
+/// Records read or written lately, in two generations: the older is dropped whole when the younger is full.
+class RecordCache {
+ public:
+  logic::Record* find(const EntryId& id);
+  void put(const logic::Record& record);
+  void erase(const EntryId& id);
+  void clear();
+
+ private:
+  static constexpr size_t kPerGeneration = 4096;
+  std::unordered_map<EntryId, logic::Record> young_, old_;
+};
+
+class TreeTable {
+ public:
+  TreeTable(Database& db, OriginTable& origins);
+
+  std::optional<logic::Record> get(const EntryId& id);
+  std::optional<logic::Record> getByNode(NodeId node);
+  void put(logic::Record& record);
+  void erase(const EntryId& id);
+  std::optional<logic::ShownName> shownAt(const EntryId& parent, const std::string& name);
+  std::vector<logic::ShownName> shownIn(const EntryId& parent, const std::string& after, size_t limit);
+  std::vector<EntryId> placedAt(const EntryId& parent, const std::string& base);
+  std::vector<EntryId> placedIn(const EntryId& parent);
+  std::vector<EntryId> clashedIn(const EntryId& parent);
+  std::vector<std::pair<uint64_t, EntryId>> touchedAfter(Origin origin, uint64_t afterSeq, size_t limit);
+  std::vector<Origin> touchOrigins();
+  std::vector<EntryId> linksTo(const EntryId& id);
+  std::vector<EntryId> allDirectories();
+  std::optional<std::string> getValue(std::string_view key);
+  void setValue(std::string_view key, std::string_view value);
+
+  enum Flag : int { kDisplaced = 1, kHasContext = 2, kSeveralHeads = 4 };
+  std::vector<EntryId> flagged(Flag flag, NodeId after, size_t limit);
+  uint64_t flaggedCount(Flag flag);
+  std::vector<EntryId> allEntries(NodeId after, size_t limit);
+
+  /// Also of an unknown parent that has a number only.
+  std::optional<NodeId> nodeOf(const EntryId& id);
+  std::optional<EntryId> idOf(NodeId node);
+  const TreeCounts& counts();
+
+  void writeBack();
+  void forget();
+
+ private:
+  const logic::Record* find(const EntryId& id);
+  NodeId nodeForParent(const EntryId& id);
+  NodeId newNode();
+  void writeRow(const logic::Record& record, const logic::Record* old, bool rowExists);
+  void writeTouch(NodeId node, const VersionVector& old, const VersionVector& now);
+  void writeLinks(NodeId node, const Entry* old, const Entry* now);
+  void count(const logic::Record& record, bool add);
+  TotalsKeeper& totalsOf(EntryKind kind);
+
+  OriginTable& origins_;
+  RecordCache cache_;
+  std::unordered_map<NodeId, EntryId> ids_;  ///< of parents mostly; bounded
+  NodeId nextNode_ = 0;                      ///< 0: not read yet
+  bool nextNodeChanged_ = false;
+  TreeCounts counts_;
+  TotalsKeeper files_, directories_, symlinks_;
+
+  Statement get_, nodeOf_, idOf_, maxNode_, insert_, update_, updatePlace_, updateChildren_, keepNumber_, hideRow_,
+      erase_, hasPlaced_;
+  Statement shownAt_, shownAtClashed_, shownIn_, shownInClashed_, placedAt_, placedIn_, clashedIn_;
+  Statement addTouch_, eraseTouch_, touchedAfter_, touchOrigins_, addLink_, eraseLink_, linksTo_;
+  Statement allDirectories_, flagged_, flaggedCount_, all_, getValue_, setValue_;
+};
+
+}  // namespace realize::store

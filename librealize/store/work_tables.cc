@@ -1,0 +1,202 @@
+#include "librealize/store/work_tables.h"
+
+#include <algorithm>
+
+namespace realize::store {
+
+namespace {
+int64_t clamped(size_t limit) { return int64_t(std::min(limit, size_t(INT64_MAX))); }
+
+uint64_t single(Statement& statement) {
+  uint64_t out = 0;
+  statement.first([&](Row row) { out = row.unsignedInteger(0); });
+  return out;
+}
+}  // namespace
+
+// --- Marks
+
+MarkTable::MarkTable(Database& db)
+    : get_(db, "SELECT mark FROM mark WHERE node = ?"),
+      set_(db, "INSERT OR REPLACE INTO mark (node, mark) VALUES (?, ?)"),
+      erase_(db, "DELETE FROM mark WHERE node = ?"),
+      all_(db, "SELECT node, mark FROM mark ORDER BY node") {}
+
+Mark MarkTable::get(NodeId node) {
+  Mark out = Mark::None;
+  get_.first([&](Row row) { out = Mark(row.integer(0)); }, node);
+  return out;
+}
+
+void MarkTable::set(NodeId node, Mark mark) {
+  if (mark == Mark::None) erase_.run(node);
+  else set_.run(node, mark);
+}
+
+std::vector<std::pair<NodeId, Mark>> MarkTable::all() {
+  std::vector<std::pair<NodeId, Mark>> out;
+  all_.each([&](Row row) { out.emplace_back(row.unsignedInteger(0), Mark(row.integer(1))); });
+  return out;
+}
+
+// --- Queues
+
+BlobQueue::BlobQueue(Database& db, Which which)
+    : db_(db),
+      which_(int(which)),
+      totals_(db, which == Which::Wanted ? "wanted" : "unconfirmed"),
+      put_(db, "INSERT OR REPLACE INTO task (queue, node, blob, size) VALUES (?, ?, ?, ?)"),
+      get_(db, "SELECT size FROM task WHERE queue = ? AND node = ? AND blob = ?"),
+      erase_(db, "DELETE FROM task WHERE queue = ? AND node = ? AND blob = ?"),
+      hasNode_(db, "SELECT 1 FROM task WHERE queue = ? AND node = ? LIMIT 1"),
+      ofNode_(db, "SELECT node, blob, size FROM task WHERE queue = ? AND node = ? ORDER BY blob"),
+      ofBlob_(db,
+              "SELECT node, blob, size FROM task INDEXED BY task_by_blob"
+              " WHERE queue = ? AND substr(blob, 1, 8) = ? AND blob = ? ORDER BY node"),
+      next_(db,
+            "SELECT node, blob, size FROM task WHERE queue = ? AND (node, blob) > (?, ?) ORDER BY node, blob LIMIT ?") {}
+
+namespace {
+auto tasksInto(std::vector<BlobTask>& out) {
+  return [&out](Row row) { out.push_back({row.unsignedInteger(0), row.fixed<BlobId>(1), row.unsignedInteger(2)}); };
+}
+}  // namespace
+
+void BlobQueue::put(const BlobTask& task) {
+  db_.together([&] {
+    get_.first([&](Row row) { totals_.subtract(row.unsignedInteger(0)); }, which_, task.node, task.blob);
+    put_.run(which_, task.node, task.blob, task.sizeBytes);
+    totals_.add(task.sizeBytes);
+  });
+}
+
+void BlobQueue::erase(NodeId node, const BlobId& blob) {
+  db_.together([&] {
+    bool known = get_.first([&](Row row) { totals_.subtract(row.unsignedInteger(0)); }, which_, node, blob);
+    if (known) erase_.run(which_, node, blob);
+  });
+}
+
+void BlobQueue::eraseNode(NodeId node) {
+  db_.together([&] {
+    for (const BlobTask& task : ofNode(node)) erase(node, task.blob);
+  });
+}
+
+bool BlobQueue::has(NodeId node, const BlobId& blob) { return get_.first([](Row) {}, which_, node, blob); }
+bool BlobQueue::hasNode(NodeId node) { return hasNode_.first([](Row) {}, which_, node); }
+bool BlobQueue::hasBlob(const BlobId& blob) { return !ofBlob(blob).empty(); }
+
+std::vector<BlobTask> BlobQueue::ofNode(NodeId node) {
+  std::vector<BlobTask> out;
+  ofNode_.each(tasksInto(out), which_, node);
+  return out;
+}
+
+std::vector<BlobTask> BlobQueue::ofBlob(const BlobId& blob) {
+  std::vector<BlobTask> out;
+  std::string_view whole(reinterpret_cast<const char*>(blob.data()), BlobId::size());
+  ofBlob_.each(tasksInto(out), which_, whole.substr(0, 8), whole);
+  return out;
+}
+
+std::vector<BlobTask> BlobQueue::next(const BlobTask& after, size_t limit) {
+  std::vector<BlobTask> out;
+  next_.each(tasksInto(out), which_, after.node, after.blob, clamped(limit));
+  return out;
+}
+
+// --- Problems
+
+ProblemTable::ProblemTable(Database& db)
+    : db_(db),
+      put_(db, "INSERT OR REPLACE INTO problem (path, kind, detail) VALUES (?, ?, ?)"),
+      erase_(db, "DELETE FROM problem WHERE path = ? AND kind = ?"),
+      erasePath_(db, "DELETE FROM problem WHERE path = ?"),
+      eraseRange_(db, "DELETE FROM problem WHERE path > ? AND path < ?"),
+      eraseAll_(db, "DELETE FROM problem"),
+      eraseKind_(db, "DELETE FROM problem WHERE kind = ?"),
+      list_(db, "SELECT path, kind, detail FROM problem ORDER BY path, kind LIMIT ?"),
+      count_(db, "SELECT count(*) FROM problem") {}
+
+void ProblemTable::put(const ProblemRow& row) { put_.run(row.path, Text{row.kind}, Text{row.detail}); }
+void ProblemTable::erase(const std::string& path, const std::string& kind) { erase_.run(path, Text{kind}); }
+
+void ProblemTable::eraseUnder(const std::string& path) {
+  if (path.empty()) {
+    eraseAll_.run();
+    return;
+  }
+  db_.together([&] {
+    erasePath_.run(path);
+    eraseRange_.run(path + '/', path + char('/' + 1));
+  });
+}
+
+void ProblemTable::eraseKind(const std::string& kind) { eraseKind_.run(Text{kind}); }
+
+std::vector<ProblemRow> ProblemTable::list(size_t limit) {
+  std::vector<ProblemRow> out;
+  list_.each([&](Row row) { out.push_back({row.string(0), row.string(1), row.string(2)}); }, clamped(limit));
+  return out;
+}
+
+uint64_t ProblemTable::count() { return single(count_); }
+
+// --- Held removals
+
+HeldTable::HeldTable(Database& db)
+    : put_(db, "INSERT OR IGNORE INTO held (node) VALUES (?)"),
+      erase_(db, "DELETE FROM held WHERE node = ?"),
+      clear_(db, "DELETE FROM held"),
+      has_(db, "SELECT 1 FROM held WHERE node = ?"),
+      count_(db, "SELECT count(*) FROM held"),
+      all_(db, "SELECT node FROM held ORDER BY node") {}
+
+void HeldTable::put(NodeId node) { put_.run(node); }
+void HeldTable::erase(NodeId node) { erase_.run(node); }
+void HeldTable::clear() { clear_.run(); }
+bool HeldTable::has(NodeId node) { return has_.first([](Row) {}, node); }
+uint64_t HeldTable::count() { return single(count_); }
+
+std::vector<NodeId> HeldTable::all() {
+  std::vector<NodeId> out;
+  all_.each([&](Row row) { out.push_back(row.unsignedInteger(0)); });
+  return out;
+}
+
+// --- Scan
+
+ScanTable::ScanTable(Database& db)
+    : get_(db, "SELECT device, inode, mtime_ns, stale FROM scan WHERE node = ?"),
+      put_(db, "INSERT OR REPLACE INTO scan (node, device, inode, mtime_ns, stale) VALUES (?, ?, ?, ?, ?)"),
+      erase_(db, "DELETE FROM scan WHERE node = ?"),
+      setStale_(db, "UPDATE scan SET stale = ? WHERE node = ?"),
+      setAllStale_(db, "UPDATE scan SET stale = 1 WHERE stale = 0"),
+      stale_(db, "SELECT node FROM scan INDEXED BY scan_stale WHERE stale = 1 ORDER BY node LIMIT ?"),
+      count_(db, "SELECT count(*) FROM scan") {}
+
+std::optional<ScanRow> ScanTable::get(NodeId node) {
+  std::optional<ScanRow> out;
+  get_.first(
+      [&](Row row) {
+        out = ScanRow{node, row.unsignedInteger(0), row.unsignedInteger(1), row.integer(2), row.integer(3) != 0};
+      },
+      node);
+  return out;
+}
+
+void ScanTable::put(const ScanRow& row) { put_.run(row.node, row.device, row.inode, row.mtimeNs, row.stale); }
+void ScanTable::erase(NodeId node) { erase_.run(node); }
+void ScanTable::setStale(NodeId node, bool stale) { setStale_.run(stale, node); }
+void ScanTable::setAllStale() { setAllStale_.run(); }
+
+std::vector<NodeId> ScanTable::stale(size_t limit) {
+  std::vector<NodeId> out;
+  stale_.each([&](Row row) { out.push_back(row.unsignedInteger(0)); }, clamped(limit));
+  return out;
+}
+
+uint64_t ScanTable::count() { return single(count_); }
+
+}  // namespace realize::store
