@@ -1,0 +1,243 @@
+#include <nlohmann/json.hpp>
+
+#include "frontends/cli/commands.h"
+#include "frontends/cli/output.h"
+
+namespace realize::cli {
+
+using nlohmann::json;
+
+namespace {
+
+std::string plainName(std::string name) {
+  if (!name.empty() && name.back() == ':') name.pop_back();
+  return name;
+}
+
+int runCreate(Invocation& invocation) {
+  std::string folder = absolutePath(invocation.argument(1));
+  json args = withText(withText(json::object(), "name", plainName(invocation.argument(0))), "folder", folder);
+  return askAndSay(invocation, "arena-create", args, "");
+}
+
+int runJoin(Invocation& invocation) {
+  json args = withText(json::object(), "name", plainName(invocation.argument(0)));
+  if (invocation.line.positional.size() > 1) args = withText(args, "folder", absolutePath(invocation.argument(1)));
+  return askAndSay(invocation, "arena-join", args, "");
+}
+
+int runAdmit(Invocation& invocation) {
+  json args = withText(json::object(), "name", invocation.argument(0));
+  return askAndSay(invocation, "arena-admit", withText(args, "peer", invocation.argument(1)), "");
+}
+
+int runLeave(Invocation& invocation) {
+  json args = withText({{"force", invocation.line.has("--force")}}, "name", invocation.argument(0));
+  return askAndSay(invocation, "arena-leave", args, "");
+}
+
+int runList(Invocation& invocation) {
+  auto result = ask(invocation, "arena-list", json::object());
+  if (!result) return fail(invocation, result.error());
+  if (invocation.line.json) return printJson(*result);
+  std::vector<std::vector<std::string>> rows;
+  for (auto& arena : result->value("arenas", json::array())) {
+    std::string folder = nameOf(arena, "folder");
+    rows.push_back({nameOf(arena, "name"), folder.empty() ? "(without a folder)" : folder});
+  }
+  for (auto& name : result->value("offered_arenas", json::array()))
+    rows.push_back({nameText(name.get<std::string>(), false), "(to be joined: 'realize arena join')"});
+  print(tableText(rows));
+  return 0;
+}
+
+int runRescan(Invocation& invocation) {
+  return askAndSay(invocation, "arena-rescan", withText(json::object(), "name", invocation.argument(0)), "");
+}
+
+std::string headLine(const json& head) {
+  std::string out = "    " + nameOf(head, "label") + "  " + sizeText(head.value("size_bytes", uint64_t{0})) + "  " +
+                    timeText(head.value("written_ns", int64_t{0})) + "  by " + nameOf(head, "peer");
+  if (head.value("shown", false)) out += "  (shown here)";
+  if (!head.value("here", false)) out += "  (bytes elsewhere)";
+  return out + "\n";
+}
+
+/// Collects a long list that comes in parts.
+ReplyHandlers collecting(json& list) {
+  list = json::array();
+  ReplyHandlers handlers;
+  handlers.items = [&list](const json& part) { list.insert(list.end(), part.begin(), part.end()); };
+  return handlers;
+}
+
+int runConflicts(Invocation& invocation) {
+  json entries;
+  json args = json::object();
+  if (!invocation.line.positional.empty()) args = withText(args, "arena", invocation.argument(0));
+  auto result = ask(invocation, "conflicts", args, collecting(entries));
+  if (!result) return fail(invocation, result.error());
+  if (invocation.line.json) return printJson({{"conflicts", entries}});
+  for (auto& entry : entries) {
+    print(nameOf(entry, "arena") + ":" + nameOf(entry, "path") + "\n");
+    for (auto& head : entry.value("heads", json::array())) print(headLine(head));
+  }
+  if (!entries.empty()) print("choose with: realize resolve PATH LABEL\n");
+  return 0;
+}
+
+int runResolve(Invocation& invocation) {
+  json args = withText(json::object(), "path", pathForDaemon(invocation.argument(0)));
+  args = withText(args, "label", invocation.argumentOr(1, ""));
+  return askAndSay(invocation, "resolve", args, "");
+}
+
+int runConfirm(Invocation& invocation) {
+  json args = withText({{"keep", invocation.line.has("--keep")}}, "arena", invocation.argument(0));
+  auto result = ask(invocation, "confirm", args);
+  if (!result) return fail(invocation, result.error());
+  if (invocation.line.json) return printJson(*result);
+  print(countText(result->value("entries", uint64_t{0}), "entry", "entries") +
+        (invocation.line.has("--keep") ? " brought back\n" : " removed\n"));
+  return 0;
+}
+
+int runHistory(Invocation& invocation) {
+  json args = json::object();
+  if (!invocation.line.positional.empty()) args = withText(args, "path", pathForDaemon(invocation.argument(0)));
+  auto limit = parseSizeBytes(invocation.line.value("--number", "50"));
+  if (!limit || *limit == 0) return fail(invocation, {Code::InvalidArgument, "-n: a number of one or more is needed"});
+  args["limit"] = *limit;
+  json items;
+  auto result = ask(invocation, "history", args, collecting(items));
+  if (!result) return fail(invocation, result.error());
+  if (invocation.line.json) return printJson({{"history", items}});
+  std::vector<std::vector<std::string>> rows;
+  for (auto& item : items)
+    rows.push_back({timeText(item.value("when_ns", int64_t{0})), nameOf(item, "peer"), nameOf(item, "what"),
+                    nameOf(item, "arena") + ":" + nameOf(item, "path"), nameOf(item, "detail")});
+  print(tableText(rows));
+  return 0;
+}
+
+int runCacheShow(Invocation& invocation) {
+  json args = json::object();
+  if (!invocation.line.positional.empty()) args = withText(args, "arena", invocation.argument(0));
+  auto result = ask(invocation, "cache-show", args);
+  if (!result) return fail(invocation, result.error());
+  if (invocation.line.json) return printJson(*result);
+  std::vector<std::vector<std::string>> rows = {{"ARENA", "CACHED", "KEPT UNTIL CONFIRMED", "REAL", "ALL"}};
+  for (auto& arena : result->value("arenas", json::array())) {
+    auto size = [&](const char* key) { return sizeText(arena.value(key, uint64_t{0})); };
+    rows.push_back({nameOf(arena, "name"), size("cached_bytes"), size("unconfirmed_bytes"), size("real_bytes"), size("bytes")});
+  }
+  print(tableText(rows));
+  return 0;
+}
+
+int runCacheShrink(Invocation& invocation) {
+  json args = json::object();
+  bool named = invocation.line.positional.size() == 2;
+  if (named) args = withText(args, "arena", invocation.argument(0));
+  std::string size = invocation.argument(named ? 1 : 0);
+  auto bytes = parseSizeBytes(size);
+  if (!bytes) return fail(invocation, {Code::InvalidArgument, size + ": no size; write 0, 500M or 20G"});
+  args["bytes"] = *bytes;
+  auto result = ask(invocation, "cache-shrink", args);
+  if (!result) return fail(invocation, result.error());
+  if (invocation.line.json) return printJson(*result);
+  print("dropped " + sizeText(result->value("dropped_bytes", uint64_t{0})) + "\n");
+  return 0;
+}
+
+}  // namespace
+
+std::vector<CommandSpec> arenaCommands() {
+  return {
+      {.name = "arena create",
+       .arguments = "NAME DIR",
+       .least = 2,
+       .most = 2,
+       .summary = "make an arena of an existing folder",
+       .details = "All its files are real here. Other peers see it once admitted ('arena admit', or an invite).",
+       .example = "realize arena create docs ~/docs",
+       .run = runCreate},
+      {.name = "arena join",
+       .arguments = "NAME [DIR]",
+       .least = 1,
+       .most = 2,
+       .summary = "take part in an arena of another peer",
+       .details = "With DIR, real files live there; files it has already are recognised, not sent. Without DIR nothing is\n"
+                  "real here: files are read on demand through a mount.",
+       .example = "realize arena join docs ~/docs",
+       .run = runJoin},
+      {.name = "arena admit",
+       .arguments = "NAME PEER",
+       .least = 2,
+       .most = 2,
+       .summary = "let a peer of the household see an arena",
+       .example = "realize arena admit docs laptop",
+       .run = runAdmit},
+      {.name = "arena leave",
+       .arguments = "NAME",
+       .least = 1,
+       .most = 1,
+       .summary = "forget an arena here; real files stay where they are",
+       .details = "Refused while this peer has bytes that no other has confirmed.",
+       .example = "realize arena leave docs",
+       .options = {{"--force", "", "", "also when unconfirmed bytes are lost by it"}},
+       .run = runLeave},
+      {.name = "arena list", .summary = "arenas here, and those that can be joined", .example = "realize arena list", .run = runList},
+      {.name = "arena rescan",
+       .arguments = "NAME",
+       .least = 1,
+       .most = 1,
+       .summary = "look at the whole folder again",
+       .example = "realize arena rescan docs",
+       .run = runRescan},
+      {.name = "conflicts",
+       .arguments = "[ARENA]",
+       .most = 1,
+       .summary = "files with several versions, each with who wrote it",
+       .example = "realize conflicts docs",
+       .run = runConflicts},
+      {.name = "resolve",
+       .arguments = "PATH [LABEL]",
+       .least = 1,
+       .most = 2,
+       .summary = "choose one version of a file in conflict",
+       .details = "LABEL is as 'realize conflicts' shows it; without, the version that this peer shows.",
+       .example = "realize resolve docs:plan.txt 5f3a90c1-12",
+       .run = runResolve},
+      {.name = "confirm",
+       .arguments = "ARENA",
+       .least = 1,
+       .most = 1,
+       .summary = "let a mass removal happen that was held back",
+       .example = "realize confirm docs --keep",
+       .options = {{"--keep", "", "", "bring the entries back instead"}},
+       .run = runConfirm},
+      {.name = "history",
+       .arguments = "[PATH]",
+       .most = 1,
+       .summary = "what changed, newest first",
+       .example = "realize history docs:letters -n 20",
+       .options = {{"--number", "-n", "N", "at most so many (default 50)"}},
+       .run = runHistory},
+      {.name = "cache show",
+       .arguments = "[ARENA]",
+       .most = 1,
+       .summary = "how much of unreal files is kept here",
+       .example = "realize cache show",
+       .run = runCacheShow},
+      {.name = "cache shrink",
+       .arguments = "[ARENA] SIZE",
+       .least = 1,
+       .most = 2,
+       .summary = "drop cached bytes down to a size",
+       .example = "realize cache shrink docs 500M",
+       .run = runCacheShrink},
+  };
+}
+
+}  // namespace realize::cli

@@ -1,0 +1,4 @@
+#include "frontends/cli/commands.h"
+#include "frontends/cli/real_library.h"
+
+int main(int argc, char** argv) { return realize::cli::runProgram("realize", argc, argv, realize::cli::realLibrary()); }

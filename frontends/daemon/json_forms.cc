@@ -1,0 +1,192 @@
+#include "frontends/daemon/json_forms.h"
+
+#include <nlohmann/json.hpp>
+
+#include "frontends/daemon/control_protocol.h"
+
+namespace realize::daemon {
+
+using nlohmann::json;
+
+namespace {
+
+template <typename T>
+json listOf(const std::vector<T>& values) {
+  json out = json::array();
+  for (auto& value : values) out.push_back(toJson(value));
+  return out;
+}
+
+json textsOf(const std::vector<std::string>& values) {
+  json out = json::array();
+  for (auto& value : values) out.push_back(printable(value));
+  return out;
+}
+
+}  // namespace
+
+std::string_view kindName(EntryKind kind) {
+  switch (kind) {
+    case EntryKind::File: return "file";
+    case EntryKind::Directory: return "directory";
+    case EntryKind::Symlink: return "symlink";
+  }
+  return "file";
+}
+
+std::string_view markName(Mark mark) {
+  switch (mark) {
+    case Mark::None: return "none";
+    case Mark::Real: return "real";
+    case Mark::Unreal: return "unreal";
+  }
+  return "none";
+}
+
+std::optional<Mark> markFromName(std::string_view name) {
+  for (Mark mark : {Mark::None, Mark::Real, Mark::Unreal})
+    if (markName(mark) == name) return mark;
+  return std::nullopt;
+}
+
+json toJson(const PeerInfo& peer) {
+  json out = {{"key", peer.key.hex()}, {"address", peer.address}, {"self", peer.self}};
+  putText(out, "name", peer.name);
+  return out;
+}
+
+json toJson(const ConnectionStatus& connection) {
+  json out = toJson(connection.peer);
+  out["connected"] = connection.connected;
+  out["since_ns"] = connection.sinceNs;
+  out["sent_bytes"] = connection.sentBytes;
+  out["received_bytes"] = connection.receivedBytes;
+  putText(out, "last_error", connection.lastError);
+  return out;
+}
+
+json toJson(const MemberStatus& member) {
+  json out = toJson(member.peer);
+  out["connected"] = member.connected;
+  out["consensus"] = member.consensus;
+  out["behind_changes"] = member.behindChanges;
+  out["ahead_changes"] = member.aheadChanges;
+  out["missing_files"] = member.missingFiles;
+  out["missing_bytes"] = member.missingBytes;
+  out["settling"] = member.settling;
+  putText(out, "detail", member.detail);
+  return out;
+}
+
+json toJson(const ArenaStatus& arena) {
+  json out = {{"id", arena.id.hex()},
+              {"suspended", arena.suspended},
+              {"scanning", arena.scanning},
+              {"scanned_entries", arena.scannedEntries},
+              {"settling", arena.settling},
+              {"consensus", arena.consensus},
+              {"files", arena.files},
+              {"directories", arena.directories},
+              {"bytes", arena.bytes},
+              {"real_files", arena.realFiles},
+              {"real_bytes", arena.realBytes},
+              {"missing_files", arena.missingFiles},
+              {"missing_bytes", arena.missingBytes},
+              {"unconfirmed_files", arena.unconfirmedFiles},
+              {"unconfirmed_bytes", arena.unconfirmedBytes},
+              {"cached_bytes", arena.cachedBytes},
+              {"conflicts", arena.conflicts},
+              {"held_removals", arena.heldRemovals},
+              {"problem_count", arena.problemCount}};
+  putText(out, "name", arena.name);
+  putText(out, "folder", arena.folder);
+  putText(out, "suspended_why", arena.suspendedWhy);
+  putText(out, "consensus_why", arena.consensusWhy);
+  out["members"] = listOf(arena.members);
+  out["problems"] = listOf(arena.problems);
+  out["mounts"] = textsOf(arena.mounts);
+  return out;
+}
+
+json toJson(const PeerStatus& status) {
+  json out = {{"self", toJson(status.self)},
+              {"pid", status.pid},
+              {"version", status.version},
+              {"listen", status.listen},
+              {"peers", listOf(status.peers)},
+              {"arenas", listOf(status.arenas)}};
+  putText(out, "state_dir", status.stateDir);
+  return out;
+}
+
+json toJson(const HeadInfo& head) {
+  json out = {{"label", head.label},
+              {"blob", head.blob.hex()},
+              {"size_bytes", head.sizeBytes},
+              {"mode", head.mode},
+              {"mtime_ns", head.mtimeNs},
+              {"written_ns", head.writtenNs},
+              {"here", head.here},
+              {"shown", head.shown}};
+  putText(out, "peer", head.peer);
+  if (!head.symlinkTarget.empty()) putText(out, "symlink_target", head.symlinkTarget);
+  return out;
+}
+
+json toJson(const Problem& problem) {
+  json out = {{"kind", problem.kind}};
+  putText(out, "path", problem.path);
+  putText(out, "detail", problem.detail);
+  return out;
+}
+
+json toJson(const EntryInfo& entry) {
+  json out = {{"id", entry.id},
+              {"node", entry.node},
+              {"kind", std::string(kindName(entry.kind))},
+              {"size_bytes", entry.sizeBytes},
+              {"mode", entry.mode},
+              {"mtime_ns", entry.mtimeNs},
+              {"real", entry.real},
+              {"cached_bytes", entry.cachedBytes},
+              {"mark", std::string(markName(entry.mark))},
+              {"effective_mark", std::string(markName(entry.effectiveMark))},
+              {"consensus", entry.consensus},
+              {"heads", listOf(entry.heads)},
+              {"holders", textsOf(entry.holders)}};
+  putText(out, "path", entry.path);
+  return out;
+}
+
+json toJson(const HistoryItem& item) {
+  json out = {{"when_ns", item.whenNs}, {"what", item.what}};
+  putText(out, "peer", item.peer);
+  putText(out, "path", item.path);
+  putText(out, "detail", item.detail);
+  return out;
+}
+
+json toJson(const Event& event) {
+  json out = {{"when_ns", event.whenNs}, {"type", event.type}};
+  putText(out, "arena", event.arena);
+  putText(out, "path", event.path);
+  putText(out, "peer", event.peer);
+  putText(out, "detail", event.detail);
+  return out;
+}
+
+json toJson(const Progress& progress) {
+  return {{"done_bytes", progress.doneBytes},
+          {"total_bytes", progress.totalBytes},
+          {"done_files", progress.doneFiles},
+          {"total_files", progress.totalFiles}};
+}
+
+json toJson(const Setting& setting) {
+  json out = {{"name", setting.name}, {"unit", setting.unit}, {"help", setting.help}};
+  putText(out, "value", setting.value);
+  putText(out, "default_value", setting.defaultValue);
+  return out;
+}
+
+}  // namespace realize::daemon
