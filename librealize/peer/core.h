@@ -68,13 +68,13 @@ struct Core {
   /// the folder, or came from a peer), else after the rest. Nested calls join the outer one. A failing database
   /// suspends the arena; false then.
   bool transact(const std::function<void()>& work, bool rested = true) { return transactHook(work, rested); }
-  std::function<bool(const std::function<void()>& work, bool rested)> transactHook;
+  std::function<bool(const std::function<void()>& work, bool rested)> transactHook{};
   /// For `watch` and applications. Cheap.
-  std::function<void(Event)> emit;
+  std::function<void(Event)> emit{};
   /// The arena cannot be trusted now (folder gone, database failing): everything stops but status. Idempotent.
-  std::function<void(std::string why)> suspend;
+  std::function<void(std::string why)> suspend{};
   bool suspended = false;
-  std::string suspendedWhy;
+  std::string suspendedWhy{};
   bool stopping = false;
 
   /// Path of an entry in the visible tree, from the root, '/' between; "" for the root.

@@ -31,7 +31,10 @@ struct ArenaState {
 using PullRequest = logic::PageRequest;  ///< the bounds of a page are the server's
 using PullPage = logic::ChangePage;
 
-/// Chunks of one blob. `chunks` empty: the whole of a blob that is one chunk (no list needed).
+/// A blob up to this size may be asked for as a whole, and is verified as a whole: no chunk list is needed.
+constexpr uint64_t kMaxWholeBytes = 256 << 10;
+
+/// Chunks of one blob. `chunks` empty: the whole blob, in one piece (number 0).
 struct BlobWant {
   BlobId blob;
   uint64_t sizeBytes = 0;

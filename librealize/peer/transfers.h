@@ -12,9 +12,13 @@
 
 namespace realize::peer {
 
+struct BlobState;
+
 /// A content that somebody reads or wants whole, kept usable while held: never evicted, and if it was opened from a Real
-/// file that is later replaced, still readable (the file stays open).
-class OpenBlob;
+/// file that is later replaced, still readable (the file stays open). Drop it anywhere.
+struct OpenBlob {
+  std::shared_ptr<BlobState> state;
+};
 
 /// Thread: core, but where noted. Every byte handed out or written into place was verified against its hash.
 class Transfers {
@@ -27,11 +31,11 @@ class Transfers {
 
   // --- reading
   /// Opens a content for reading by ranges. From a Real file with that content if there is one, else cache and peers.
-  std::shared_ptr<OpenBlob> open(const BlobId& blob, uint64_t sizeBytes);
+  OpenBlob open(const BlobId& blob, uint64_t sizeBytes);
   /// Reads a range: fetches the chunks it needs first, reads ahead when the pattern is sequential. `done` on a pool thread
   /// or at once. Errors: Unreachable at once when no connected peer has it; Corrupt; NoSpace; Cancelled.
   /// Returns a number for cancel(), 0 when answered already.
-  uint64_t read(const std::shared_ptr<OpenBlob>& blob, uint64_t offset, size_t size,
+  uint64_t read(const OpenBlob& blob, uint64_t offset, size_t size,
                 std::function<void(Result<Bytes>)> done);
   void cancel(uint64_t request);
   /// Brings the whole content into the cache. `progress` (done bytes) may be null; `done` on the core.
@@ -47,6 +51,9 @@ class Transfers {
   uint64_t cachedBytes(const BlobId& blob);
   uint64_t cachedBytesTotal();
   bool complete(const BlobId& blob);  ///< all bytes here, as a Real file or in the cache
+  /// A complete, synced file has been moved to cachePath(blob): it is ours to evict from now on.
+  void adopt(const BlobId& blob, uint64_t sizeBytes);
+  static std::string cachePath(const BlobId& blob);
   /// Drops down to `bytes`: unlinked first, then least recently used; never what is open, wanted, unconfirmed or pinned.
   uint64_t shrink(uint64_t bytes);
 

@@ -1,0 +1,341 @@
+#include "librealize/peer/transfers.h"
+
+#include <algorithm>
+
+#include "librealize/peer/exchange.h"
+#include "librealize/peer/folder.h"
+#include "librealize/peer/marks.h"
+#include "librealize/peer/transfers_state.h"
+
+namespace realize::peer {
+
+namespace {
+constexpr int64_t kCleanMs = 5000;
+
+std::string encodePresent(const std::vector<bool>& present) {
+  std::string bits((present.size() + 7) / 8, '\0');
+  for (size_t i = 0; i < present.size(); ++i)
+    if (present[i]) bits[i / 8] = char(uint8_t(bits[i / 8]) | (1u << (i % 8)));
+  return bits;
+}
+}  // namespace
+
+// --- layout -------------------------------------------------------------------------------------------------------
+
+std::shared_ptr<const BlobLayout> BlobLayout::ofWhole(const BlobId& blob, uint64_t sizeBytes) {
+  auto layout = std::make_shared<BlobLayout>();
+  layout->whole = true;
+  layout->blob = blob;
+  layout->offsets = {0, sizeBytes};
+  return layout;
+}
+
+std::shared_ptr<const BlobLayout> BlobLayout::of(const BlobId& blob, ChunkList list) {
+  auto layout = std::make_shared<BlobLayout>();
+  layout->blob = blob;
+  layout->list = std::move(list);
+  layout->offsets.reserve(layout->list.chunks.size() + 1);
+  uint64_t offset = 0;
+  for (const auto& chunk : layout->list.chunks) {
+    layout->offsets.push_back(offset);
+    offset += chunk.sizeBytes;
+  }
+  layout->offsets.push_back(offset);
+  return layout;
+}
+
+uint32_t BlobLayout::pieceAt(uint64_t offset) const {
+  auto next = std::upper_bound(offsets.begin(), offsets.end() - 1, offset);
+  return uint32_t(next - offsets.begin()) - 1;
+}
+
+bool BlobLayout::verifies(uint32_t piece, std::span<const std::byte> bytes) const {
+  if (piece >= pieces() || bytes.size() != pieceBytes(piece)) return false;
+  if (!whole) return hashChunk(bytes) == list.chunks[piece].hash;
+  ContentHasher hasher(bytes.size());
+  hasher.add(bytes);
+  auto content = hasher.finish();
+  return content.ok() && content->blob == blob;
+}
+
+Result<std::shared_ptr<DiskFile>> openUnchanged(Directory& root, const std::string& path, const store::DiskRow& row) {
+  REALIZE_ASSIGN(auto file, root.open(path, OpenMode::Read));
+  REALIZE_ASSIGN(auto stat, file->stat());
+  if (!row.matches(stat)) return Error{Code::Busy, path + ": changed since it was read"};
+  return std::shared_ptr<DiskFile>(std::move(file));
+}
+
+// --- transfers ----------------------------------------------------------------------------------------------------
+
+Transfers::Transfers(Core& core) : s_(std::make_unique<State>(core)) {}
+Transfers::~Transfers() { *s_->alive = false; }
+
+void Transfers::stop() {
+  const Error ended{Code::Suspended, "the arena is being closed"};
+  for (auto& [id, blob] : s_->blobs) {
+    s_->failWaiters(blob, ended);
+    if (blob->unsavedPieces) s_->save(blob, nullptr);
+  }
+  s_->peers.clear();
+}
+
+void Transfers::State::post(std::function<void()> job) {
+  core.env.scheduler.onCore([alive = alive, job = std::move(job)] {
+    if (*alive) job();
+  });
+}
+
+void Transfers::connected(RemoteArena& remote) {
+  s_->peers[remote.key()] = State::Peer{&remote, ++s_->connections, 0};
+  s_->wantedRefused.clear();
+  for (auto& [id, blob] : std::map(s_->blobs)) {
+    blob->refused.erase(remote.key());
+    s_->pump(blob);
+  }
+  wakeWanted();
+}
+
+void Transfers::disconnected(const PeerKey& key) {
+  s_->peers.erase(key);
+  for (auto& [id, blob] : std::map(s_->blobs)) {
+    blob->refused.erase(key);
+    s_->pump(blob);  // Asks another, or tells who waits that nobody has it.
+  }
+}
+
+void Transfers::State::problem(const std::string& path, const std::string& kind, const std::string& detail) {
+  core.transact([&] { core.store.problems().put({path, kind, detail}); });
+  core.emit(Event{.whenNs = 0, .type = "problem", .arena = "", .path = path, .peer = "", .detail = detail});
+}
+
+std::string Transfers::cachePath(const BlobId& blob) { return std::string(kCacheFolder) + "/" + blob.hex(); }
+
+std::shared_ptr<BlobState> Transfers::State::stateOf(const BlobId& id, uint64_t sizeBytes) {
+  auto known = blobs.find(id);
+  if (known != blobs.end()) return known->second;
+  auto blob = std::make_shared<BlobState>();
+  blob->blob = id;
+  blob->sizeBytes = sizeBytes;
+  if (sizeBytes <= kMaxWholeBytes) blob->layout = BlobLayout::ofWhole(id, sizeBytes);
+  else if (auto list = knownList(id)) blob->layout = BlobLayout::of(id, std::move(*list));
+  if (blob->layout) loadPresent(*blob);
+  blobs.emplace(id, blob);
+  cleanSoon();
+  return blob;
+}
+
+/// What the database says is in the cache file. Bytes beyond that may be there after a crash; they are fetched again.
+void Transfers::State::loadPresent(BlobState& blob) {
+  const uint32_t pieces = blob.layout->pieces();
+  blob.present.assign(pieces, blob.sizeBytes == 0);
+  blob.presentCount = blob.sizeBytes == 0 ? pieces : 0;
+  auto row = core.store.cache().get(blob.blob);
+  if (!row) return;
+  for (uint32_t i = 0; i < pieces; ++i) {
+    const bool there = row->complete || (i / 8 < row->present.size() && (uint8_t(row->present[i / 8]) >> (i % 8) & 1));
+    if (!there || blob.present[i]) continue;
+    blob.present[i] = true;
+    ++blob.presentCount;
+    blob.presentBytes += blob.layout->pieceBytes(i);
+  }
+}
+
+Result<void> Transfers::State::openCacheFile(BlobState& blob) {
+  if (blob.file) return {};
+  auto root = core.folder->root();
+  if (!root) return Error{Code::Suspended, core.suspendedWhy};
+  REALIZE_ASSIGN(auto file, root->open(cachePath(blob.blob), OpenMode::CreateOrOpen, 0600));
+  REALIZE_ASSIGN(auto stat, file->stat());
+  if (stat.sizeBytes != blob.sizeBytes) {
+    // Someone has been here, or a crash came before the size was set: nothing in it is to be trusted.
+    REALIZE_TRY(file->truncate(blob.sizeBytes));
+    blob.present.assign(blob.present.size(), false);
+    blob.presentCount = 0;
+    blob.presentBytes = 0;
+  }
+  blob.file = std::move(file);
+  return {};
+}
+
+/// Notes what is present, after its bytes are on disk.
+void Transfers::State::save(const std::shared_ptr<BlobState>& blob, std::function<void(Result<void>)> done) {
+  if (!blob->file || blob->real || blob->gone) {
+    if (done) done({});
+    return;
+  }
+  blob->saving = true;
+  blob->unsavedPieces = 0;
+  store::CacheRow row;
+  row.blob = blob->blob;
+  row.sizeBytes = blob->sizeBytes;
+  row.storedBytes = blob->presentBytes;
+  row.complete = blob->complete();
+  if (!row.complete) row.present = encodePresent(blob->present);
+  row.lastReadNs = core.env.clock.nowNs();
+  core.env.scheduler.onPool(false, [this, alive = alive, &scheduler = core.env.scheduler, blob, row, done] {
+    auto synced = std::make_shared<Result<void>>(blob->file->sync(false));
+    scheduler.onCore([this, alive, blob, row, done, synced] {
+      if (!*alive) return;
+      blob->saving = false;
+      if (synced->ok() && !blob->gone) core.transact([&] { core.store.cache().put(row); });
+      if (done) done(*synced);
+    });
+  });
+}
+
+void Transfers::State::cleanSoon() {
+  if (cleaning) return;
+  cleaning = true;
+  core.env.scheduler.onCoreAfter(kCleanMs, [this, alive = alive] {
+    if (!*alive) return;
+    cleaning = false;
+    clean();
+    if (!blobs.empty() && !core.stopping) cleanSoon();
+  });
+}
+
+/// Forgets contents that nobody uses now.
+void Transfers::State::clean() {
+  for (auto it = blobs.begin(); it != blobs.end();) {
+    auto& blob = it->second;
+    if (blob->unsavedPieces && !blob->saving) save(blob, nullptr);
+    const bool idle = blob.use_count() == 1 && blob->gets == 0 && blob->waiters.empty() && blob->wholeWaiters.empty() &&
+                      !blob->saving && !blob->unsavedPieces;
+    it = idle ? blobs.erase(it) : std::next(it);
+  }
+}
+
+OpenBlob Transfers::open(const BlobId& id, uint64_t sizeBytes) {
+  auto& core = s_->core;
+  auto known = s_->blobs.find(id);
+  if (known == s_->blobs.end()) {
+    // A Real file that has the content is as good as a cached one, for as long as it stays as it was read.
+    auto root = core.folder->root();
+    for (const auto& row : root ? core.store.disk().withBlob(id, 4) : std::vector<store::DiskRow>()) {
+      auto path = core.folder->diskPath(row.node);
+      if (!path || row.dirty) continue;
+      auto file = openUnchanged(*root, *path, row);
+      if (!file.ok()) continue;
+      auto blob = std::make_shared<BlobState>();
+      blob->blob = id;
+      blob->sizeBytes = sizeBytes;
+      blob->file = std::move(*file);
+      blob->real = true;
+      return OpenBlob{blob};  // Not in `blobs`: it may be edited at any time.
+    }
+  }
+  return OpenBlob{s_->stateOf(id, sizeBytes)};
+}
+
+uint64_t Transfers::read(const OpenBlob& open, uint64_t offset, size_t size, std::function<void(Result<Bytes>)> done) {
+  auto blob = open.state;
+  const uint64_t end = std::min<uint64_t>(blob->sizeBytes, offset + size);
+  if (offset >= end) {
+    done(Bytes());
+    return 0;
+  }
+  if (blob->real) {
+    s_->readNow(blob, offset, end, std::move(done));
+    return 0;
+  }
+  // A sequence doubles what is read ahead, a jump begins anew.
+  constexpr uint64_t kFirstAhead = 256 << 10, kMostAhead = 16 << 20;
+  const bool sequential = offset <= blob->readEnd && end > blob->readEnd && blob->readEnd - offset <= size;
+  blob->aheadBytes = sequential && blob->readEnd ? std::clamp(2 * blob->aheadBytes, kFirstAhead, kMostAhead) : 0;
+  blob->readEnd = end;
+  const uint64_t number = ++s_->lastNumber;
+  blob->waiters.push_back(Waiter{number, offset, end, std::move(done)});
+  s_->answer(blob);
+  s_->pump(blob);
+  return number;
+}
+
+void Transfers::cancel(uint64_t number) {
+  for (auto& [id, blob] : s_->blobs) {
+    for (auto it = blob->waiters.begin(); it != blob->waiters.end(); ++it) {
+      if (it->number != number) continue;
+      auto done = std::move(it->done);
+      blob->waiters.erase(it);
+      return done(Error{Code::Cancelled, "interrupted"});
+    }
+    for (auto it = blob->wholeWaiters.begin(); it != blob->wholeWaiters.end(); ++it) {
+      if (it->number != number) continue;
+      auto done = std::move(it->done);
+      blob->wholeWaiters.erase(it);
+      return done(Error{Code::Cancelled, "interrupted"});
+    }
+  }
+}
+
+uint64_t Transfers::fetchWhole(const BlobId& id, uint64_t sizeBytes, std::function<void(uint64_t)> progress,
+                               std::function<void(Result<void>)> done) {
+  if (complete(id)) {
+    done({});
+    return 0;
+  }
+  auto blob = s_->stateOf(id, sizeBytes);
+  const uint64_t number = ++s_->lastNumber;
+  blob->wholeWaiters.push_back(WholeWaiter{number, std::move(progress), std::move(done)});
+  s_->pump(blob);
+  return number;
+}
+
+uint64_t Transfers::cachedBytes(const BlobId& id) {
+  auto known = s_->blobs.find(id);
+  if (known != s_->blobs.end() && known->second->layout) return known->second->presentBytes;
+  auto row = s_->core.store.cache().get(id);
+  return row ? row->storedBytes : 0;
+}
+
+uint64_t Transfers::cachedBytesTotal() { return s_->core.store.cache().totals().bytes; }
+
+bool Transfers::complete(const BlobId& id) {
+  auto known = s_->blobs.find(id);
+  if (known != s_->blobs.end() && known->second->complete() && !known->second->gone) return true;
+  auto row = s_->core.store.cache().get(id);
+  if (row && row->complete) return true;
+  for (const auto& disk : s_->core.store.disk().withBlob(id, 4))
+    if (!disk.dirty) return true;
+  return false;
+}
+
+void Transfers::adopt(const BlobId& id, uint64_t sizeBytes) {
+  store::CacheRow row;
+  row.blob = id;
+  row.sizeBytes = row.storedBytes = sizeBytes;
+  row.complete = true;
+  row.lastReadNs = s_->core.env.clock.nowNs();
+  s_->core.transact([&] { s_->core.store.cache().put(row); });
+  s_->blobs.erase(id);  // Who has the old state open reads on from its own file.
+}
+
+uint64_t Transfers::shrink(uint64_t bytes) {
+  auto& core = s_->core;
+  auto root = core.folder->root();
+  if (!root) return 0;
+  uint64_t dropped = 0;
+  s_->clean();
+  const auto rows = core.store.cache().evictionOrder(1'000'000);
+  core.transact([&] {
+    for (const auto& row : rows) {
+      if (cachedBytesTotal() <= bytes) return;
+      if (s_->blobs.contains(row.blob) || core.store.wanted().hasBlob(row.blob) ||
+          core.store.getValue("pin/" + row.blob.hex()).value_or("") == "1")
+        continue;
+      auto gone = root->unlink(cachePath(row.blob));
+      if (!gone.ok() && gone.code() != Code::NotFound) continue;
+      core.store.cache().erase(row.blob);
+      dropped += row.storedBytes;
+    }
+  });
+  return dropped;
+}
+
+void Transfers::noteChunkList(const BlobId& blob, const ChunkList& list) {
+  if (list.chunks.size() < 2) return;
+  auto& core = s_->core;
+  if (core.store.blobs().has(blob)) return;
+  core.transact([&] { core.store.blobs().put({blob, list.sizeBytes(), encodeChunkList(list)}); });
+}
+
+}  // namespace realize::peer

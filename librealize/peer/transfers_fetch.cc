@@ -1,0 +1,331 @@
+#include <algorithm>
+
+#include "librealize/peer/exchange.h"
+#include "librealize/peer/folder.h"
+#include "librealize/peer/transfers_state.h"
+
+namespace realize::peer {
+
+namespace {
+
+constexpr uint64_t kInteractiveGetBytes = 1 << 20;
+constexpr uint64_t kBulkGetBytes = 4 << 20;
+constexpr uint32_t kMaxGetsPerBlob = 6;
+constexpr uint64_t kMaxOutstandingPerPeer = 32 << 20;
+constexpr uint32_t kSaveEvery = 1024;  // pieces
+constexpr uint8_t kRelayHops = 2;
+
+}  // namespace
+
+/// First everyone is asked for what they have; then, who has it not may ask further peers for us.
+Transfers::State::Peer* Transfers::State::choose(BlobState& blob, uint8_t& hops) {
+  for (uint8_t round : {uint8_t(0), kRelayHops}) {
+    Peer* best = nullptr;
+    for (auto& [key, peer] : peers) {
+      if (blob.exclude.contains(key)) continue;
+      auto refused = blob.refused.find(key);
+      if (refused != blob.refused.end() && refused->second > round) continue;
+      if (!best || peer.outstandingBytes < best->outstandingBytes) best = &peer;
+    }
+    if (best) {
+      hops = peers.size() == 1 ? kRelayHops : round;
+      return best;
+    }
+  }
+  return nullptr;
+}
+
+/// The next pieces worth asking for: what readers wait for, then ahead of them, then the rest if all is wanted.
+std::vector<uint32_t> Transfers::State::needed(BlobState& blob, bool& interactive) {
+  std::vector<uint32_t> out;
+  uint64_t bytes = 0;
+  interactive = !blob.waiters.empty();
+  const uint64_t limit = interactive ? kInteractiveGetBytes : kBulkGetBytes;
+  auto add = [&](uint64_t from, uint64_t to) {
+    if (from >= to) return;
+    for (uint32_t piece = blob.layout->pieceAt(from); piece < blob.layout->pieces() && blob.layout->offsets[piece] < to; ++piece) {
+      if (bytes >= limit) return;
+      if (blob.present[piece] || blob.asked.contains(piece)) continue;
+      if (std::find(out.begin(), out.end(), piece) != out.end()) continue;
+      out.push_back(piece);
+      bytes += blob.layout->pieceBytes(piece);
+    }
+  };
+  for (const auto& waiter : blob.waiters) add(waiter.offset, waiter.end);
+  if (blob.aheadBytes) add(blob.readEnd, std::min(blob.sizeBytes, blob.readEnd + blob.aheadBytes));
+  if (!blob.wholeWaiters.empty() && blob.sizeBytes) add(0, blob.sizeBytes);
+  return out;
+}
+
+void Transfers::State::pump(const std::shared_ptr<BlobState>& blob) {
+  const bool used = !blob->waiters.empty() || !blob->wholeWaiters.empty();
+  if (blob->real || blob->gone || core.stopping) return;
+  if (!blob->layout) {
+    if (used) askList(blob);
+    return;
+  }
+  if (blob->complete()) return answer(blob);
+  if (!used && blob->aheadBytes == 0) return;
+  if (auto opened = openCacheFile(*blob); !opened.ok()) return failWaiters(blob, opened.error());
+  while (blob->gets < kMaxGetsPerBlob) {
+    bool interactive = false;
+    auto pieces = needed(*blob, interactive);
+    if (pieces.empty()) break;
+    if (copyLocal(blob, pieces)) continue;
+    if (!askPieces(blob, pieces, interactive)) break;
+  }
+  answer(blob);
+}
+
+void Transfers::State::askList(const std::shared_ptr<BlobState>& blob) {
+  if (blob->listAsked) return;
+  uint8_t hops = 0;
+  Peer* peer = choose(*blob, hops);
+  if (!peer) return failWaiters(blob, Error{Code::Unreachable, "no connected peer has these bytes"});
+  blob->listAsked = true;
+  const PeerKey key = peer->remote->key();
+  const uint64_t connection = peer->connection;
+  peer->remote->chunkList(blob->blob, hops, [this, alive = alive, blob, key, connection, hops](Result<ChunkList> list) {
+    if (!*alive) return;
+    blob->listAsked = false;
+    if (list.ok() && list->sizeBytes() == blob->sizeBytes && blobIdOf(*list) == blob->blob) {
+      if (!blob->layout) {
+        core.transfers->noteChunkList(blob->blob, *list);
+        blob->layout = BlobLayout::of(blob->blob, std::move(*list));
+        loadPresent(*blob);
+      }
+    } else {
+      auto current = peers.find(key);
+      if (current != peers.end() && current->second.connection == connection) blob->refused[key] = uint8_t(hops + 1);
+      if (list.ok()) corrupt(key, blob->blob);
+    }
+    pump(blob);
+  });
+}
+
+void Transfers::State::corrupt(const PeerKey& from, const BlobId& blob) {
+  problem("", "corrupt", "peer " + from.hex() + " sent bytes that are not content " + blob.hex() +
+                             "; they were refused. Its copy may be damaged");
+}
+
+bool Transfers::State::askPieces(const std::shared_ptr<BlobState>& blob, const std::vector<uint32_t>& pieces,
+                                 bool interactive) {
+  uint8_t hops = 0;
+  Peer* peer = choose(*blob, hops);
+  if (!peer) {
+    if (blob->gets == 0) failWaiters(blob, Error{Code::Unreachable, "no connected peer has these bytes"});
+    blob->aheadBytes = 0;
+    return false;
+  }
+  if (!interactive && peer->outstandingBytes > kMaxOutstandingPerPeer) return false;
+  uint64_t bytes = 0;
+  for (auto piece : pieces) {
+    blob->asked.insert(piece);
+    bytes += blob->layout->pieceBytes(piece);
+  }
+  ++blob->gets;
+  peer->outstandingBytes += bytes;
+  GetRequest request;
+  request.interactive = interactive;
+  request.hops = hops;
+  request.wants.push_back({blob->blob, blob->sizeBytes, blob->layout->whole ? std::vector<uint32_t>() : pieces});
+
+  // Verified and written on the pool; the core hears of it in batches.
+  struct Outcome {
+    std::atomic<bool> corrupt{false};
+    std::mutex mutex;
+    std::optional<Error> failed;
+  };
+  auto outcome = std::make_shared<Outcome>();
+  auto onChunk = [layout = blob->layout, file = blob->file, arrivals = blob->arrivals, outcome, this, alive = alive,
+                  &scheduler = core.env.scheduler, weak = std::weak_ptr<BlobState>(blob)](ChunkArrival chunk) {
+    if (!layout->verifies(chunk.chunk, chunk.bytes)) {
+      outcome->corrupt = true;
+      return;
+    }
+    auto written = file->write(layout->offsets[chunk.chunk], chunk.bytes);
+    if (!written.ok()) {
+      std::lock_guard held(outcome->mutex);
+      outcome->failed = written.error();
+      return;
+    }
+    std::lock_guard held(arrivals->mutex);
+    arrivals->pieces.push_back(chunk.chunk);
+    if (arrivals->posted) return;
+    arrivals->posted = true;
+    scheduler.onCore([this, alive, weak] {
+      if (auto blob = weak.lock(); blob && *alive) {
+        takeArrivals(blob);
+        pump(blob);
+      }
+    });
+  };
+  const PeerKey key = peer->remote->key();
+  const uint64_t connection = peer->connection;
+  peer->remote->get(request, std::move(onChunk),
+                    [this, alive = alive, blob, pieces, bytes, key, connection, hops, outcome](
+                        Result<std::vector<WantStatus>> statuses) {
+    if (!*alive) return;
+    --blob->gets;
+    takeArrivals(blob);
+    bool short_ = false;
+    for (auto piece : pieces) {
+      blob->asked.erase(piece);
+      short_ = short_ || !blob->present[piece];
+    }
+    auto current = peers.find(key);
+    const bool same = current != peers.end() && current->second.connection == connection;
+    if (same) current->second.outstandingBytes -= std::min(bytes, current->second.outstandingBytes);
+    if (outcome->corrupt) corrupt(key, blob->blob);
+    if (outcome->failed) return failWaiters(blob, *outcome->failed);
+    if (short_ && same) blob->refused[key] = outcome->corrupt ? uint8_t(255) : uint8_t(hops + 1);
+    (void)statuses;
+    pump(blob);
+    for (auto& [id, other] : std::map(blobs))
+      if (other != blob && (!other->waiters.empty() || !other->wholeWaiters.empty())) pump(other);
+  });
+  return true;
+}
+
+/// Pieces that some content here has already are copied, verified again. True if any such copying was begun.
+bool Transfers::State::copyLocal(const std::shared_ptr<BlobState>& blob, const std::vector<uint32_t>& pieces) {
+  if (blob->layout->whole) return false;
+  std::vector<ChunkHash> hashes;
+  std::vector<uint32_t> untried;
+  for (auto piece : pieces) {
+    if (!blob->localTried.insert(piece).second) continue;
+    untried.push_back(piece);
+    hashes.push_back(blob->layout->list.chunks[piece].hash);
+  }
+  if (untried.empty()) return false;
+  struct Copy {
+    uint32_t piece;
+    Source source;
+    uint64_t offset;
+  };
+  auto copies = std::make_shared<std::vector<Copy>>();
+  std::set<uint32_t> taken;
+  for (const auto& place : core.store.blobs().findChunks(hashes)) {
+    const uint32_t piece = untried[place.asked];
+    if (place.blob == blob->blob || taken.contains(piece)) continue;
+    auto source = sourceOf(place.blob, {place.index});
+    if (!source) continue;
+    taken.insert(piece);
+    copies->push_back({piece, std::move(*source), place.offset});
+  }
+  if (copies->empty()) return false;
+  for (auto piece : taken) blob->asked.insert(piece);
+  ++blob->gets;
+  auto root = core.folder->root();
+  core.env.scheduler.onPool(true, [this, alive = alive, blob, copies, root, layout = blob->layout, file = blob->file,
+                                   &scheduler = core.env.scheduler] {
+    auto done = std::make_shared<std::vector<uint32_t>>();
+    std::map<std::string, std::shared_ptr<DiskFile>> opened;
+    for (const auto& copy : *copies) {
+      std::shared_ptr<DiskFile> from = copy.source.cached ? copy.source.cached->file : nullptr;
+      if (!from) {
+        auto& slot = opened[copy.source.path];
+        if (!slot) {
+          auto unchanged = openUnchanged(*root, copy.source.path, *copy.source.row);
+          if (!unchanged.ok()) continue;
+          slot = std::move(*unchanged);
+        }
+        from = slot;
+      }
+      Bytes bytes(layout->pieceBytes(copy.piece));
+      auto got = from->read(copy.offset, bytes);
+      if (!got.ok() || *got != bytes.size() || !layout->verifies(copy.piece, bytes)) continue;
+      if (file->write(layout->offsets[copy.piece], bytes).ok()) done->push_back(copy.piece);
+    }
+    scheduler.onCore([this, alive, blob, copies, done] {
+      if (!*alive) return;
+      --blob->gets;
+      {
+        std::lock_guard held(blob->arrivals->mutex);
+        blob->arrivals->pieces.insert(blob->arrivals->pieces.end(), done->begin(), done->end());
+      }
+      takeArrivals(blob);
+      for (const auto& copy : *copies) blob->asked.erase(copy.piece);
+      pump(blob);
+    });
+  });
+  return true;
+}
+
+void Transfers::State::takeArrivals(const std::shared_ptr<BlobState>& blob) {
+  std::vector<uint32_t> pieces;
+  {
+    std::lock_guard held(blob->arrivals->mutex);
+    pieces.swap(blob->arrivals->pieces);
+    blob->arrivals->posted = false;
+  }
+  if (blob->gone) return;
+  for (auto piece : pieces) {
+    if (blob->present[piece]) continue;
+    blob->present[piece] = true;
+    ++blob->presentCount;
+    ++blob->unsavedPieces;
+    blob->presentBytes += blob->layout->pieceBytes(piece);
+  }
+  if (!pieces.empty())
+    for (auto& whole : blob->wholeWaiters)
+      if (whole.progress) whole.progress(blob->presentBytes);
+  if (blob->unsavedPieces >= kSaveEvery && !blob->saving && !blob->complete()) save(blob, nullptr);
+}
+
+/// Readers whose range is here are answered; who wants all of it, once all is here and on disk.
+void Transfers::State::answer(const std::shared_ptr<BlobState>& blob) {
+  if (!blob->layout) return;
+  std::vector<Waiter> ready;
+  for (auto it = blob->waiters.begin(); it != blob->waiters.end();) {
+    bool there = true;
+    for (uint32_t piece = blob->layout->pieceAt(it->offset); there && piece < blob->layout->pieces(); ++piece) {
+      if (blob->layout->offsets[piece] >= it->end) break;
+      there = blob->present[piece];
+    }
+    if (!there) {
+      ++it;
+      continue;
+    }
+    ready.push_back(std::move(*it));
+    it = blob->waiters.erase(it);
+  }
+  for (auto& waiter : ready) {
+    if (auto opened = openCacheFile(*blob); !opened.ok()) waiter.done(opened.error());
+    else readNow(blob, waiter.offset, waiter.end, std::move(waiter.done));
+  }
+  if (!blob->complete() || blob->wholeWaiters.empty()) return;
+  auto whole = std::move(blob->wholeWaiters);
+  blob->wholeWaiters.clear();
+  if (auto opened = openCacheFile(*blob); !opened.ok()) {
+    for (auto& waiter : whole) waiter.done(opened.error());
+    return;
+  }
+  save(blob, [whole](Result<void> saved) {
+    for (const auto& waiter : whole) waiter.done(saved);
+  });
+}
+
+void Transfers::State::failWaiters(const std::shared_ptr<BlobState>& blob, const Error& error) {
+  auto waiters = std::move(blob->waiters);
+  auto whole = std::move(blob->wholeWaiters);
+  blob->waiters.clear();
+  blob->wholeWaiters.clear();
+  for (auto& waiter : waiters) waiter.done(error);
+  for (auto& waiter : whole) waiter.done(error);
+  // Who asks next asks everyone again.
+  if (error.code == Code::Unreachable) blob->refused.clear();
+}
+
+void Transfers::State::readNow(const std::shared_ptr<BlobState>& blob, uint64_t offset, uint64_t end,
+                               std::function<void(Result<Bytes>)> done) {
+  core.env.scheduler.onPool(true, [blob, file = blob->file, offset, end, done = std::move(done)] {
+    Bytes bytes(end - offset);
+    auto got = file->read(offset, bytes);
+    if (!got.ok()) return done(got.error());
+    bytes.resize(*got);
+    done(std::move(bytes));
+  });
+}
+
+}  // namespace realize::peer

@@ -1,0 +1,207 @@
+#include <algorithm>
+#include <atomic>
+
+#include "librealize/peer/exchange.h"
+#include "librealize/peer/folder.h"
+#include "librealize/peer/transfers_state.h"
+
+namespace realize::peer {
+
+namespace {
+
+constexpr uint64_t kBytesPerJob = 1 << 20;
+
+/// One request of another peer while pool jobs read for it.
+struct Serving {
+  GetRequest request;
+  std::function<bool(ChunkArrival)> sink;
+  std::function<void(Result<std::vector<WantStatus>>)> done;
+  std::mutex mutex;
+  std::vector<WantStatus> statuses;
+  std::atomic<size_t> jobs{1};
+
+  void worse(uint32_t item, WantStatus status) {
+    std::lock_guard held(mutex);
+    if (statuses[item] == WantStatus::Sent) statuses[item] = status;
+  }
+  void jobEnded() {
+    if (--jobs == 0) done(statuses);
+  }
+};
+
+/// Some pieces of one content, from one open file.
+struct ServeJob {
+  uint32_t item = 0;
+  std::vector<uint32_t> numbers;                        // as asked
+  std::vector<std::pair<uint64_t, uint64_t>> ranges;    // offset, bytes
+};
+
+}  // namespace
+
+std::optional<ChunkList> Transfers::State::knownList(const BlobId& blob) {
+  auto row = core.store.blobs().get(blob);
+  if (!row || row->chunkList.empty()) return std::nullopt;
+  auto list = decodeChunkList(row->chunkList);
+  if (!list.ok()) return std::nullopt;
+  return std::move(*list);
+}
+
+/// Where these pieces (empty: all) are on this disk.
+std::optional<Transfers::State::Source> Transfers::State::sourceOf(const BlobId& blob, const std::vector<uint32_t>& pieces) {
+  for (auto& row : core.store.disk().withBlob(blob, 4)) {
+    if (row.dirty) continue;
+    auto path = core.folder->diskPath(row.node);
+    if (path) return Source{*path, row, nullptr};
+  }
+  auto known = blobs.find(blob);
+  std::shared_ptr<BlobState> state;
+  if (known != blobs.end()) {
+    state = known->second;
+  } else if (auto row = core.store.cache().get(blob)) {
+    state = stateOf(blob, row->sizeBytes);
+  }
+  if (!state || !state->layout || state->gone) return std::nullopt;
+  if (pieces.empty() && !state->complete()) return std::nullopt;
+  for (auto piece : pieces)
+    if (piece >= state->layout->pieces() || !state->present[piece]) return std::nullopt;
+  if (!openCacheFile(*state).ok() || state->presentCount == 0) return std::nullopt;
+  return Source{"", std::nullopt, state};
+}
+
+void Transfers::serveChunkList(const PeerKey& from, const BlobId& blob, uint8_t hops,
+                               std::function<void(Result<ChunkList>)> done) {
+  if (auto list = s_->knownList(blob)) return done(std::move(*list));
+  const Error unknown{Code::NotFound, "no such content here"};
+  if (hops == 0) return done(unknown);
+  // Ask the others in turn, on behalf of who asked.
+  auto left = std::make_shared<std::vector<PeerKey>>();
+  for (auto& [key, peer] : s_->peers)
+    if (key != from) left->push_back(key);
+  auto next = std::make_shared<std::function<void()>>();
+  *next = [s = s_.get(), alive = s_->alive, this, left, weak = std::weak_ptr(next), blob, hops, done, unknown] {
+    if (!*alive || left->empty()) return done(unknown);
+    auto peer = s->peers.find(left->back());
+    left->pop_back();
+    auto again = weak.lock();
+    if (peer == s->peers.end()) return (*again)();
+    peer->second.remote->chunkList(blob, uint8_t(hops - 1), [alive, this, again, blob, done](Result<ChunkList> list) {
+      if (!*alive) return done(Error{Code::Suspended, "the arena was left"});
+      if (!list.ok() || blobIdOf(*list) != blob) return (*again)();
+      noteChunkList(blob, *list);
+      done(std::move(list));
+    });
+  };
+  (*next)();
+}
+
+void Transfers::serveGet(const PeerKey& from, const GetRequest& request, std::function<bool(ChunkArrival)> sink,
+                         std::function<void(Result<std::vector<WantStatus>>)> done) {
+  auto serving = std::make_shared<Serving>();
+  serving->request = request;
+  serving->sink = std::move(sink);
+  serving->done = std::move(done);
+  serving->statuses.assign(request.wants.size(), WantStatus::Sent);
+  auto root = s_->core.folder->root();
+  auto& scheduler = s_->core.env.scheduler;
+  uint64_t askedBytes = 0;
+
+  // Small contents share jobs; each job reads about kBytesPerJob.
+  struct Piece {
+    ServeJob job;
+    State::Source source;
+  };
+  auto group = std::make_shared<std::vector<Piece>>();
+  uint64_t groupBytes = 0;
+  auto flush = [&] {
+    if (group->empty()) return;
+    ++serving->jobs;
+    scheduler.onPool(request.interactive, [serving, group, root] {
+      for (auto& piece : *group) {
+        std::shared_ptr<DiskFile> file = piece.source.cached ? piece.source.cached->file : nullptr;
+        if (!file) {
+          auto opened = openUnchanged(*root, piece.source.path, *piece.source.row);
+          if (opened.ok()) file = std::move(*opened);
+        }
+        for (size_t i = 0; i < piece.job.ranges.size(); ++i) {
+          const auto [offset, size] = piece.job.ranges[i];
+          ChunkArrival chunk{piece.job.item, piece.job.numbers[i], Bytes(size)};
+          auto got = file ? file->read(offset, chunk.bytes) : Result<size_t>(Error{Code::NotFound, ""});
+          if (!got.ok() || *got != size) {
+            serving->worse(piece.job.item, WantStatus::Unreadable);
+            break;
+          }
+          if (!serving->sink(std::move(chunk))) return serving->jobEnded();
+        }
+      }
+      serving->jobEnded();
+    });
+    group = std::make_shared<std::vector<Piece>>();
+    groupBytes = 0;
+  };
+  auto serve = [&](uint32_t item, const State::Source& source, const BlobLayout& layout, const std::vector<uint32_t>& pieces) {
+    Piece piece{{item, {}, {}}, source};
+    for (auto number : pieces) {
+      piece.job.numbers.push_back(number);
+      piece.job.ranges.emplace_back(layout.offsets[number], layout.pieceBytes(number));
+      groupBytes += layout.pieceBytes(number);
+      if (groupBytes < kBytesPerJob) continue;
+      group->push_back(std::move(piece));
+      flush();
+      piece = Piece{{item, {}, {}}, source};
+    }
+    if (!piece.job.numbers.empty()) group->push_back(std::move(piece));
+  };
+
+  for (uint32_t item = 0; item < request.wants.size(); ++item) {
+    const auto& want = request.wants[item];
+    const bool whole = want.chunks.empty();
+    std::shared_ptr<const BlobLayout> layout;
+    if (whole && want.sizeBytes <= kMaxWholeBytes) layout = BlobLayout::ofWhole(want.blob, want.sizeBytes);
+    else if (auto list = s_->knownList(want.blob); list && !whole) layout = BlobLayout::of(want.blob, std::move(*list));
+    const std::vector<uint32_t> pieces = whole ? std::vector<uint32_t>{0} : want.chunks;
+    bool sane = layout != nullptr && std::is_sorted(pieces.begin(), pieces.end());
+    for (auto piece : pieces) {
+      sane = sane && piece < layout->pieces();
+      if (sane) askedBytes += layout->pieceBytes(piece);
+    }
+    if (!sane || askedBytes > 2 * kMaxBytesPerGet) {
+      serving->worse(item, WantStatus::Missing);
+      continue;
+    }
+    auto source = s_->sourceOf(want.blob, whole ? std::vector<uint32_t>() : pieces);
+    if (source && source->row && source->row->sizeBytes != layout->sizeBytes()) source.reset();
+    if (source) {
+      serve(item, *source, *layout, pieces);
+      continue;
+    }
+    if (request.hops == 0 || s_->peers.size() < 2) {
+      serving->worse(item, WantStatus::Missing);
+      continue;
+    }
+    // A chain: fetch it here first, from anyone but who asks, then serve it from the cache.
+    ++serving->jobs;
+    auto state = s_->stateOf(want.blob, want.sizeBytes);
+    state->exclude.insert(from);
+    const uint64_t begin = layout->offsets[pieces.front()];
+    const uint64_t end = layout->offsets[pieces.back() + 1];
+    read(OpenBlob{state}, begin, end - begin,
+         [serving, state, layout, item, pieces, begin](Result<Bytes> bytes) {
+           if (!bytes.ok()) serving->worse(item, WantStatus::Missing);
+           else
+             for (auto number : pieces) {
+               const uint64_t at = layout->offsets[number] - begin, size = layout->pieceBytes(number);
+               if (at + size > bytes->size()) {
+                 serving->worse(item, WantStatus::Unreadable);
+                 break;
+               }
+               ChunkArrival chunk{item, number, Bytes(bytes->begin() + at, bytes->begin() + at + size)};
+               if (!serving->sink(std::move(chunk))) break;
+             }
+           serving->jobEnded();
+         });
+  }
+  flush();
+  serving->jobEnded();
+}
+
+}  // namespace realize::peer

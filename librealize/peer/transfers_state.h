@@ -1,0 +1,165 @@
+#pragma once
+
+// What the parts of Transfers share. All of it is core state; pool jobs get shared_ptrs to immutable layouts, to open
+// files and to Arrivals.
+
+#include <atomic>
+#include <map>
+#include <mutex>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "librealize/model/blob.h"
+#include "librealize/peer/transfers.h"
+
+namespace realize::peer {
+
+/// Where a blob's pieces are. A blob up to kMaxWholeBytes is one piece, verified as a whole.
+struct BlobLayout {
+  bool whole = false;
+  BlobId blob;
+  ChunkList list;                 ///< empty if `whole`
+  std::vector<uint64_t> offsets;  ///< of each piece, and the blob's size at the end
+
+  static std::shared_ptr<const BlobLayout> ofWhole(const BlobId& blob, uint64_t sizeBytes);
+  static std::shared_ptr<const BlobLayout> of(const BlobId& blob, ChunkList list);
+  uint32_t pieces() const { return uint32_t(offsets.size()) - 1; }
+  uint64_t sizeBytes() const { return offsets.back(); }
+  uint64_t pieceBytes(uint32_t piece) const { return offsets[piece + 1] - offsets[piece]; }
+  uint32_t pieceAt(uint64_t offset) const;
+  /// The bytes are what the blob's id promises for this piece. Thread: any.
+  bool verifies(uint32_t piece, std::span<const std::byte> bytes) const;
+};
+
+/// What pool threads have written and the core has not taken note of yet.
+struct Arrivals {
+  std::mutex mutex;
+  std::vector<uint32_t> pieces;
+  bool posted = false;
+};
+
+/// Somebody waits for a range of an Unreal content.
+struct Waiter {
+  uint64_t number = 0;
+  uint64_t offset = 0;
+  uint64_t end = 0;
+  std::function<void(Result<Bytes>)> done;
+};
+
+/// Somebody wants all of it.
+struct WholeWaiter {
+  uint64_t number = 0;
+  std::function<void(uint64_t)> progress;
+  std::function<void(Result<void>)> done;
+};
+
+/// A content being read or fetched.
+struct BlobState {
+  BlobId blob;
+  uint64_t sizeBytes = 0;
+  std::shared_ptr<const BlobLayout> layout;  ///< null while the chunk list is not known
+  bool listAsked = false;
+  std::shared_ptr<DiskFile> file;  ///< the sparse cache file, or a Real file that has the content
+  bool real = false;               ///< `file` is a Real file: all is there
+  std::vector<bool> present;
+  uint32_t presentCount = 0;
+  uint64_t presentBytes = 0;
+  std::set<uint32_t> asked;
+  std::set<uint32_t> localTried;   ///< looked for among contents already here
+  uint32_t gets = 0;               ///< requests under way
+  std::shared_ptr<Arrivals> arrivals = std::make_shared<Arrivals>();
+  std::vector<Waiter> waiters;
+  std::vector<WholeWaiter> wholeWaiters;
+  std::map<PeerKey, uint8_t> refused;  ///< has it not, when asked with so many hops + 1
+  std::set<PeerKey> exclude;           ///< never asked: they wait for it themselves
+  uint64_t readEnd = 0;                ///< where the last read ended, to notice a sequence
+  uint64_t aheadBytes = 0;             ///< how far to read ahead
+  uint32_t unsavedPieces = 0;          ///< present, and not noted in the database yet
+  bool saving = false;
+  bool gone = false;                   ///< its cache file became a Real file: start anew for new users
+
+  bool complete() const { return real || (layout && presentCount == layout->pieces()); }
+};
+
+struct WantedBatch;
+
+struct Transfers::State {
+  explicit State(Core& core) : core(core) {}
+
+  Core& core;
+  std::shared_ptr<bool> alive = std::make_shared<bool>(true);
+  struct Peer {
+    RemoteArena* remote = nullptr;
+    uint64_t connection = 0;
+    uint64_t outstandingBytes = 0;
+  };
+  std::map<PeerKey, Peer> peers;
+  uint64_t connections = 0;
+  std::map<BlobId, std::shared_ptr<BlobState>> blobs;
+  uint64_t lastNumber = 0;
+  bool cleaning = false;
+
+  // Wanted (transfers_wanted.cc)
+  bool wantedAwake = false;
+  std::set<std::pair<NodeId, BlobId>> inFlight;
+  std::map<BlobId, std::set<PeerKey>> wantedRefused;
+  uint32_t smallBatches = 0;
+  uint32_t largeFetches = 0;
+  uint64_t batchCounter = 0;
+  bool retryScheduled = false;
+  bool outOfSpace = false;
+
+  void post(std::function<void()> job);  ///< on the core, if still alive
+
+  // transfers.cc
+  std::shared_ptr<BlobState> stateOf(const BlobId& blob, uint64_t sizeBytes);
+  Result<void> openCacheFile(BlobState& blob);
+  void loadPresent(BlobState& blob);
+  void save(const std::shared_ptr<BlobState>& blob, std::function<void(Result<void>)> done);
+  void cleanSoon();
+  void clean();
+  void problem(const std::string& path, const std::string& kind, const std::string& detail);
+
+  // transfers_fetch.cc
+  void pump(const std::shared_ptr<BlobState>& blob);
+  void askList(const std::shared_ptr<BlobState>& blob);
+  bool askPieces(const std::shared_ptr<BlobState>& blob, const std::vector<uint32_t>& pieces, bool interactive);
+  bool copyLocal(const std::shared_ptr<BlobState>& blob, const std::vector<uint32_t>& pieces);
+  std::vector<uint32_t> needed(BlobState& blob, bool& interactive);
+  void takeArrivals(const std::shared_ptr<BlobState>& blob);
+  void answer(const std::shared_ptr<BlobState>& blob);
+  void failWaiters(const std::shared_ptr<BlobState>& blob, const Error& error);
+  void readNow(const std::shared_ptr<BlobState>& blob, uint64_t offset, uint64_t end, std::function<void(Result<Bytes>)> done);
+  /// The connected peer to ask next: least loaded of those that have not refused. Null: none is left.
+  Peer* choose(BlobState& blob, uint8_t& hops);
+  void corrupt(const PeerKey& from, const BlobId& blob);
+
+  // transfers_wanted.cc
+  void pumpWanted();
+  void startSmall(std::shared_ptr<WantedBatch> batch);
+  void finishSmall(std::shared_ptr<WantedBatch> batch, const PeerKey& from, std::vector<WantStatus> statuses);
+  void placeSmall(std::shared_ptr<WantedBatch> batch, Result<void> synced);
+  void startLarge(NodeId node, const BlobId& blob, uint64_t sizeBytes);
+  void placeLarge(NodeId node, const std::shared_ptr<BlobState>& blob);
+  void placeFailed(NodeId node, const std::shared_ptr<BlobState>& blob, const Error& error);
+  bool startLocal(NodeId node, const BlobId& blob, uint64_t sizeBytes);
+  /// Puts the file in place for the entry, or in the cache for a head that is not shown.
+  Result<void> settle(NodeId node, const BlobId& blob, uint64_t sizeBytes, const std::string& tempPath);
+  void settleFailed(NodeId node, const BlobId& blob, const Error& error);
+  void retryLater(int64_t delayMs);
+
+  // transfers_serve.cc
+  struct Source {
+    std::string path;                      ///< of a Real file in the backing folder
+    std::optional<store::DiskRow> row;     ///< what it must still be
+    std::shared_ptr<BlobState> cached;
+  };
+  std::optional<Source> sourceOf(const BlobId& blob, const std::vector<uint32_t>& pieces);
+  std::optional<ChunkList> knownList(const BlobId& blob);
+};
+
+/// Opens the Real file that a disk row describes and checks that it is still that. Thread: any.
+Result<std::shared_ptr<DiskFile>> openUnchanged(Directory& root, const std::string& path, const store::DiskRow& row);
+
+}  // namespace realize::peer

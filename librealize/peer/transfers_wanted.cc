@@ -1,0 +1,351 @@
+#include <algorithm>
+
+#include "librealize/peer/exchange.h"
+#include "librealize/peer/folder.h"
+#include "librealize/peer/marks.h"
+#include "librealize/peer/transfers_state.h"
+
+namespace realize::peer {
+
+namespace {
+
+constexpr size_t kBatchFiles = kMaxWantsPerGet;
+constexpr uint64_t kBatchBytes = 4 << 20;
+constexpr uint32_t kMaxSmallBatches = 4;
+constexpr uint32_t kMaxLargeFetches = 3;
+constexpr size_t kLookAhead = 4096;
+
+}  // namespace
+
+/// Small files that travel together: asked for at once, synced at once, put in place in one transaction.
+struct WantedBatch {
+  struct Item {
+    NodeId node = 0;
+    BlobId blob;
+    uint64_t sizeBytes = 0;
+    uint32_t mode = 0600;
+    int64_t mtimeNs = 0;
+    std::string tempPath;
+    Result<void> written = Error{Code::Unreachable, "not sent"};
+  };
+  std::vector<Item> items;
+  std::mutex mutex;  // guards `written` while pool threads are at it
+};
+
+void Transfers::wakeWanted() {
+  if (s_->wantedAwake || s_->core.stopping) return;
+  s_->wantedAwake = true;
+  s_->post([s = s_.get()] {
+    s->wantedAwake = false;
+    s->pumpWanted();
+  });
+}
+
+void Transfers::State::retryLater(int64_t delayMs) {
+  if (retryScheduled) return;
+  retryScheduled = true;
+  core.env.scheduler.onCoreAfter(delayMs, [this, alive = alive] {
+    if (!*alive) return;
+    retryScheduled = false;
+    outOfSpace = false;
+    wantedRefused.clear();
+    pumpWanted();
+  });
+}
+
+void Transfers::State::pumpWanted() {
+  if (core.stopping || core.suspended || outOfSpace || !core.folder->root()) return;
+  store::BlobTask after;
+  size_t looked = 0;
+  auto batch = std::make_shared<WantedBatch>();
+  uint64_t batchBytes = 0;
+  bool waiting = false;
+  auto flush = [&] {
+    if (batch->items.empty()) return;
+    startSmall(batch);
+    batch = std::make_shared<WantedBatch>();
+    batchBytes = 0;
+  };
+  while (looked < kLookAhead + inFlight.size()) {
+    const auto tasks = core.store.wanted().next(after, 512);
+    if (tasks.empty()) break;
+    for (const auto& task : tasks) {
+      ++looked;
+      if (smallBatches >= kMaxSmallBatches && largeFetches >= kMaxLargeFetches) break;
+      if (inFlight.contains({task.node, task.blob})) continue;
+      if (startLocal(task.node, task.blob, task.sizeBytes)) continue;
+      auto refused = wantedRefused.find(task.blob);
+      if (peers.empty() || (refused != wantedRefused.end() && refused->second.size() >= peers.size())) {
+        waiting = waiting || !peers.empty();
+        continue;
+      }
+      if (task.sizeBytes > kMaxWholeBytes) {
+        if (largeFetches < kMaxLargeFetches) startLarge(task.node, task.blob, task.sizeBytes);
+        continue;
+      }
+      if (smallBatches >= kMaxSmallBatches) continue;
+      WantedBatch::Item item;
+      item.node = task.node;
+      item.blob = task.blob;
+      item.sizeBytes = task.sizeBytes;
+      inFlight.insert({task.node, task.blob});
+      batch->items.push_back(std::move(item));
+      batchBytes += task.sizeBytes;
+      if (batch->items.size() >= kBatchFiles || batchBytes >= kBatchBytes) flush();
+    }
+    after = tasks.back();
+    if (smallBatches >= kMaxSmallBatches && largeFetches >= kMaxLargeFetches) break;
+  }
+  flush();
+  if (waiting) retryLater(2000);
+}
+
+void Transfers::State::startSmall(std::shared_ptr<WantedBatch> batch) {
+  auto root = core.folder->root();
+  const uint64_t number = ++batchCounter;
+  GetRequest request;
+  for (size_t i = 0; i < batch->items.size(); ++i) {
+    auto& item = batch->items[i];
+    item.tempPath = std::string(kTempFolder) + "/w" + std::to_string(number) + "-" + std::to_string(i);
+    if (auto id = core.store.idOf(item.node)) {
+      for (const auto& head : core.tree.shownHeads(*id)) {
+        if (head.version.blob != item.blob) continue;
+        item.mode = head.version.mode;
+        item.mtimeNs = head.version.mtimeNs;
+        break;
+      }
+    }
+    request.wants.push_back({item.blob, item.sizeBytes, {}});
+  }
+  // The least loaded of those that some of this batch may be had from; what it lacks goes to another the next time.
+  Peer* peer = nullptr;
+  for (auto& [key, candidate] : peers) {
+    const bool refused = std::all_of(batch->items.begin(), batch->items.end(), [&, &key = key](const auto& item) {
+      auto it = wantedRefused.find(item.blob);
+      return it != wantedRefused.end() && it->second.contains(key);
+    });
+    if (!refused && (!peer || candidate.outstandingBytes < peer->outstandingBytes)) peer = &candidate;
+  }
+  if (!peer || !root) {
+    for (auto& item : batch->items) inFlight.erase({item.node, item.blob});
+    return retryLater(2000);
+  }
+  ++smallBatches;
+  request.hops = 2;
+  const PeerKey key = peer->remote->key();
+  auto onChunk = [batch, root](ChunkArrival chunk) {
+    if (chunk.item >= batch->items.size()) return;
+    auto& item = batch->items[chunk.item];
+    const auto layout = BlobLayout::ofWhole(item.blob, item.sizeBytes);
+    Result<void> outcome;
+    if (!layout->verifies(chunk.chunk, chunk.bytes)) {
+      outcome = Error{Code::Corrupt, "a peer sent other bytes than asked"};
+    } else {
+      outcome = [&]() -> Result<void> {
+        REALIZE_ASSIGN(auto file, root->open(item.tempPath, OpenMode::CreateNew, 0600));
+        REALIZE_TRY(file->write(0, chunk.bytes));
+        REALIZE_TRY(file->setMode(item.mode));
+        return file->setTimes(item.mtimeNs);
+      }();
+    }
+    std::lock_guard held(batch->mutex);
+    item.written = outcome;
+  };
+  peer->remote->get(request, std::move(onChunk),
+                    [this, alive = alive, batch, key](Result<std::vector<WantStatus>> statuses) {
+    if (*alive) finishSmall(batch, key, statuses.ok() ? *statuses : std::vector<WantStatus>());
+  });
+}
+
+void Transfers::State::finishSmall(std::shared_ptr<WantedBatch> batch, const PeerKey& from,
+                                   std::vector<WantStatus> statuses) {
+  bool any = false;
+  for (size_t i = 0; i < batch->items.size(); ++i) {
+    auto& item = batch->items[i];
+    any = any || item.written.ok();
+    if (item.written.ok()) continue;
+    if (item.written.code() == Code::Corrupt) corrupt(from, item.blob);
+    // A lost connection is no refusal; a peer that has it not, or sends it wrong, is not asked again for a while.
+    if (!statuses.empty() || item.written.code() == Code::Corrupt) wantedRefused[item.blob].insert(from);
+  }
+  auto root = core.folder->root();
+  if (!any || !root) return placeSmall(batch, Result<void>());
+  core.env.scheduler.onPool(false, [this, alive = alive, batch, root, &scheduler = core.env.scheduler] {
+    auto synced = std::make_shared<Result<void>>(root->syncAll());
+    scheduler.onCore([this, alive, batch, synced] {
+      if (*alive) placeSmall(batch, *synced);
+    });
+  });
+}
+
+void Transfers::State::placeSmall(std::shared_ptr<WantedBatch> batch, Result<void> synced) {
+  --smallBatches;
+  auto root = core.folder->root();
+  core.transact([&] {
+    for (auto& item : batch->items) {
+      inFlight.erase({item.node, item.blob});
+      if (item.written.ok() && synced.ok()) {
+        auto settled = settle(item.node, item.blob, item.sizeBytes, item.tempPath);
+        if (!settled.ok()) settleFailed(item.node, item.blob, settled.error());
+      } else if (!item.written.ok() && item.written.code() != Code::Unreachable && item.written.code() != Code::Corrupt) {
+        settleFailed(item.node, item.blob, item.written.error());
+      } else if (!synced.ok()) {
+        settleFailed(item.node, item.blob, synced.error());
+      }
+      if (root) {
+        auto gone = root->unlink(item.tempPath);
+        (void)gone;  // In place already, or never made.
+      }
+    }
+  });
+  core.exchange->changed(true);
+  pumpWanted();
+}
+
+Result<void> Transfers::State::settle(NodeId node, const BlobId& blob, uint64_t sizeBytes, const std::string& tempPath) {
+  auto id = core.store.idOf(node);
+  auto record = id ? core.tree.get(*id) : std::nullopt;
+  if (!record || !record->shown) return {};  // Removed meanwhile; Marks has dropped the wish or will.
+  const auto heads = core.tree.shownHeads(*id);
+  for (const auto& head : heads) {
+    if (head.version.blob != blob) continue;
+    auto shown = core.shownVersion(*record);
+    if (shown && shown->second.blob == blob) {
+      REALIZE_TRY(core.folder->place(*id, head.dot, tempPath));
+      core.emit(Event{.whenNs = 0, .type = "real", .arena = "", .path = core.shownPath(*id).ok() ? *core.shownPath(*id) : "",
+                      .peer = "", .detail = ""});
+    } else if (tempPath != cachePath(blob)) {
+      auto root = core.folder->root();
+      if (!root) return Error{Code::Suspended, core.suspendedWhy};
+      REALIZE_TRY(root->rename(tempPath, cachePath(blob), RenameKind::Replace));
+      core.transfers->adopt(blob, sizeBytes);
+      core.store.setValue("pin/" + blob.hex(), "1");
+    } else {
+      core.store.setValue("pin/" + blob.hex(), "1");
+    }
+    break;
+  }
+  core.marks->entryChanged(*id);
+  return {};
+}
+
+void Transfers::State::settleFailed(NodeId node, const BlobId&, const Error& error) {
+  if (error.code == Code::NoSpace) {
+    outOfSpace = true;
+    problem("", "no-space", "no space left on the disk of the arena's folder: files marked real are not complete. Free "
+                            "some space; it goes on by itself");
+    return retryLater(3000);
+  }
+  if (error.code != Code::Busy && error.code != Code::NotFound) {
+    auto id = core.store.idOf(node);
+    auto path = id ? core.shownPath(*id) : Result<std::string>(Error{});
+    problem(path.ok() ? *path : "", "not-placed", error.message);
+  }
+  retryLater(1000);
+}
+
+/// Contents that another path here has already are copied, not fetched; empty ones are made.
+bool Transfers::State::startLocal(NodeId node, const BlobId& blob, uint64_t sizeBytes) {
+  std::optional<Source> source;
+  if (sizeBytes > 0) {
+    if (!core.store.disk().anyWithBlob(blob)) {
+      auto row = core.store.cache().get(blob);
+      if (!row || !row->complete) return false;
+    }
+    source = sourceOf(blob, {});
+    if (!source) return false;
+  }
+  if (source && source->cached && !source->cached->complete()) return false;
+  if (source && source->cached && source->cached.use_count() <= 2 && core.store.wanted().ofBlob(blob).size() == 1) {
+    // Nobody else needs the cached file: it becomes the Real one.
+    inFlight.insert({node, blob});
+    ++largeFetches;
+    save(source->cached, [this, alive = alive, node, state = source->cached](Result<void> saved) {
+      if (*alive) saved.ok() ? placeLarge(node, state) : placeFailed(node, state, saved.error());
+    });
+    return true;
+  }
+  inFlight.insert({node, blob});
+  auto root = core.folder->root();
+  const std::string temp = std::string(kTempFolder) + "/l" + std::to_string(++batchCounter);
+  core.env.scheduler.onPool(false, [this, alive = alive, root, source, node, blob, sizeBytes, temp,
+                                    &scheduler = core.env.scheduler] {
+    auto outcome = std::make_shared<Result<void>>([&]() -> Result<void> {
+      REALIZE_ASSIGN(auto file, root->open(temp, OpenMode::CreateNew, 0600));
+      if (source) {
+        std::shared_ptr<DiskFile> from = source->cached ? source->cached->file : nullptr;
+        if (!from) {
+          REALIZE_ASSIGN(from, openUnchanged(*root, source->path, *source->row));
+        }
+        REALIZE_TRY(file->cloneRange(*from, 0, sizeBytes, 0));
+        // What is put in place was verified, also when it came from this disk.
+        ContentHasher hasher(sizeBytes);
+        Bytes piece(std::min<uint64_t>(sizeBytes, 1 << 20));
+        for (uint64_t offset = 0; offset < sizeBytes;) {
+          REALIZE_ASSIGN(const size_t got, file->read(offset, std::span(piece).first(std::min<uint64_t>(piece.size(), sizeBytes - offset))));
+          if (got == 0) return Error{Code::Busy, source->path + ": became shorter"};
+          hasher.add(std::span(piece).first(got));
+          offset += got;
+        }
+        REALIZE_ASSIGN(auto content, hasher.finish());
+        if (content.blob != blob) return Error{Code::Corrupt, source->path + ": is not what it was hashed as"};
+      }
+      return file->sync(true);
+    }());
+    scheduler.onCore([this, alive, root, node, blob, sizeBytes, temp, outcome] {
+      if (!*alive) return;
+      inFlight.erase({node, blob});
+      core.transact([&] {
+        auto settled = outcome->ok() ? settle(node, blob, sizeBytes, temp) : *outcome;
+        if (!settled.ok()) settleFailed(node, blob, settled.error());
+      });
+      auto gone = root->unlink(temp);
+      (void)gone;  // In place already, or never made.
+      core.exchange->changed(true);
+      core.transfers->wakeWanted();
+    });
+  });
+  return true;
+}
+
+void Transfers::State::startLarge(NodeId node, const BlobId& blob, uint64_t sizeBytes) {
+  inFlight.insert({node, blob});
+  ++largeFetches;
+  auto state = stateOf(blob, sizeBytes);
+  core.transfers->fetchWhole(blob, sizeBytes, nullptr, [this, alive = alive, node, state](Result<void> fetched) {
+    if (!*alive) return;
+    if (fetched.ok()) return placeLarge(node, state);
+    const bool unreachable = fetched.code() == Code::Unreachable;
+    if (unreachable)
+      for (auto& [key, peer] : peers) wantedRefused[state->blob].insert(key);
+    placeFailed(node, state, unreachable ? Error{Code::Busy, ""} : fetched.error());
+    core.transfers->wakeWanted();
+  });
+}
+
+void Transfers::State::placeFailed(NodeId node, const std::shared_ptr<BlobState>& blob, const Error& error) {
+  --largeFetches;
+  inFlight.erase({node, blob->blob});
+  settleFailed(node, blob->blob, error);
+}
+
+void Transfers::State::placeLarge(NodeId node, const std::shared_ptr<BlobState>& blob) {
+  // Complete and synced (save). From here on it is a file in the user's folder; new readers start anew.
+  Result<void> settled;
+  core.transact([&] {
+    settled = settle(node, blob->blob, blob->sizeBytes, cachePath(blob->blob));
+    auto root = core.folder->root();
+    if (settled.ok() && root && !root->stat(cachePath(blob->blob)).ok()) {
+      core.store.cache().erase(blob->blob);
+      blob->gone = true;
+      blobs.erase(blob->blob);
+    }
+  });
+  --largeFetches;
+  inFlight.erase({node, blob->blob});
+  if (!settled.ok()) settleFailed(node, blob->blob, settled.error());
+  core.exchange->changed(true);
+  core.transfers->wakeWanted();
+}
+
+}  // namespace realize::peer
