@@ -1,0 +1,373 @@
+#include <doctest/doctest.h>
+
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <cstring>
+#include <future>
+
+#include "fixture.h"
+#include "librealize/base/hash.h"
+
+using namespace realize;
+using namespace realize::test;
+
+namespace {
+
+/// A plain blocking socket, for those who do not play by the rules.
+struct RawClient {
+  explicit RawClient(const std::string& address) : fd(socket(AF_INET, SOCK_STREAM, 0)) {
+    sockaddr_in to{};
+    to.sin_family = AF_INET;
+    to.sin_port = htons(uint16_t(std::stoi(address.substr(address.rfind(':') + 1))));
+    to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    REQUIRE(::connect(fd, reinterpret_cast<sockaddr*>(&to), sizeof(to)) == 0);
+  }
+  ~RawClient() { ::close(fd); }
+  void send(const std::string& bytes) { CHECK(::send(fd, bytes.data(), bytes.size(), MSG_NOSIGNAL) >= 0); }
+  /// Until the other side ends or resets the connection.
+  std::string readAll() {
+    std::string all;
+    char buffer[4096];
+    for (;;) {
+      ssize_t n = recv(fd, buffer, sizeof(buffer), 0);
+      if (n <= 0) return all;
+      all.append(buffer, size_t(n));
+    }
+  }
+  int fd;
+};
+
+}  // namespace
+
+TEST_CASE("peers connect by XX and by IK, and call each other both ways") {
+  for (bool knowDh : {false, true}) {
+    CAPTURE(knowDh);
+    Household house;
+    house.connect(knowDh);
+
+    CHECK(house.echo(*house.b, "to the listener") == "to the listener");
+    CHECK(house.echo(*house.a, "to the dialer") == "to the dialer");
+    CHECK(house.a->connection->remoteKey() == house.b->key());
+    CHECK(house.b->connection->remoteKey() == house.a->key());
+    CHECK(house.b->connection->remoteBinding() == house.a->identity.binding());
+    CHECK(house.asked == 1);
+  }
+}
+
+TEST_CASE("capabilities cross the connection, and large messages do") {
+  Household house;
+  house.connect();
+  std::string large(5 * 1024 * 1024, 'x');
+
+  CHECK(house.echo(*house.b, large) == large);
+  auto answer = house.loop.run([&] {
+    auto request = house.b->connection->bootstrap().castAs<Echo>().relayRequest();
+    request.setOther(kj::heap<EchoServer>());
+    request.setText(data("twice "));
+    return request.send().then([](capnp::Response<Echo::RelayResults>&& r) { return text(r.getText()); });
+  });
+
+  CHECK(answer == "twice twice ");
+}
+
+TEST_CASE("a message beyond the bound ends the connection") {
+  net::Limits limits;
+  limits.maxMessageBytes = 64 * 1024;
+  Household house(limits);
+  house.connect();
+
+  CHECK_THROWS_AS(house.echo(*house.b, std::string(100'000, 'x')), kj::Exception);
+
+  CHECK(house.ended(*house.a).code == Code::TooLarge);
+}
+
+TEST_CASE("the dialer accepts only the key it dialled") {
+  for (bool knowDh : {false, true}) {
+    CAPTURE(knowDh);
+    Household house;
+    auto address = house.listen();
+    auto stranger = net::Identity::generate(systemRandom());
+    net::Expected expected{stranger.key(), std::nullopt, {}};
+    if (knowDh) expected.dh = house.a->identity.binding().dh;
+
+    auto outcome = house.dial(address, expected);
+
+    REQUIRE_FALSE(outcome.ok());
+    CHECK(outcome.code() == Code::Refused);
+    CHECK(outcome.error().message.find("another peer") != std::string::npos);
+    CHECK_FALSE(house.a->connection);
+  }
+}
+
+TEST_CASE("an unknown key is refused at once, and the dialer is told what that means") {
+  for (bool knowDh : {false, true}) {
+    CAPTURE(knowDh);
+    Household house({}, true);  // No deadline can help here.
+    house.welcome = {};
+    auto address = house.listen();
+    net::Expected expected{house.a->key(), std::nullopt, {}};
+    if (knowDh) expected.dh = house.a->identity.binding().dh;
+
+    auto outcome = house.dial(address, expected);
+
+    REQUIRE_FALSE(outcome.ok());
+    CHECK(outcome.code() == Code::Refused);
+    CHECK(house.firstLog().find(house.b->key().hex()) != std::string::npos);
+    CHECK_FALSE(house.a->connection);
+  }
+}
+
+TEST_CASE("what a dialer brings for its admission reaches the listener's decision") {
+  Household house;
+  net::Expected expected{house.a->key(), house.a->identity.binding().dh, {}};
+  for (char c : std::string("an invite")) expected.admission.push_back(std::byte(c));
+
+  CHECK(house.dial(house.listen(), expected).ok());
+
+  CHECK(house.lastAdmission == "an invite");
+}
+
+TEST_CASE("dialling a closed port, or nonsense, says so") {
+  Household house;
+  auto address = house.listen();
+  house.loop.run([&] { house.a->listener = nullptr; });
+
+  CHECK(house.dial(address, {house.a->key(), std::nullopt, {}}).code() == Code::Unreachable);
+  CHECK(house.dial("nonsense", {house.a->key(), std::nullopt, {}}).code() == Code::InvalidArgument);
+}
+
+TEST_CASE("garbage on the port ends that connection with a log line, and others are served") {
+  Household house;
+  auto address = house.listen();
+  RawClient client(address);
+
+  client.send("GET / HTTP/1.1\r\n\r\n");
+
+  CHECK(client.readAll() == "");
+  CHECK(house.firstLog().find("not a peer") != std::string::npos);
+  CHECK(house.dial(address, {house.a->key(), std::nullopt, {}}).ok());
+}
+
+TEST_CASE("another protocol version is answered with ours and named in the log") {
+  Household house;
+  auto address = house.listen();
+  RawClient client(address);
+
+  client.send(std::string("rlz\n\x63\0\0\0", 8));
+
+  CHECK(client.readAll().substr(0, 4) == "rlz\n");
+  CHECK(house.firstLog().find("version 99") != std::string::npos);
+}
+
+TEST_CASE("half a handshake and then silence ends at the deadline, and blocks nobody meanwhile") {
+  Household house({}, true);
+  auto address = house.listen();
+  RawClient silent(address), half(address);
+  half.send(std::string("rlz\n\x01\0\0\0\x20\0xyz", 13));
+
+  CHECK(house.dial(address, {house.a->key(), std::nullopt, {}}).ok());
+  while (house.loop.run([&] { return house.a->listener->pendingHandshakes(); }) < 2) std::this_thread::yield();
+  house.advance(9 * kj::SECONDS);
+  CHECK(house.loop.run([&] { return house.a->listener->pendingHandshakes(); }) == 2);
+  house.advance(2 * kj::SECONDS);
+
+  CHECK(silent.readAll() == "");
+  CHECK(house.firstLog().find("in time") != std::string::npos);
+  CHECK(house.loop.run([&] { return house.a->listener->pendingHandshakes(); }) == 0);
+}
+
+TEST_CASE("stalled clients beyond the bound make room, oldest first") {
+  net::Limits limits;
+  limits.maxHandshakes = 2;
+  Household house(limits, true);
+  auto address = house.listen();
+  RawClient first(address), second(address);
+  while (house.loop.run([&] { return house.a->listener->pendingHandshakes(); }) < 2) std::this_thread::yield();
+
+  CHECK(house.dial(address, {house.a->key(), std::nullopt, {}}).ok());
+
+  CHECK(first.readAll() == "");
+}
+
+TEST_CASE("a silent other side is pinged and at last given up") {
+  Household house({}, true);
+  house.connect();
+  auto sent = house.b->connection->sentBytes();
+
+  house.advance(6 * kj::SECONDS);
+  house.loop.run([&] { return kj::evalLast([] {}); });
+  while (house.b->connection->sentBytes() == sent) std::this_thread::yield();
+  CHECK(house.echo(*house.b, "still there") == "still there");
+
+  // Nothing can arrive while the clock alone moves: both sides hear nothing for too long.
+  house.loop.run([&] {
+    house.fake->advanceTo(house.fake->now() + 30 * kj::SECONDS);
+    return kj::evalLater([] {});
+  });
+
+  CHECK(house.ended(*house.b).code == Code::TimedOut);
+}
+
+TEST_CASE("closing tells the other side why, breaks calls under way and refuses bulk") {
+  Household house;
+  house.connect();
+  auto bulk = house.b->connection->bulk();
+
+  house.loop.run([&] { house.a->connection->close("removed from the household"); });
+
+  auto reason = house.ended(*house.b);
+  CHECK(reason.code == Code::Unreachable);
+  CHECK(reason.message.find("removed from the household") != std::string::npos);
+  CHECK_THROWS_AS(house.echo(*house.b, "x"), kj::Exception);
+  net::BulkFrame frame;
+  CHECK(bulk->send(frame).code() == Code::Unreachable);
+  std::promise<void> resumed;
+  bulk->whenWritable([&] { resumed.set_value(); });
+  resumed.get_future().wait();
+}
+
+TEST_CASE("bulk frames arrive whole while calls go on") {
+  constexpr uint32_t kFrames = 400;
+  constexpr size_t kFrameBytes = 256 * 1024;
+  std::atomic<uint32_t> good{0}, handled{0};
+  std::atomic<uint64_t> sum{0};
+  Household house;
+  house.aReceives = [&](net::BulkFrame frame) {
+    std::array<uint8_t, 4> hash;
+    blake2b(frame.payload.payload().subspan(8), hash);
+    bool right = frame.request == 7 && frame.flags == 3 && frame.item == frame.chunk / 2 &&
+                 frame.payload.size() == kFrameBytes && std::memcmp(hash.data(), frame.payload.payload().data(), 4) == 0;
+    good += right;
+    sum += frame.chunk;
+    ++handled;
+  };
+  house.connect();
+  auto bulk = house.b->connection->bulk();
+  net::BulkBuffer pattern(kFrameBytes);
+  for (size_t i = 0; i < kFrameBytes; ++i) pattern.payload()[i] = std::byte(i * 31 >> 3);
+  std::array<uint8_t, 4> hash;
+  blake2b(pattern.payload().subspan(8), hash);
+  std::memcpy(pattern.payload().data(), hash.data(), 4);
+
+  std::thread sender([&] {
+    for (uint32_t i = 0; i < kFrames; ++i) {
+      net::BulkFrame frame{7, i / 2, i, 3, i % 10 == 0, net::BulkBuffer(kFrameBytes)};
+      std::memcpy(frame.payload.payload().data(), pattern.payload().data(), kFrameBytes);
+      for (;;) {
+        auto sent = bulk->send(frame);
+        if (sent.ok()) break;
+        REQUIRE(sent.code() == Code::Busy);
+        std::promise<void> resumed;
+        bulk->whenWritable([&] { resumed.set_value(); });
+        resumed.get_future().wait();
+      }
+      if (bulk->queuedBytes() > net::BulkSender::kDefaultMaxQueuedBytes + kFrameBytes * 2) std::abort();
+    }
+  });
+  int calls = 0;
+  while (handled < kFrames) {
+    CHECK(house.echo(*house.b, "ping") == "ping");
+    ++calls;
+  }
+  sender.join();
+
+  CHECK(good == kFrames);
+  CHECK(sum == uint64_t(kFrames) * (kFrames - 1) / 2);
+  CHECK(calls > 0);
+  CHECK(house.a->connection->receivedBytes() > uint64_t(kFrames) * kFrameBytes);
+}
+
+TEST_CASE("bulk frames may be sent from the loop, be empty, or be of the greatest size") {
+  std::atomic<int> handled{0};
+  std::atomic<size_t> bytes{0};
+  std::promise<void> all;
+  Household house;
+  house.aReceives = [&](net::BulkFrame frame) {
+    bytes += frame.payload.size();
+    if (++handled == 2) all.set_value();
+  };
+  house.connect();
+
+  house.loop.run([&] {
+    net::BulkFrame empty;
+    CHECK(house.b->connection->bulk()->send(empty).ok());
+    net::BulkFrame largest;
+    largest.payload = net::BulkBuffer(net::kMaxBulkPayloadBytes);
+    std::memset(largest.payload.payload().data(), 1, largest.payload.size());
+    CHECK(house.b->connection->bulk()->send(largest).ok());
+  });
+  all.get_future().wait();
+
+  CHECK(bytes == net::kMaxBulkPayloadBytes);
+}
+
+TEST_CASE("a slow receiver stops the sender instead of filling memory") {
+  net::Limits limits;
+  limits.maxBacklogBytes = 1024 * 1024;
+  limits.maxQueuedBulkBytes = 1024 * 1024;
+  std::promise<void> release;
+  auto released = release.get_future().share();
+  std::atomic<uint32_t> handled{0};
+  Household house(limits);
+  house.aReceives = [&](net::BulkFrame) {
+    released.wait();
+    ++handled;
+  };
+  house.connect();
+  auto bulk = house.b->connection->bulk();
+
+  // What the kernel's socket buffers hold comes on top of our own bounds.
+  uint32_t sent = 0;
+  for (; sent < 1000; ++sent) {
+    net::BulkFrame frame;
+    frame.payload = net::BulkBuffer(256 * 1024);
+    std::memset(frame.payload.payload().data(), 0, frame.payload.size());
+    int tries = 0;
+    while (bulk->send(frame).ok() == false && ++tries < 20000) std::this_thread::yield();
+    if (tries == 20000) break;
+  }
+  CHECK(sent < 200);
+  release.set_value();
+  while (handled < sent) std::this_thread::yield();
+
+  CHECK(house.echo(*house.b, "and goes on") == "and goes on");
+}
+
+TEST_CASE("a connection lost in the middle of a transfer leaves no handler running") {
+  std::atomic<int> running{0};
+  std::atomic<int> handled{0};
+  Household house;
+  house.aReceives = [&](net::BulkFrame) {
+    ++running;
+    std::this_thread::yield();
+    ++handled;
+    --running;
+  };
+  house.connect();
+  auto bulk = house.b->connection->bulk();
+  std::thread sender([&] {
+    for (;;) {
+      net::BulkFrame frame;
+      frame.payload = net::BulkBuffer(64 * 1024);
+      std::memset(frame.payload.payload().data(), 0, frame.payload.size());
+      while (!bulk->send(frame).ok()) {
+        if (bulk->send(frame).ok()) break;
+        if (!bulk->writable() && bulk->send(frame).code() == Code::Unreachable) return;
+      }
+    }
+  });
+
+  while (handled < 20) std::this_thread::yield();
+  house.loop.run([&] { house.b->connection = nullptr; });
+  CHECK(house.ended(*house.a).code == Code::Unreachable);
+  int atEnd = handled;
+  CHECK(running == 0);
+  sender.join();
+
+  CHECK(handled == atEnd);
+}
