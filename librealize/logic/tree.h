@@ -1,0 +1,273 @@
+#pragma once
+
+// The replicated tree of one arena: AGREEMENT.md's rules over a TreeStore. Pure but for the store: clock, randomness
+// and author are passed in.
+//
+// What is shown is kept beside each entry and updated with each change, at the cost of its neighbourhood: the name's
+// slot, the directory where names clash, the ancestors that appear or vanish. tests/support/plain_view.h computes the
+// same from scratch.
+//
+// Thread: one at a time (the arena's lock). Every call is within the store's transaction that the caller holds open.
+// After an exception or a rollback call reload(). Errors never leave a change half made.
+
+#include <map>
+#include <optional>
+#include <set>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "librealize/base/clock.h"
+#include "librealize/base/random.h"
+#include "librealize/logic/tree_merge.h"
+#include "librealize/logic/tree_records.h"
+#include "librealize/logic/tree_store.h"
+#include "realize/result.h"
+
+namespace realize::logic {
+
+/// What a local change has seen of its entry: everything here, or only these dots (claims and heads), when it was read
+/// later than it was made. What it has not seen survives it.
+struct Base {
+  bool everything = true;
+  std::vector<Dot> dots;
+
+  static Base all() { return {}; }
+  static Base only(std::vector<Dot> dots) { return {false, std::move(dots)}; }
+};
+
+/// How the visible tree changed at one entry since the last drain; nothing is reported that is as it was.
+struct Effect {
+  EntryId id;
+  EntryKind kind = EntryKind::File;
+  bool wasShown = false, isShown = false;
+  EntryId oldParent, parent;  ///< where it was and is shown
+  std::string oldName, name;
+  bool headsChanged = false;      ///< another set of shown heads (content or attributes)
+  bool contentChanged = false;    ///< another set of shown contents
+  std::vector<ShownHead> oldHeads;  ///< of what was shown
+
+  bool appeared() const { return !wasShown && isShown; }
+  bool gone() const { return wasShown && !isShown; }
+  bool moved() const { return wasShown && isShown && (oldParent != parent || oldName != name); }
+};
+
+/// Sum over hashes of what is shown: equal trees have equal digests.
+using TreeDigest = FixedBytes<16, struct TreeDigestTag>;
+
+struct PageRequest {
+  VersionVector vector;   ///< the receiver's
+  VersionVector trimmed;  ///< the receiver's T
+  std::string cursor;     ///< of the last page received of a batch; empty to begin
+  size_t maxChanges = 4096;
+  size_t maxBytes = 1 << 20;  ///< about; a page always has at least one change
+};
+
+struct ChangePage {
+  std::vector<Change> changes;
+  std::string cursor;      ///< for the next page, on this or any later connection
+  bool done = false;
+  VersionVector snapshot;  ///< the sender's vector when the batch began: what `done` completes
+  VersionVector trimmed;   ///< the sender's T
+  std::map<PeerKey, VersionVector> acks;  ///< the following are sent when done
+  std::vector<Origin> closed;
+  uint64_t clock = 0;
+};
+
+class Tree {
+ public:
+  Tree(TreeStore& store, Clock& clock, Random& random, const PeerKey& self);
+
+  // --- Transactions -------------------------------------------------------------------------------------------------
+
+  /// Holds changes back from the store until flush(), across many calls. Each call flushes itself otherwise.
+  void beginBatch() { batch_ = true; }
+  /// Ends beginBatch(): everything is in the store, which may commit.
+  void flush();
+  /// Forgets all that is in memory, and reads from the store again: after a rollback.
+  void reload();
+
+  // --- Local changes ------------------------------------------------------------------------------------------------
+  // `version`: stamp, author and writtenNs are filled in here; setuid, setgid and a file's sticky bit are dropped.
+
+  /// Errors: NotFound (parent not shown), NotDirectory, InvalidArgument (name). A name that is shown with the same
+  /// kind is a write to that entry; with another kind, that one is removed first.
+  Result<EntryId> create(const EntryId& parent, const std::string& name, EntryKind kind, const Version& version);
+  /// Errors: NotFound (not shown).
+  Result<void> write(const EntryId& id, const Version& version, const Base& base = Base::all());
+  /// A write of the same content; `dot` names the head meant (default: the greatest stamp). Other heads stay.
+  Result<void> setAttributes(const EntryId& id, std::optional<uint32_t> mode, std::optional<int64_t> mtimeNs,
+                             std::optional<Dot> dot = std::nullopt);
+  /// With everything below. What `base` has not seen survives (of what is below, everything is seen).
+  Result<void> remove(const EntryId& id, const Base& base = Base::all());
+  /// The listed entries only, the deepest first: what is below them and not listed survives, and keeps the directories
+  /// above it shown. Unknown and dead ones are skipped.
+  Result<void> removeListed(const std::vector<std::pair<EntryId, Base>>& entries);
+  /// Errors: NotFound, NotDirectory, InvalidArgument (name, or into itself), Exists (something shown there, unless both
+  /// are files or symlinks: then that one is removed).
+  Result<void> move(const EntryId& id, const EntryId& parent, const std::string& name);
+  /// A rename of a file over a file, as editors save: an edit of `target`, and `source` is removed.
+  /// Where the kinds differ it is move(). Errors: as move.
+  Result<void> replaceByRename(const EntryId& source, const EntryId& target, std::optional<Dot> sourceHead = std::nullopt,
+                               const Base& base = Base::all());
+  /// `id` was renamed away from (parent, name), and then that name was made anew with `version`: an edit of `id` in its
+  /// old place; what had been renamed away becomes a new entry, which is returned. Errors: as move and create.
+  Result<EntryId> takeBackName(const EntryId& id, const EntryId& parent, const std::string& name, const Version& version,
+                               std::optional<Dot> head = std::nullopt);
+  /// Makes that head the only one. Errors: NotFound.
+  Result<void> resolve(const EntryId& id, Dot head);
+
+  // --- The visible tree ---------------------------------------------------------------------------------------------
+
+  std::optional<Record> get(const EntryId& id);
+  std::optional<Record> lookup(const EntryId& parent, const std::string& name);
+  std::vector<ShownName> children(const EntryId& parent, const std::string& after, size_t limit);
+  /// Of a hard link, its target's. Empty when unknown.
+  std::vector<ShownHead> shownHeads(const EntryId& id);
+  TreeDigest digest() const { return state_.digest; }
+  /// What changed in the visible tree since the last call, in no promised order.
+  std::vector<Effect> drainEffects();
+
+  // --- Exchange -----------------------------------------------------------------------------------------------------
+
+  const VersionVector& vector() const { return state_.vector; }
+  const VersionVector& trimmed() const { return state_.trimmed; }
+  Origin origin() const { return state_.origin; }
+  /// The next page for a receiver. A cursor that is no longer good begins a new batch.
+  /// Errors: Refused (one has trimmed what the other never saw: whole state is needed).
+  Result<ChangePage> changesFor(const PageRequest& request);
+  /// What to ask that peer for: own vector, and the cursor of a batch that broke off.
+  PageRequest requestFor(const PeerKey& sender);
+  /// Takes a page and notes its cursor; completes the batch when it is the last one.
+  /// Errors: Corrupt (nothing of that change was taken; those before it were), Refused (as changesFor).
+  Result<void> applyPage(const PeerKey& sender, const ChangePage& page);
+  /// One change of a batch. Errors: Corrupt.
+  Result<void> apply(const Change& change);
+  /// Ends a batch (rule 17): own vector takes in `page.snapshot`, and what depends on that follows.
+  void completeBatch(const PeerKey& sender, const ChangePage& page);
+
+  /// Vectors that peers are known to have, each as of its last complete word.
+  const std::map<PeerKey, VersionVector>& acks() const { return acks_; }
+  /// Peers known to have seen all of that entry.
+  std::vector<PeerKey> acknowledgedBy(const EntryId& id);
+
+  /// The database may be a copy or a restored one: from here on changes carry a new origin, and the earlier ones are
+  /// closed (rule 21). Also done by itself when another peer knows more of this origin than it does.
+  void beginLife();
+
+ private:
+  struct State {
+    Origin origin = 0;
+    uint64_t seq = 0;
+    uint64_t clock = 0;    ///< greatest place clock seen
+    VersionVector vector;
+    VersionVector trimmed;
+    std::vector<Origin> formerOrigins;
+    TreeDigest digest;
+    uint64_t clashed = 0;  ///< entries shown under another name than their base
+    uint64_t orphans = 0;  ///< live entries that are not shown: something above is missing (a broken batch)
+    uint64_t links = 0;    ///< entries with a head that is a hard link
+    bool operator==(const State&) const = default;
+  };
+  /// What was shown of an entry, and what it counted for.
+  struct Before {
+    bool shown = false;
+    EntryId parent;
+    std::string name;
+    std::vector<ShownHead> heads;
+  };
+  /// The replicated parts of an entry that the view depends on, before a change.
+  struct Claimed {
+    bool known = false;
+    bool live = false;
+    EntryId parent;
+    std::string name;
+    Stamp stamp;
+  };
+  struct Effective {
+    EntryId parent;
+    std::string base;
+    int step = 0;
+  };
+  struct LocalChange {
+    bool claim = false;
+    bool remove = false;
+    bool letGo = false;
+    std::optional<Version> version;
+    std::optional<std::pair<EntryId, std::string>> place;
+    Base base;
+    std::optional<EntryKind> createAs;
+  };
+  /// Writes back at the end of the outermost call.
+  class Call;
+  struct PageBuilder;
+
+  // tree.cc
+  void loadState();
+  void newOrigin();
+  void saveState();
+  void saveAcks();
+  static std::string encodeState(const State& state);
+  static std::optional<State> decodeState(const std::string& bytes);
+
+  // tree_local.cc
+  Dot change(const EntryId& id, const LocalChange& what);
+  void hold(const EntryId& directory);
+  void removeTree(const EntryId& id, const Base& base);
+  bool isLinked(const EntryId& id);
+  Result<void> checkPlace(const EntryId& parent, const std::string& name);
+  Result<void> moveChecked(const EntryId& id, const EntryId& parent, const std::string& name);
+  bool isBelow(const EntryId& id, const EntryId& directory);
+  std::optional<ShownHead> headNamed(const Entry& entry, std::optional<Dot> dot);
+
+  // tree_view.cc
+  Record* shown(const EntryId& id);
+  void beginEdit(Record& record);
+  void endEdit(Record& record, const Claimed& before);
+  static Claimed claimedOf(const Record* record);
+  std::map<EntryId, Effective> breakCycles(const EntryId& changed);
+  std::vector<EntryId> findCycle(const EntryId& from, const std::map<EntryId, Effective>& effective);
+  bool cycleAbove(const Record& record);
+  bool attached(const Record& record);
+  void place(const std::map<EntryId, Effective>& moves);
+  void showChain(Record& record);
+  void hideIfUnneeded(const EntryId& id);
+  void leaveSlot(Record& record);
+  void hideBelow(Record& record);
+  void showBelow(const EntryId& directory);
+  void settleNames();
+  void settleDirectory(const EntryId& directory, const std::set<std::string>& bases);
+  void countOut(const Record& record);
+  void countIn(const Record& record);
+  Record* directory(const EntryId& id);
+
+  // tree_exchange.cc
+  void noteCursor(const PeerKey& sender, const std::string& cursor);
+  void reissueTouch(const EntryId& id, const std::vector<Origin>& lost);
+  void reissueOrphans();
+
+  TreeRecords records_;
+  Clock& clock_;
+  Random& random_;
+  PeerKey self_;
+  State state_, savedState_;
+  std::map<PeerKey, VersionVector> acks_;
+  std::set<Origin> closed_;
+  std::string savedAcks_, savedClosed_;  ///< as they stand in the store
+  int depth_ = 0;       ///< of public calls within each other
+  bool batch_ = false;  ///< between beginBatch() and flush()
+  std::set<EntryId> displaced_;  ///< where a cycle was broken: effective place differs from the claimed one
+  std::unordered_map<EntryId, Before> effects_;
+  // Of the change under way:
+  std::vector<EntryId> edited_;
+  std::set<EntryId> editedSet_;
+  std::map<EntryId, std::set<std::string>> slots_;  ///< names to settle, by directory
+  std::vector<EntryId> newcomers_;                  ///< shown, and without a name yet
+  std::vector<EntryId> unneeded_;                   ///< may have nothing left to be shown for
+  uint64_t clashedBefore_ = 0;
+  // Of the move under way: where entries were shown at its beginning.
+  bool moving_ = false;
+  std::map<EntryId, Before> movedBefore_;
+};
+
+}  // namespace realize::logic

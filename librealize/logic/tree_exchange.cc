@@ -1,0 +1,307 @@
+// Exchange between peers (AGREEMENT.md 13-17, 21, 22), in pages that can be resumed.
+//
+// The resume rule, searched by tests/model_oracle/agreement_model.py (see the README there):
+//   A batch has a base (the receiver's vector when it began), a snapshot (the sender's vector when it began) and a
+//   position. The sender goes through its touch index, origin by origin, its own last, each from the base upwards
+//   without an upper bound, so that what moves on while the batch runs is met later, not missed. An entry is left out
+//   where an origin gone through before has a touch of it between base and snapshot (it was sent there), or where the
+//   receiver's vector of now covers all its touches. The receiver's vector takes in the snapshot, never more, when the
+//   position is at the end. Base, snapshot and position travel as a cursor that the receiver keeps in the transaction
+//   that took the page; it is good on any later connection while the sender's life is the same, its vector is at least
+//   the snapshot and the receiver's at least the base.
+
+#include <algorithm>
+#include <unordered_set>
+
+#include "librealize/logic/tree.h"
+#include "librealize/logic/tree_call.h"
+#include "librealize/model/codec.h"
+
+namespace realize::logic {
+
+namespace {
+
+struct Cursor {
+  Origin sender = 0;
+  VersionVector base, snapshot;
+  Origin origin = 0;  ///< being gone through; 0: before the first
+  uint64_t seq = 0;   ///< the last one done
+
+  std::string encode() const {
+    ByteWriter w;
+    w.byte(1);
+    w.fixed64(sender);
+    w.vector(base);
+    w.vector(snapshot);
+    w.fixed64(origin);
+    w.number(seq);
+    return w.take();
+  }
+  static std::optional<Cursor> decode(const std::string& bytes) {
+    ByteReader r(bytes);
+    Cursor c;
+    if (r.byte() != 1) return std::nullopt;
+    c.sender = r.fixed64();
+    c.base = r.vector();
+    c.snapshot = r.vector();
+    c.origin = r.fixed64();
+    c.seq = r.number(kMaxCount);
+    if (!r.finished()) return std::nullopt;
+    return c;
+  }
+};
+
+std::string cursorKey(const PeerKey& sender) { return "tree-batch:" + sender.hex(); }
+
+size_t roughBytes(const Change& change) {
+  const Entry& e = change.entry;
+  size_t bytes = 96 + e.place.name.size() + e.place.oldName.size() + 12 * (e.touch.size() + e.live.size());
+  for (const auto& [dot, version] : e.heads) bytes += 64 + version.linkTarget.size();
+  for (const auto& [dot, gone] : e.tombs) bytes += 8 + 8 * gone.size();
+  return bytes;
+}
+
+}  // namespace
+
+struct Tree::PageBuilder {
+  Tree& tree;
+  const PageRequest& request;
+  Cursor cursor;
+  std::vector<Origin> order;  ///< origins ascending, the sender's own last
+  ChangePage page;
+  std::unordered_set<EntryId> sent;
+  size_t bytes = 0;
+
+  bool full() const { return page.changes.size() >= request.maxChanges || bytes >= request.maxBytes; }
+
+  bool before(Origin a, Origin b) const {
+    if (a == b) return false;
+    if (b == cursor.sender) return true;
+    return a != cursor.sender && a < b;
+  }
+
+  // Gone through earlier in this batch, and not moved since: see the head of this file.
+  bool sentBefore(const Entry& e) const {
+    for (const auto& [origin, seq] : e.touch.items()) {
+      bool inBatch = seq > cursor.base.get(origin) && seq <= cursor.snapshot.get(origin);
+      if (inBatch && before(origin, cursor.origin)) return true;
+    }
+    return false;
+  }
+  bool wanted(const Entry& e) const { return !request.vector.geq(e.touch) && !sentBefore(e); }
+
+  // What it stands in or links to goes first: the dead always (rule 16), the live where the receiver lacks something.
+  void send(const EntryId& id) {
+    if (!sent.insert(id).second) return;
+    Record* record = tree.records_.find(id);
+    if (!record) return;
+    std::vector<EntryId> needs{record->entry.place.parent};
+    for (const auto& [dot, version] : record->entry.heads) if (!version.target.isZero()) needs.push_back(version.target);
+    for (const EntryId& other : needs) {
+      Record* r = tree.records_.find(other);
+      if (r && (r->entry.live.empty() || wanted(r->entry))) send(other);
+    }
+    Change change{record->entry, tree.state_.vector};
+    change.seen.join(record->entry.ctx);
+    change.entry.ctx = {};
+    bytes += roughBytes(change);
+    page.changes.push_back(std::move(change));
+  }
+
+  void run() {
+    constexpr size_t kLook = 512;
+    for (Origin origin : order) {
+      if (cursor.origin != 0 && before(origin, cursor.origin)) continue;
+      if (origin != cursor.origin) {
+        cursor.origin = origin;
+        cursor.seq = cursor.base.get(origin);
+      }
+      while (true) {
+        auto touched = tree.records_.store().touchedAfter(origin, cursor.seq, kLook);
+        for (const auto& [seq, id] : touched) {
+          if (full()) return;
+          Record* r = tree.records_.find(id);
+          if (r && wanted(r->entry)) send(id);
+          cursor.seq = seq;
+        }
+        if (touched.size() < kLook) break;
+      }
+    }
+    page.done = true;
+  }
+};
+
+Result<ChangePage> Tree::changesFor(const PageRequest& request) {
+  Call call(*this);
+  records_.flush();
+  if (!request.vector.geq(state_.trimmed) || !state_.vector.geq(request.trimmed)) {
+    return {Code::Refused, "one side has forgotten deletions that the other never saw: whole state must be exchanged"};
+  }
+  // Numbers of ours that we do not know: this database was restored or copied, and must not use them again.
+  if (request.vector.get(state_.origin) > state_.seq) beginLife();
+
+  PageBuilder builder{*this, request, {}, {}, {}, {}, 0};
+  std::optional<Cursor> resumed;
+  if (!request.cursor.empty()) resumed = Cursor::decode(request.cursor);
+  if (resumed && resumed->sender == state_.origin && state_.vector.geq(resumed->snapshot) &&
+      request.vector.geq(resumed->base)) {
+    builder.cursor = std::move(*resumed);
+  } else {
+    builder.cursor = {state_.origin, request.vector, state_.vector, 0, 0};
+  }
+  builder.order = records_.store().touchOrigins();
+  std::sort(builder.order.begin(), builder.order.end(), [&](Origin a, Origin b) { return builder.before(a, b); });
+  builder.run();
+
+  ChangePage page = std::move(builder.page);
+  page.cursor = builder.cursor.encode();
+  page.snapshot = builder.cursor.snapshot;
+  page.trimmed = state_.trimmed;
+  if (page.done) {
+    page.acks = acks_;
+    page.closed.assign(closed_.begin(), closed_.end());
+    page.clock = state_.clock;
+  }
+  return page;
+}
+
+PageRequest Tree::requestFor(const PeerKey& sender) {
+  PageRequest request;
+  request.vector = state_.vector;
+  request.trimmed = state_.trimmed;
+  request.cursor = records_.store().getValue(cursorKey(sender)).value_or("");
+  return request;
+}
+
+Result<void> Tree::applyPage(const PeerKey& sender, const ChangePage& page) {
+  Call call(*this);
+  if (!state_.vector.geq(page.trimmed) || !page.snapshot.geq(state_.trimmed)) {
+    noteCursor(sender, "");
+    return {Code::Refused, "one side has forgotten deletions that the other never saw: whole state must be exchanged"};
+  }
+  for (const Change& change : page.changes) REALIZE_TRY(apply(change));
+  if (page.done) completeBatch(sender, page);
+  else noteCursor(sender, page.cursor);
+  return {};
+}
+
+void Tree::noteCursor(const PeerKey& sender, const std::string& cursor) {
+  TreeStore& store = records_.store();
+  if (store.getValue(cursorKey(sender)).value_or("") != cursor) store.setValue(cursorKey(sender), cursor);
+}
+
+Result<void> Tree::apply(const Change& change) {
+  Call call(*this);
+  const Entry& theirs = change.entry;
+  Record* known = records_.find(theirs.id);
+  if (known && known->entry.kind != theirs.kind) {
+    return {Code::Corrupt, "a peer sent entry " + theirs.id.hex() + " as something else than it is here"};
+  }
+  if (theirs.id == kRootEntry || theirs.touch.empty() || !isValidName(theirs.place.name)) {
+    return {Code::Corrupt, "a peer sent an entry that cannot be"};
+  }
+  if (change.seen.get(state_.origin) > state_.seq) beginLife();
+
+  Claimed before = claimedOf(known);
+  VersionVector seen = state_.vector;
+  if (known) seen.join(known->entry.ctx);
+  if (known && seen.geq(change.seen) && known->entry.touch.geq(theirs.touch) && known->entry.ctx.empty() &&
+      theirs == known->entry) {
+    return {};  // Sent again, as after a broken connection.
+  }
+  Entry merged;
+  if (known) {
+    merged = mergeEntries(known->entry, seen, theirs, change.seen);
+  } else {
+    merged = theirs;
+    merged.ctx = seen;
+    merged.ctx.join(change.seen);
+  }
+  // Seen is the join of vector and context: what the vector covers need not be kept.
+  VersionVector beyond;
+  for (const auto& [origin, seq] : merged.ctx.items()) if (seq > state_.vector.get(origin)) beyond.set(origin, seq);
+  merged.ctx = std::move(beyond);
+  state_.clock = std::max(state_.clock, merged.place.stamp.clock);
+
+  if (!known) {
+    Entry blank;
+    blank.id = theirs.id;
+    blank.kind = theirs.kind;
+    known = &records_.insert(std::move(blank));
+  }
+  beginEdit(*known);
+  known->entry = std::move(merged);
+  endEdit(*known, before);
+  return {};
+}
+
+void Tree::completeBatch(const PeerKey& sender, const ChangePage& page) {
+  Call call(*this);
+  // Contexts that the vector covers now stay until their entry is next written: they say nothing any more.
+  state_.vector.join(page.snapshot);
+  acks_[sender] = page.snapshot;
+  for (const auto& [peer, vector] : page.acks) {
+    if (peer != self_) acks_[peer].join(vector);
+  }
+  state_.clock = std::max(state_.clock, page.clock);
+  closed_.insert(page.closed.begin(), page.closed.end());
+  noteCursor(sender, "");
+  saveAcks();
+  reissueOrphans();
+}
+
+// Rule 22: what a closed origin did after the point that can still be complete lives on only here and there. Who has
+// it issues it again as its own.
+void Tree::reissueOrphans() {
+  constexpr size_t kPage = 1000;
+  std::map<EntryId, std::vector<Origin>> lost;
+  records_.flush();
+  for (Origin origin : closed_) {
+    uint64_t after = state_.vector.get(origin);
+    while (true) {
+      auto page = records_.store().touchedAfter(origin, after, kPage);
+      for (const auto& [seq, id] : page) {
+        lost[id].push_back(origin);
+        after = seq;
+      }
+      if (page.size() < kPage) break;
+    }
+  }
+  for (const auto& [id, origins] : lost) reissueTouch(id, origins);
+}
+
+void Tree::reissueTouch(const EntryId& id, const std::vector<Origin>& lost) {
+  Record* r = records_.find(id);
+  if (!r) return;
+  LocalChange again;
+  std::vector<std::pair<Dot, Version>> versions;
+  if (!r->entry.live.empty()) {
+    versions = realHeads(r->entry);
+    again.claim = true;
+  } else {
+    again.remove = true;
+    again.letGo = !r->entry.tombs.empty();
+  }
+  change(id, again);
+  // Every head again: each has seen the old ones, none the others.
+  std::vector<std::pair<Dot, Version>> fresh;
+  for (const auto& [dot, version] : versions) {
+    LocalChange write;
+    write.version = version;
+    Dot now = change(id, write);
+    fresh.emplace_back(now, version);
+  }
+  Claimed before = claimedOf(r);
+  beginEdit(*r);
+  if (!fresh.empty()) {
+    r->entry.heads = std::move(fresh);
+    r->entry.tombs.clear();
+    for (const auto& [dot, version] : r->entry.heads) std::erase(r->entry.replaced, version.blob);
+  }
+  for (Origin origin : lost) {
+    if (r->entry.touch.get(origin) > state_.vector.get(origin)) r->entry.touch.set(origin, 0);
+  }
+  endEdit(*r, before);
+}
+
+}  // namespace realize::logic

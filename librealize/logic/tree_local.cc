@@ -1,0 +1,346 @@
+// Local changes (AGREEMENT.md 2-8), and those that stand for what editors do when they save.
+
+#include <algorithm>
+
+#include "librealize/logic/tree.h"
+#include "librealize/logic/tree_call.h"
+
+namespace realize::logic {
+
+namespace {
+
+bool contains(const std::vector<Dot>& dots, Dot dot) { return std::find(dots.begin(), dots.end(), dot) != dots.end(); }
+bool saw(const Base& base, Dot dot) { return base.everything || contains(base.dots, dot); }
+
+uint32_t cleanMode(uint32_t mode, EntryKind kind) { return mode & (kind == EntryKind::Directory ? 01777 : 0777); }
+
+}  // namespace
+
+// One change of one entry: the only place that makes dots.
+Dot Tree::change(const EntryId& id, const LocalChange& what) {
+  Record* known = records_.find(id);
+  Claimed before = claimedOf(known);
+  if (!known) {
+    Entry fresh;
+    fresh.id = id;
+    fresh.kind = *what.createAs;
+    known = &records_.insert(std::move(fresh));
+  }
+  Record& record = *known;
+  beginEdit(record);
+  Entry& e = record.entry;
+  Dot dot{state_.origin, ++state_.seq};
+  state_.vector.join(dot);
+  e.touch.join(dot);
+  if (state_.vector.geq(e.ctx)) e.ctx = {};
+
+  if (what.claim || what.remove) {
+    std::erase_if(e.live, [&](Dot d) { return saw(what.base, d); });
+    if (what.claim) e.live.insert(std::lower_bound(e.live.begin(), e.live.end(), dot), dot);
+  }
+  if (what.version) {
+    Version version = *what.version;
+    version.mode = cleanMode(version.mode, e.kind);
+    version.author = self_;
+    version.writtenNs = clock_.nowNs();
+    version.stamp = {1, state_.origin};
+    for (const auto& [d, v] : e.heads) version.stamp.clock = std::max(version.stamp.clock, v.stamp.clock + 1);
+    // Of the heads that nobody let go, those it has not seen stay beside it.
+    std::vector<std::pair<Dot, Version>> old = e.heads;
+    std::erase_if(e.heads, [&](const auto& head) { return saw(what.base, head.first) || isLetGo(e, head.first); });
+    auto at = std::lower_bound(e.heads.begin(), e.heads.end(), dot, [](const auto& h, Dot d) { return h.first < d; });
+    e.heads.insert(at, {dot, version});
+    e.tombs.clear();
+    for (const auto& [d, v] : old) rememberReplaced(e, v.blob);
+    std::erase(e.replaced, version.blob);
+  }
+  if (what.remove && what.letGo) {
+    e.heads = realHeads(e);
+    std::vector<Dot> gone;
+    for (const auto& [d, v] : e.heads) if (saw(what.base, d) || isLetGo(e, d)) gone.push_back(d);
+    e.tombs.clear();
+    if (!gone.empty()) e.tombs.emplace_back(dot, std::move(gone));
+  }
+  if (what.place) {
+    Place place{{++state_.clock, state_.origin}, what.place->first, what.place->second, kRootEntry, what.place->second};
+    if (before.known) {
+      place.oldParent = e.place.parent;
+      place.oldName = e.place.name;
+      auto shownAt = movedBefore_.find(id);
+      if (moving_ && shownAt != movedBefore_.end() && shownAt->second.shown) {
+        place.oldParent = shownAt->second.parent;
+        place.oldName = shownAt->second.name;
+      }
+    }
+    e.place = std::move(place);
+  }
+  endEdit(record, before);
+  return dot;
+}
+
+// A directory that is shown only for what is in it becomes really alive, and so do those above it (rule 7).
+void Tree::hold(const EntryId& directory) {
+  EntryId at = directory;
+  while (at != kRootEntry) {
+    Record* r = records_.find(at);
+    if (!r || !r->entry.live.empty()) return;
+    LocalChange claim;
+    claim.claim = true;
+    change(at, claim);
+    at = records_.find(at)->shownParent;
+  }
+}
+
+Result<void> Tree::checkPlace(const EntryId& parent, const std::string& name) {
+  if (!isValidName(name)) return {Code::InvalidArgument, "not a name an entry can have: '" + name + "'"};
+  if (parent == kRootEntry) return {};
+  Record* r = shown(parent);
+  if (!r) return {Code::NotFound, "the folder that '" + name + "' would be in is not there"};
+  if (r->entry.kind != EntryKind::Directory) return {Code::NotDirectory, "what '" + name + "' would be in is not a folder"};
+  return {};
+}
+
+Result<EntryId> Tree::create(const EntryId& parent, const std::string& name, EntryKind kind, const Version& version) {
+  Call call(*this);
+  REALIZE_TRY(checkPlace(parent, name));
+  if (Record* there = records_.shownAt(parent, name)) {
+    EntryId id = there->entry.id;
+    if (there->entry.kind == kind) {
+      if (kind != EntryKind::Directory) REALIZE_TRY(write(id, version));
+      return id;
+    }
+    removeTree(id, Base::all());
+    if (parent != kRootEntry && !shown(parent)) return {Code::NotFound, "the folder that '" + name + "' would be in is not there"};
+  }
+  hold(parent);
+  // An id that is shown elsewhere belongs to what was moved there; one that is not shown comes back (rule 6).
+  EntryId id;
+  for (uint32_t n = 0;; ++n) {
+    id = entryIdFor(parent, name, kind, n);
+    Record* known = records_.find(id);
+    if (!known || (!known->shown && known->entry.kind == kind)) break;
+  }
+  LocalChange made;
+  made.claim = true;
+  made.createAs = kind;
+  made.version = version;
+  made.place = {parent, name};
+  change(id, made);
+  return id;
+}
+
+Result<void> Tree::write(const EntryId& id, const Version& version, const Base& base) {
+  Call call(*this);
+  Record* r = shown(id);
+  if (!r) return {Code::NotFound, "the entry to write is not there"};
+  std::vector<std::pair<Dot, Version>> heads = realHeads(r->entry);
+  hold(r->shownParent);
+  LocalChange claim, written;
+  claim.claim = true;
+  claim.base = written.base = base;
+  written.version = version;
+  // Through a hard link: the name is claimed here, the content is the target's (rule 3).
+  if (heads.size() == 1 && version.target.isZero()) {
+    EntryId target = heads[0].second.target;
+    if (!target.isZero() && target != id && records_.find(target)) {
+      change(id, claim);
+      written.base = Base::all();
+      change(target, written);
+      return {};
+    }
+  }
+  written.claim = true;
+  change(id, written);
+  return {};
+}
+
+std::optional<ShownHead> Tree::headNamed(const Entry& entry, std::optional<Dot> dot) {
+  std::vector<ShownHead> heads = logic::shownHeads(entry);
+  for (const ShownHead& head : heads) if (!dot || contains(head.dots, *dot)) return head;
+  return std::nullopt;
+}
+
+Result<void> Tree::setAttributes(const EntryId& id, std::optional<uint32_t> mode, std::optional<int64_t> mtimeNs,
+                                 std::optional<Dot> dot) {
+  Call call(*this);
+  Record* r = shown(id);
+  if (!r) return {Code::NotFound, "the entry to change is not there"};
+  std::optional<ShownHead> head = headNamed(r->entry, dot);
+  if (!head && r->entry.kind != EntryKind::Directory) return {Code::NotFound, "that version is not there any more"};
+  Version version = head ? head->version : Version{};
+  if (mode) version.mode = *mode;
+  if (mtimeNs) version.mtimeNs = *mtimeNs;
+  std::vector<Dot> seen = head ? head->dots : std::vector<Dot>{};
+  seen.insert(seen.end(), r->entry.live.begin(), r->entry.live.end());
+  return write(id, version, Base::only(std::move(seen)));
+}
+
+Result<void> Tree::resolve(const EntryId& id, Dot dot) {
+  Call call(*this);
+  Record* r = shown(id);
+  if (!r) return {Code::NotFound, "the entry to resolve is not there"};
+  std::optional<ShownHead> head = headNamed(r->entry, dot);
+  if (!head) return {Code::NotFound, "that version is not there any more"};
+  return write(id, Version(head->version));
+}
+
+bool Tree::isLinked(const EntryId& id) {
+  if (state_.links == 0) return false;
+  for (const EntryId& link : records_.linksTo(id)) {
+    Record* r = records_.find(link);
+    if (link != id && r && !r->entry.live.empty()) return true;
+  }
+  return false;
+}
+
+void Tree::removeTree(const EntryId& id, const Base& base) {
+  constexpr size_t kPage = 1000;
+  Record* r = shown(id);
+  if (!r) return;
+  if (r->shownChildren > 0) {
+    std::string after;
+    while (true) {
+      std::vector<ShownName> page = records_.shownIn(id, after, kPage);
+      for (const ShownName& child : page) removeTree(child.id, Base::all());
+      if (page.size() < kPage) break;
+      after = page.back().name;
+    }
+  }
+  r = shown(id);
+  if (!r) return;
+  hold(r->shownParent);
+  LocalChange removed;
+  removed.remove = true;
+  removed.letGo = !isLinked(id);
+  removed.base = base;
+  change(id, removed);
+}
+
+Result<void> Tree::remove(const EntryId& id, const Base& base) {
+  Call call(*this);
+  if (!shown(id)) return {Code::NotFound, "the entry to remove is not there"};
+  removeTree(id, base);
+  return {};
+}
+
+Result<void> Tree::removeListed(const std::vector<std::pair<EntryId, Base>>& entries) {
+  Call call(*this);
+  // The deepest first, so that no directory is claimed again for the sake of what goes with it.
+  std::vector<std::pair<size_t, size_t>> order;
+  for (size_t i = 0; i < entries.size(); ++i) {
+    size_t depth = 0;
+    for (Record* r = records_.find(entries[i].first); r; r = records_.find(r->shownParent)) ++depth;
+    order.emplace_back(depth, i);
+  }
+  std::stable_sort(order.begin(), order.end(), [](const auto& a, const auto& b) { return a.first > b.first; });
+  std::set<EntryId> listed;
+  for (const auto& [id, base] : entries) listed.insert(id);
+  for (const auto& [depth, i] : order) {
+    Record* r = shown(entries[i].first);
+    if (!r || r->entry.live.empty()) continue;
+    if (!listed.count(r->shownParent)) hold(r->shownParent);
+    LocalChange removed;
+    removed.remove = true;
+    removed.letGo = !isLinked(entries[i].first);
+    removed.base = entries[i].second;
+    change(entries[i].first, removed);
+  }
+  return {};
+}
+
+bool Tree::isBelow(const EntryId& id, const EntryId& directory) {
+  for (EntryId at = id; at != kRootEntry;) {
+    if (at == directory) return true;
+    Record* r = records_.find(at);
+    if (!r) return false;
+    at = r->shownParent;
+  }
+  return false;
+}
+
+Result<void> Tree::move(const EntryId& id, const EntryId& parent, const std::string& name) {
+  Call call(*this);
+  Record* r = shown(id);
+  if (!r) return {Code::NotFound, "the entry to move is not there"};
+  REALIZE_TRY(checkPlace(parent, name));
+  if (isBelow(parent, id)) return {Code::InvalidArgument, "a folder cannot be moved into itself"};
+  if (Record* there = records_.shownAt(parent, name)) {
+    if (there->entry.id == id) return {};
+    if (there->entry.kind == EntryKind::Directory || r->entry.kind == EntryKind::Directory) {
+      return {Code::Exists, "'" + name + "' is there already"};
+    }
+  }
+  movedBefore_.clear();
+  moving_ = true;
+  Result<void> result = moveChecked(id, parent, name);
+  moving_ = false;
+  movedBefore_.clear();
+  return result;
+}
+
+Result<void> Tree::moveChecked(const EntryId& id, const EntryId& parent, const std::string& name) {
+  constexpr int kRounds = 4;
+  if (Record* there = records_.shownAt(parent, name)) removeTree(there->entry.id, Base::all());
+  hold(records_.find(id)->shownParent);
+  hold(parent);
+  LocalChange moved;
+  moved.claim = true;
+  moved.place = {parent, name};
+  // Where it was, also if nothing so far has changed that.
+  Record& record = *records_.find(id);
+  movedBefore_.try_emplace(id, Before{true, record.shownParent, record.shownName, {}});
+  change(id, moved);
+
+  // A move that a cycle made void must not come true because of this one: it is placed again where it was (rule 8).
+  for (int round = 0; round < kRounds; ++round) {
+    std::vector<std::pair<EntryId, Before>> jumped;
+    for (const auto& [other, was] : movedBefore_) {
+      Record* r = records_.find(other);
+      if (other != id && was.shown && r && r->shown && r->shownParent != was.parent) jumped.emplace_back(other, was);
+    }
+    if (jumped.empty()) break;
+    for (const auto& [other, was] : jumped) {
+      LocalChange back;
+      back.claim = !records_.find(other)->entry.live.empty();
+      back.place = {was.parent, was.name};
+      change(other, back);
+    }
+  }
+  return {};
+}
+
+Result<void> Tree::replaceByRename(const EntryId& source, const EntryId& target, std::optional<Dot> sourceHead,
+                                   const Base& base) {
+  Call call(*this);
+  Record* from = shown(source);
+  Record* to = shown(target);
+  if (!from || !to) return {Code::NotFound, "what is renamed, or what it replaces, is not there"};
+  if (from->entry.kind != to->entry.kind || from->entry.kind == EntryKind::Directory) {
+    return move(source, EntryId(to->shownParent), std::string(to->shownName));
+  }
+  std::optional<ShownHead> head = headNamed(from->entry, sourceHead);
+  if (!head) return {Code::NotFound, "that version is not there any more"};
+  REALIZE_TRY(write(target, head->version, base));
+  if (source != target) removeTree(source, Base::all());
+  return {};
+}
+
+Result<EntryId> Tree::takeBackName(const EntryId& id, const EntryId& parent, const std::string& name,
+                                   const Version& version, std::optional<Dot> head) {
+  Call call(*this);
+  Record* r = shown(id);
+  if (!r) return {Code::NotFound, "the entry that had the name is not there"};
+  std::optional<ShownHead> away = headNamed(r->entry, head);
+  if (!away || r->entry.kind == EntryKind::Directory) return {Code::NotFound, "that version is not there any more"};
+  const EntryId awayParent = r->shownParent;
+  const std::string awayName = r->shownName;
+  const EntryKind kind = r->entry.kind;
+  REALIZE_TRY(move(id, parent, name));
+  std::vector<Dot> seen = away->dots;
+  r = records_.find(id);
+  seen.insert(seen.end(), r->entry.live.begin(), r->entry.live.end());
+  REALIZE_TRY(write(id, version, Base::only(std::move(seen))));
+  return create(awayParent, awayName, kind, away->version);
+}
+
+}  // namespace realize::logic

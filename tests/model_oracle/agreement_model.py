@@ -1,0 +1,490 @@
+#!/usr/bin/env python3
+"""Executable model of librealize's agreement rules: a replicated tree, and a random search that attacks it.
+
+State of a peer: entries by id, a vector V, a trim vector T, acknowledgements.  State of an entry:
+  live   dots that claim the name      (create, write, rename replace those seen by one new dot; delete empties it)
+  heads  dot -> version                (a write replaces those seen; a delete does not remove them)
+  tombs  dot -> head dots let go       (a delete; replaced by a later write or delete that saw it)
+  place  (stamp, parent, name, old parent, old name), the greatest stamp wins; no log
+  touch  origin -> last sequence number of any change to this entry: what a sync request is matched against
+  ctx    what this entry has seen beyond V: non-empty only after a batch that broke off
+What is shown (`View`) is a pure function of the entries: who is alive, where, under which suffix, cycles broken.
+
+An oracle keeps, apart from all vectors, the true set of events each peer has seen of each entry, and at the end
+every peer must show exactly what the oracle derives (alive, heads), all peers the same, and syncing again sends 0.
+  python3 agreement_model.py --seeds 0..20000            the rules
+  python3 agreement_model.py --seeds 0..20000 --without ctx    one rule taken out: must find a counterexample
+Deterministic per seed.  Rules that can be taken out: see RULES.  Taking out "stable", "order" or "live-only" alone
+finds nothing in 20000 seeds: tcheck covers for the first, and the checks see the other two rarely or not at all.
+Batches come in pages and are resumed (Peer.pages); late changes, read from a disk after other changes arrived, have seen
+only what was there when they were made (`base`).
+Left out: wall clocks, disks, case folding, directory attributes, cloned live peers, an interrupted whole-state exchange.
+"""
+import argparse, copy, functools, hashlib, random, sys
+
+RULES = {
+    "whole-batch": "V advances only when a batch is complete",
+    "order": "within a batch directories come before their children, contents before links",
+    "ctx": "an entry from a broken batch carries its own context",
+    "stable": "an acknowledgement counts only once all that its sender had seen is here too",
+    "chain": "an entry travels with those of its ancestors and link targets that are not alive",
+    "tcheck": "peers that do not cover each other's T exchange whole state",
+    "inherit": "who took whole state has, like its source, no record of what was trimmed: T joins",
+    "reissue": "what survives a return is written and placed again, freshly stamped",
+    "as-is": "an entry alive there and without any record here is taken as it is",
+    "new-origin": "every life of a database that changes something is a new origin",
+    "ghosts": "a delete keeps the versions it let go until it is stable",
+    "cycle": "the view breaks cycles",
+    "orphans": "dots of a closed origin that can no longer be completed are issued again by who holds them",
+    "live-only": "n counts past ids shown elsewhere, not past dead ones",
+    "base": "a late change lets go only what was there when it was made",
+    "snapshot": "a resumed batch completes what the sender had when it began, not what it has at the end",
+    "own-last": "a batch goes through the sender's own origin last, where touches issued again turn up",
+    "no-bound": "a batch goes through each origin to its end, past the snapshot: touches move up while it runs",
+    "sent-before": "only a touch between base and snapshot proves that an entry was sent under an earlier origin",
+    "life": "a cursor is good only for the life of the sender that gave it",
+}
+OFF = set()
+def on(rule): return rule not in OFF
+ROOT = "root"
+
+@functools.lru_cache(None)
+def make_id(parent, name, kind, n):
+    return hashlib.blake2b(repr((parent, name, kind, n)).encode(), digest_size=16).hexdigest()
+
+def covers(v, dot): return v.get(dot[0], 0) >= dot[1]
+def geq(a, b): return all(a.get(o, 0) >= s for o, s in b.items())
+def join(a, b):
+    r = dict(a)
+    for o, s in b.items():
+        if s > r.get(o, 0): r[o] = s
+    return r
+
+class Entry:
+    def __init__(self, kind):
+        self.kind, self.live, self.heads, self.tombs = kind, frozenset(), {}, {}
+        self.place, self.touch, self.ctx = None, {}, {}
+    def copy(self):
+        e = Entry(self.kind); e.__dict__.update(self.__dict__); return e
+    def gone(self): return set().union(*self.tombs.values()) if self.tombs else set()
+    def real_heads(self): return {d: v for d, v in self.heads.items() if d not in self.gone()}
+    def shown_heads(self): return self.real_heads() or (self.heads if on("ghosts") else {})
+
+def merge(mine, my_seen, theirs, their_seen):
+    """The join of two states of one entry. *_seen: the vector each side has seen of this entry."""
+    def keep(a, b):   # observed-remove: absent there but covered there means replaced there
+        return {d for d in a if d in b or not covers(their_seen, d)} | {d for d in b if d in a or not covers(my_seen, d)}
+    e = Entry(mine.kind)
+    e.live = frozenset(keep(mine.live, theirs.live))
+    e.heads = {d: mine.heads.get(d, theirs.heads.get(d)) for d in keep(mine.heads, theirs.heads)}
+    e.tombs = {d: mine.tombs.get(d, theirs.tombs.get(d)) for d in keep(mine.tombs, theirs.tombs)}
+    e.place = max((p for p in (mine.place, theirs.place) if p), default=None)
+    e.touch, e.ctx = join(mine.touch, theirs.touch), join(my_seen, their_seen)
+    return e
+
+class View:
+    """What a peer shows: where[id] = (parent, shown name); kids[parent] = {shown name: id}."""
+    def __init__(self, entries):
+        parent = {i: e.place[1] for i, e in entries.items()}
+        name = {i: e.place[2] for i, e in entries.items()}
+        step = {}
+        while on("cycle"):                       # in each cycle the latest move falls back: to where it came from
+            cyc = self._cycles(parent, entries)  # if that directory is alive, else to the root
+            if not cyc: break
+            for c in cyc:
+                i = max(c, key=lambda j: (step.get(j, 0) == 0, entries[j].place[0], j))
+                old = entries[i].place[3]
+                if step.get(i, 0) == 0 and (old == ROOT or (old in entries and entries[old].live)):
+                    parent[i], name[i], step[i] = old, entries[i].place[4], 1
+                else:
+                    parent[i], step[i] = ROOT, 2
+        need, self.cyclic = set(), False
+        for i, e in entries.items():             # alive, and the directories above it: and only those
+            if not e.live: continue
+            path, j = [], i
+            while j != ROOT and j in entries and j not in path: path.append(j); j = parent[j]
+            if j == ROOT: need.update(path)
+            elif j in entries: self.cyclic = True
+        self.where, self.kids = {}, {ROOT: {}}
+        claims = {}
+        for i in need: claims.setdefault(parent[i], {}).setdefault(name[i], []).append(i)
+        for p, names in claims.items():
+            out = self.kids.setdefault(p, {})
+            losers = []
+            for nm, ids in names.items():
+                ids.sort(key=lambda i: (entries[i].place[0], i))   # the earlier placed keeps the name
+                out[nm] = ids[0]; losers += [(entries[i].place[0], i, nm) for i in ids[1:]]
+            for _, i, nm in sorted(losers):
+                k = 4
+                while f"{nm}~{i[:k]}" in out: k += 1
+                out[f"{nm}~{i[:k]}"] = i
+            for nm, i in out.items(): self.where[i] = (p, nm)
+    @staticmethod
+    def _cycles(parent, entries):
+        state, out = {}, []
+        for s in parent:
+            path, i = [], s
+            while i != ROOT and i in parent and i not in state: state[i] = s; path.append(i); i = parent[i]
+            if i in parent and state[i] == s and i in path: out.append(path[path.index(i):])
+        return out
+
+class Peer:
+    def __init__(self, name, world):
+        self.name, self.life, self.world = name, 0, world
+        self.entries, self.V, self.T, self.acks, self.seq, self.hlc = {}, {}, {}, {}, 0, 0
+        self.inactive, self.truth, self.closed = set(), {}, set()
+        self.batches = {}                        # sender -> cursor of the batch that broke off
+    @property
+    def origin(self): return f"{self.name}{self.life}"
+    def view(self): return View(self.entries)
+    def seen(self, i): return join(self.V, self.entries[i].ctx) if i in self.entries and on("ctx") else self.V
+
+    # --- local changes -----------------------------------------------------------------------------------------
+    def change(self, i, kind=None, claim=False, write=None, delete=False, let_go=False, place=None, base=None):
+        """base: (dots, events) that the change has seen, where that is not everything here."""
+        e = self.entries[i] = self.entries[i].copy() if i in self.entries else Entry(kind)
+        self.seq += 1; dot = (self.origin, self.seq); self.V = join(self.V, {dot[0]: dot[1]})
+        e.touch = join(e.touch, {dot[0]: dot[1]})
+        saw = (lambda d: d in base[0]) if base and on("base") else (lambda d: True)
+        if claim: e.live = frozenset([dot]) | {d for d in e.live if not saw(d)}
+        if write is not None:
+            e.heads = {d: v for d, v in e.real_heads().items() if not saw(d)}
+            e.heads[dot], e.tombs = write, {}
+        if delete:
+            e.live = frozenset(d for d in e.live if not saw(d))
+            if let_go:
+                gone = e.gone(); e.heads = e.shown_heads()
+                gone = frozenset(d for d in e.heads if saw(d) or d in gone)
+                e.tombs = {dot: gone} if gone else {}
+        if place:
+            self.hlc += 1
+            old = (e.place[1], e.place[2]) if e.place else (ROOT, place[1])
+            e.place = ((self.hlc, self.origin),) + place + (self.shown_at.get(i, old))
+        past = base[1] if base else self.truth.get(i, frozenset())
+        ev = (self.name, self.life, next(self.world.counter), i)
+        self.world.events[ev] = (claim, write, delete, let_go, past, dot)
+        self.truth[i] = self.truth.get(i, frozenset()) | {ev}
+        return dot
+    shown_at = {}
+    def hold(self, view, d):                     # a directory shown only for its children becomes really alive
+        while d != ROOT and d in self.entries and not self.entries[d].live:
+            self.change(d, claim=True); d = view.where[d][0]
+    def create(self, view, parent, name, kind, version):
+        old = view.kids.get(parent, {}).get(name)
+        if old and self.entries[old].kind == kind:
+            if kind == "f": self.write(view, old, version)
+            return
+        if old: self.delete(view, old); view = self.view()
+        if parent != ROOT and parent not in view.where: return
+        self.hold(view, parent)
+        n = 0
+        while True:
+            i = make_id(parent, name, kind, n)
+            if i not in self.entries: break
+            if i not in view.where and (on("live-only") or self.entries[i].place[1:3] == (parent, name)): break
+            n += 1
+        self.change(i, kind, claim=True, write=version, place=(parent, name))
+    def base_of(self, i):
+        e = self.entries[i]; return (frozenset(e.live) | frozenset(e.heads), self.truth[i])
+    def write(self, view, i, version, base=None):
+        links = [v[1] for v in self.entries[i].shown_heads().values()]
+        self.hold(view, view.where[i][0])
+        if len(links) == 1 and links[0] in self.entries and isinstance(version[1], type(None)) and links[0] != i:
+            self.change(i, claim=True, base=base)   # through a hard link: the content is the target's
+            self.change(links[0], write=version)
+        else: self.change(i, claim=True, write=version, base=base)
+    def delete(self, view, i, base=None):
+        for k in list(view.kids.get(i, {}).values()): self.delete(view, k)
+        self.hold(view, view.where[i][0])
+        linked = any(v[1] == i for j, e in self.entries.items() if j != i and e.live for v in e.heads.values())
+        self.change(i, delete=True, let_go=not linked, base=base)
+    def move(self, view, i, parent, name):
+        j = parent
+        while j != ROOT:
+            if j == i: return
+            j = view.where[j][0]
+        old = view.kids.get(parent, {}).get(name)
+        if old == i: return
+        if old:
+            if self.entries[old].kind != "f" or self.entries[i].kind != "f": return
+            self.delete(view, old)
+        self.hold(view, view.where[i][0]); self.hold(view, parent)
+        self.shown_at = {k: view.where[k] for k in view.where}
+        before = view.where
+        self.change(i, claim=True, place=(parent, name))
+        for _ in range(4):                       # a move refused earlier must not come true because of this one
+            after = self.view().where
+            jumped = [k for k in sorted(before) if k != i and k in after and after[k][0] != before[k][0]]
+            if not jumped: break
+            for k in jumped: self.change(k, claim=bool(self.entries[k].live), place=before[k])
+        self.shown_at = {}
+
+    # --- exchange ----------------------------------------------------------------------------------------------
+    def bundle(self, ids):
+        """Those entries, and of their ancestors and link targets those that are not alive themselves."""
+        out, todo = dict.fromkeys(ids), list(ids)
+        while todo and on("chain"):
+            e = self.entries[todo.pop()]
+            for j in [e.place[1]] + [v[1] for v in e.heads.values() if v[1]]:
+                if j in self.entries and j not in out and not self.entries[j].live: out[j] = None; todo.append(j)
+        return list(out)
+    def above_first(self, ids):
+        """Directories before what is in them, contents before their links."""
+        out = {}
+        def put(i, path=()):
+            if i in out or i in path or i not in self.entries: return
+            e = self.entries[i]
+            for j in [e.place[1], e.place[3]] + [v[1] for v in e.heads.values() if v[1]]: put(j, path + (i,))
+            out[i] = None
+        for i in ids: put(i)
+        return [i for i in out if i in set(ids)]
+    def take(self, src, i):
+        theirs = src.entries[i]; seen = self.seen(i)
+        if i not in self.entries:
+            if on("as-is"):
+                e = theirs.copy(); e.ctx = join(seen, src.seen(i))
+            else: e = merge(Entry(theirs.kind), seen, theirs, src.seen(i))
+        else: e = merge(self.entries[i], seen, theirs, src.seen(i))
+        if not on("ctx"): e.ctx = {}
+        self.entries[i] = e
+        self.hlc = max(self.hlc, e.place[0][0])
+        self.truth[i] = self.truth.get(i, frozenset()) | src.truth.get(i, frozenset())
+    def settle(self, src, snapshot=None):
+        snapshot = dict(src.V) if snapshot is None else snapshot
+        self.V = join(self.V, snapshot)
+        for i, e in self.entries.items():
+            if e.ctx and geq(self.V, e.ctx): e = self.entries[i] = e.copy(); e.ctx = {}
+        self.acks[src.name] = dict(snapshot)
+        for p, w in src.acks.items():
+            if p != self.name: self.acks[p] = join(self.acks.get(p, {}), w)
+        self.inactive.discard(src.name); self.hlc = max(self.hlc, src.hlc); self.closed |= src.closed
+        for i in sorted(self.entries):
+            lost = {o for o, s in self.entries[i].touch.items() if o in self.closed and s > self.V.get(o, 0)}
+            if lost and on("orphans"): self.again(i, place=None, lost=lost)
+    def pull(self, src, rng, whole=True):
+        """Ask src for everything past V. whole=False: the line breaks somewhere. Returns entries sent."""
+        if not on("stable"):                     # the naive acknowledgement: heard of, not received
+            src.acks[self.name] = dict(self.V)
+            for p, w in src.acks.items():
+                if p != self.name: self.acks[p] = join(self.acks.get(p, {}), w)
+        if on("tcheck") and not (geq(self.V, src.T) and geq(src.V, self.T)):
+            if whole: self.pull_all(src)
+            return 1
+        if not on("whole-batch"):                # entry by entry, with no cursor
+            ids = src.bundle([i for i, e in src.entries.items() if not geq(self.V, e.touch)])
+            if not whole:
+                ids.sort(key=lambda i: max(s for s in src.entries[i].touch.values()))
+                ids = ids[:rng.randrange(len(ids) + 1)]
+            for i in ids: self.take(src, i); self.V = join(self.V, src.entries[i].touch)
+            if whole: self.settle(src)
+            return len(ids)
+        sent, left = 0, None if whole else rng.randrange(4)
+        while left is None or left > 0:
+            ids, done = self.page(src, rng.randint(1, 4))
+            for i in ids: self.take(src, i)
+            sent += len(ids)
+            if done: self.settle(src, self.batches.pop(src.name)["snapshot"]); break
+            if left is not None: left -= 1
+        return sent
+    def page(self, src, limit):
+        """The ids of the next page, and whether it is the last. The cursor is kept here, at the receiver.
+        A batch has a base and a snapshot (both vectors when it began) and a position in the sender's index of touches:
+        origin by origin, the sender's own last, each from the base to its end, whatever moved there meanwhile."""
+        b = self.batches.get(src.name)
+        if b is None or (on("life") and (b["sender"] != src.origin or not geq(src.V, b["snapshot"]))):
+            b = dict(sender=src.origin, base=dict(self.V), snapshot=dict(src.V), at=None)
+        else: b = dict(b)
+        self.batches[src.name] = b
+        if not on("snapshot"): b["snapshot"] = dict(src.V)
+        order = lambda o: (on("own-last") and o == src.origin, o)
+        def sent_before(e, at):
+            return any(s > b["base"].get(o, 0) and (not on("sent-before") or s <= b["snapshot"].get(o, 0))
+                       and order(o) < order(at) for o, s in e.touch.items())
+        wanted = lambda e, at: not geq(self.V, e.touch) and not sent_before(e, at)
+        keys = sorted((order(o), s, o, i) for i, e in src.entries.items() for o, s in e.touch.items()
+                      if s > b["base"].get(o, 0) and (on("no-bound") or s <= b["snapshot"].get(o, 0)))
+        out = {}
+        def put(i, at):
+            if i in out: return
+            out[i] = None                        # here, not below: places may form a cycle
+            e = src.entries[i]
+            for j in [e.place[1]] + [v[1] for v in e.heads.values() if v[1]]:
+                if j in src.entries and (on("chain") and not src.entries[j].live or on("order") and wanted(src.entries[j], at)): put(j, at)
+            del out[i]; out[i] = None            # what it stands in goes before it
+        for key, s, o, i in keys:
+            if b["at"] is not None and (key, s) <= b["at"]: continue
+            if len(out) >= limit: return list(out), False
+            if wanted(src.entries[i], o): put(i, o)
+            b["at"] = (key, s)
+        return list(out), True
+    def pull_all(self, src):
+        """Return: whole state, when one side has trimmed what the other never saw."""
+        stale_src, again = not geq(src.V, self.T), []
+        for i in sorted(set(self.entries) | set(src.entries)):
+            if i in self.entries and i in src.entries: self.take(src, i); continue
+            self.truth[i] = self.truth.get(i, frozenset()) | src.truth.get(i, frozenset())
+            if i in self.entries:                # no record there: new here, or deleted and trimmed there
+                if any(not covers(src.V, d) for d in self.entries[i].live): again.append(i)
+                else: self.entries[i] = self.entries[i].copy(); self.entries[i].live = frozenset()
+            elif not geq(self.V, src.entries[i].touch):   # no record here, and news of it there
+                e = self.entries[i] = src.entries[i].copy(); e.ctx = join(self.V, src.seen(i))
+                if not any(not covers(self.V, d) for d in e.live): e.live = frozenset()
+                elif stale_src: again.append(i)
+        todo = list(self.entries)                # of the dead there, only what something alive here needs
+        for i in todo:
+            e = self.entries[i]
+            for j in [e.place[1]] + [v[1] for v in e.heads.values() if v[1]]:
+                if j not in self.entries and j in src.entries:
+                    d = self.entries[j] = src.entries[j].copy(); d.live = frozenset(); d.ctx = join(self.V, src.seen(j)); todo.append(j)
+        self.settle(src)
+        if on("inherit"): self.T = join(self.T, src.T)
+        if not on("reissue"): return
+        done = set()
+        for i in again:
+            for j in self.bundle([i]):
+                if j in done: continue
+                done.add(j); self.again(j, self.entries[j].place[1:3])
+    def again(self, j, place, lost=()):
+        """Issue the state of an entry again under dots of our own; dots of the origins `lost` are forgotten."""
+        e = self.entries[j]
+        versions, past = sorted(e.shown_heads().items()) if e.live or place else [], self.truth[j]
+        if e.live or place: self.change(j, claim=bool(e.live), place=place)
+        else: self.change(j, delete=True, let_go=bool(e.tombs))
+        fresh, evs = {}, frozenset()
+        for _, v in versions:                    # every head again: each has seen the old ones, none the others
+            keep = self.truth[j]; self.truth[j] = past
+            fresh[self.change(j, write=v)] = v
+            evs |= self.truth[j]; self.truth[j] = keep
+        e = self.entries[j]; self.truth[j] |= evs
+        if fresh: e.heads, e.tombs = fresh, {}
+        e.touch = {o: s for o, s in e.touch.items() if o not in lost or s <= self.V.get(o, 0)}
+    def trim(self):
+        peers = [p for p in self.world.peers if p is not self and p.name not in self.inactive]
+        stable = dict(self.V)
+        for p in peers:
+            w = self.acks.get(p.name, {})
+            stable = {o: min(s, w.get(o, 0)) for o, s in stable.items()}
+        used = {e.place[1] for e in self.entries.values()} | {v[1] for e in self.entries.values() for v in e.heads.values()}
+        for i, e in list(self.entries.items()):
+            open_ctx = {o: s for o, s in e.ctx.items() if o not in self.closed}
+            if not geq(self.V, open_ctx) or not geq(stable, e.touch): continue
+            if not e.live and i not in used: del self.entries[i]; self.T = join(self.T, stable)
+            elif e.tombs and e.live and set(e.heads) - set().union(*e.tombs.values()):
+                e = self.entries[i] = e.copy(); e.heads, e.tombs = e.shown_heads(), {}; self.T = join(self.T, stable)
+
+class World:
+    def __init__(self, seed):
+        self.rng = random.Random(seed); self.events = {}; self.counter = iter(range(10**9)); self.tokens = 0
+        self.peers = []; self.peers += [Peer(c, self) for c in "ABCD"[:self.rng.randint(2, 4)]]
+        self.saved = {}; self.log = []; self.bases = {}
+    def say(self, *a): self.log.append(" ".join(str(x) for x in a))
+    def token(self):
+        if self.rng.random() < .25: return "same"
+        self.tokens += 1; return f"t{self.tokens}"
+    def local(self, p):
+        r, v = self.rng, p.view()
+        dirs = [ROOT] + sorted(i for i in v.where if p.entries[i].kind == "d")
+        files = sorted(i for i in v.where if p.entries[i].kind == "f")
+        name = lambda: r.choice("abc")
+        what = r.choices(["new", "dir", "edit", "del", "rmdir", "mv", "mvdir", "link", "again", "look", "late edit", "late del"],
+                         [5, 4, 4, 3, 3, 3, 5, 1, 2, 2, 2, 1])[0]
+        if what == "new": a = (r.choice(dirs), name(), "f", (self.token(), None)); p.create(v, *a)
+        elif what == "dir": a = (r.choice(dirs), name(), "d", None); p.create(v, *a)
+        elif what == "edit" and files: a = (r.choice(files), (self.token(), None)); p.write(v, *a)
+        elif what == "del" and files: a = (r.choice(files),); p.delete(v, *a)
+        elif what == "rmdir" and len(dirs) > 1: a = (r.choice(dirs[1:]),); p.delete(v, *a)
+        elif what == "mv" and files: a = (r.choice(files), r.choice(dirs), name()); p.move(v, *a)
+        elif what == "mvdir" and len(dirs) > 1: a = (r.choice(dirs[1:]), r.choice(dirs), name()); p.move(v, *a)
+        elif what == "link" and files: a = (r.choice(dirs), name(), "f", ("link", r.choice(files))); p.create(v, *a)
+        elif what == "look" and files:
+            i = r.choice(files); a = (i,); self.bases[p.name] = (i, p.base_of(i), p.life)
+        elif what.startswith("late") and p.name in self.bases:
+            i, base, life = self.bases.pop(p.name); a = (i,)
+            if i not in v.where or life != p.life: return
+            if what == "late edit": p.write(v, i, (self.token(), None), base)
+            else: p.delete(v, i, base)
+        elif what == "again" and files:
+            i = r.choice(files); a = (i,); at = v.where[i]; p.delete(v, i); v = p.view()
+            if at[0] == ROOT or at[0] in v.where: p.create(v, at[0], at[1], "f", (self.token(), None))
+        else: return
+        self.say(p.name, what, *[x[:6] if isinstance(x, str) else x for x in a])
+    def step(self):
+        r = self.rng; p = r.choice(self.peers); q = r.choice([x for x in self.peers if x is not p]); x = r.random()
+        if x < .50: self.local(p)
+        elif x < .70: self.say(p.name, "pulls", q.name, p.pull(q, r))
+        elif x < .80: self.say(p.name, "pulls part of", q.name, p.pull(q, r, False))
+        elif x < .90:
+            before = self.shape(p); p.trim(); self.say(p.name, "trims")
+            assert self.shape(p) == before, "trimming changed what is shown"
+        elif x < .94: p.inactive.add(q.name); self.say(p.name, "calls inactive", q.name)
+        elif x < .97:
+            self.saved[p.name] = self.snapshot(p); self.say(p.name, "backup")
+        elif p.name in self.saved:
+            life = p.life; p.__dict__.update(copy.copy(self.saved.pop(p.name))); self.say(p.name, "RESTORED")
+            if on("new-origin"): p.closed = p.closed | {f"{p.name}{n}" for n in range(life + 1)}; p.life, p.seq = life + 1, 0
+        assert not p.view().cyclic, "a cycle"
+    @staticmethod
+    def snapshot(p):
+        d = dict(p.__dict__)
+        for k in ("entries", "V", "T", "truth", "inactive", "closed", "batches"): d[k] = copy.copy(d[k])
+        d["acks"] = dict(d["acks"]); return d
+    @staticmethod
+    def shape(p):
+        v = p.view()
+        return {i: (at, tuple(sorted(set(p.entries[i].shown_heads().values()), key=repr))) for i, at in v.where.items()}
+    def run(self):
+        for _ in range(self.rng.randint(8, 45)): self.step()
+        for _ in range(40):
+            sent = 0
+            for p in self.peers:
+                for q in self.peers:
+                    if p is not q: sent += p.pull(q, self.rng)
+            if not sent: break
+        self.say("--- all synced")
+        assert not sent, "syncing never comes to rest (idempotence)"
+        self.check()
+        for p in self.peers * 2: p.trim()
+        for p in self.peers: self.check(p)
+    def check(self, *only):
+        shapes = [self.shape(p) for p in self.peers]
+        assert all(s == shapes[0] for s in shapes), "peers show different trees:\n" + "\n".join(map(str, shapes))
+        truth = {}
+        for p in self.peers:
+            for i, t in p.truth.items(): truth[i] = truth.get(i, frozenset()) | t
+        p = self.peers[0]; alive = {}
+        for i, t in truth.items():
+            ev = [self.events[x] + (x,) for x in t]
+            alive[i] = any(c and not any(e[2] and x in e[4] for e in ev) for c, *_, x in ev)
+            have = i in p.entries and bool(p.entries[i].live)
+            assert alive[i] == have, f"{i[:6]} should be {'alive' if alive[i] else 'dead (resurrected)'}"
+            if not alive[i]: continue
+            last = [e for e in ev if e[1] and not any(o[1] and e[-1] in o[4] for o in ev)]
+            real = [e for e in last if not any(o[3] and e[-1] in o[4] for o in ev)]
+            want, got = {e[1] for e in real or last}, set(p.entries[i].shown_heads().values())
+            # all let go and yet claimed: a version of that entry is shown; which, trimming may have decided
+            assert want == got if real else got <= {e[1] for e in ev} and bool(got) == bool(want), f"heads of {i[:6]}: want {want}, have {got}"
+        v = p.view(); shown = set(v.where); ok = {i for i in alive if alive[i]}
+        assert ok <= shown, "an alive entry is not shown"
+        for i in list(ok):
+            while v.where[i][0] != ROOT: i = v.where[i][0]; ok.add(i)
+        assert shown == ok, "something dead is shown"
+        for i in shown:
+            for tok, target in p.entries[i].shown_heads().values():
+                assert target is None or target in p.entries, "a hard link's content is gone"
+
+def main():
+    a = argparse.ArgumentParser(); a.add_argument("--seeds", default="0..2000"); a.add_argument("--without", default="")
+    a.add_argument("--show", action="store_true"); a = a.parse_args()
+    OFF.update(x for x in a.without.split(",") if x); lo, hi = map(int, a.seeds.split("..")); bad = {}
+    for seed in range(lo, hi):
+        w = World(seed)
+        try: w.run()
+        except (AssertionError, KeyError, TypeError, RecursionError) as e:
+            bad.setdefault(f"{type(e).__name__}: {e}"[:70].split("\n")[0], []).append((len(w.log), seed))
+            if a.show: print("\n".join(w.log), "\n", repr(e)); raise
+    n = sum(map(len, bad.values()))
+    print(f"seeds {lo}..{hi}: {hi - lo - n} pass, {n} fail" + (f", without {a.without}" if OFF else ""))
+    for k, s in sorted(bad.items(), key=lambda x: -len(x[1]))[:6]: print(f"  {len(s):6}  {k}   shortest: seed {min(s)[1]}, {min(s)[0]} steps")
+    sys.exit(1 if bad else 0)
+
+if __name__ == "__main__": main()
