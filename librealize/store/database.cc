@@ -142,8 +142,9 @@ Database::~Database() {
 }
 
 void Database::makeDurable() {
-  if (durable_) return;
   if (depth_ > 0) throw DatabaseError(Code::Internal, "makeDurable() within a transaction");
+  if (syncFailed_) throw DatabaseError(Code::Io, "the " + what_ + " (" + path_ + ") could not be written to its disk before");
+  if (durable_) return;
   // Every commit since the last checkpoint is in the log, written but not synced; a checkpoint syncs by itself.
   sqlite3_file* log = nullptr;
   int rc = sqlite3_file_control(handle_, "main", SQLITE_FCNTL_JOURNAL_POINTER, &log);
@@ -152,7 +153,10 @@ void Database::makeDurable() {
     throw DatabaseError(Code::Internal, "the " + what_ + " has no log to sync");
   }
   rc = log->pMethods->xSync(log, SQLITE_SYNC_NORMAL);
-  if (rc != SQLITE_OK) fail(rc, "sync of the log");
+  if (rc != SQLITE_OK) {
+    syncFailed_ = true;
+    throw DatabaseError(Code::Io, "the " + what_ + " (" + path_ + ") cannot be written to its disk");
+  }
   durable_ = true;
 }
 

@@ -102,6 +102,7 @@ class Database {
   std::string what_;
   int depth_ = 0;             ///< open transactions, nested ones counted
   bool durable_ = true;       ///< no commit since the last makeDurable()
+  bool syncFailed_ = false;   ///< what the kernel dropped then, no later sync brings to the disk
   bool broken_ = false;       ///< SQLite rolled everything back under an inner transaction: the outer must fail
   std::function<void()> writeBack_;
   std::function<void()> forget_;

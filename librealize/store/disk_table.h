@@ -18,7 +18,7 @@ namespace realize::store {
 /// One name in the backing folder, as last seen there.
 struct DiskRow {
   NodeId node = 0;        ///< the entry it is
-  NodeId parentNode = 0;  ///< the directory it lies in
+  NodeId parentNode = 0;  ///< the directory it lies in; 0 for the row of the root itself
   std::string name;
   EntryKind kind = EntryKind::File;
   uint64_t device = 0;

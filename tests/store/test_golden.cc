@@ -1,0 +1,117 @@
+// Databases as each released version wrote them, opened by this one. golden/make.sh writes them, once a version.
+
+#include <doctest/doctest.h>
+
+#include <cstdlib>
+#include <filesystem>
+
+#include "librealize/store/peer_store.h"
+#include "tests/store/entries.h"
+#include "tests/support/temp_dir.h"
+
+using namespace realize;
+using namespace realize::store;
+using test::blobNumber;
+using test::recordFor;
+using test::TempDir;
+
+namespace {
+
+struct Contents {
+  logic::Record folder = recordFor(kRootEntry, "folder", EntryKind::Directory, 11, 1);
+  logic::Record file = recordFor(folder.entry.id, "caf\xe9", EntryKind::File, 11, 2);
+  logic::Record link = recordFor(kRootEntry, "link", EntryKind::Symlink, 0xffffffffffffffff, 1);
+  DiskRow disk;
+  MemberRow member;
+  HistoryRow history{1, 5, {}, "create", 3, "folder/caf\xe9", ""};
+  BlobTask task{3, blobNumber(9), 77};
+  CacheRow cache{blobNumber(4), 1000, 500, "\x01", false, 6, true};
+
+  Contents() {
+    file.entry.ctx.join(Dot{5, 6});
+    file.entry.tombs = {{{11, 3}, {{11, 1}}}};
+    file.entry.replaced = {blobNumber(1)};
+    folder.shownChildren = 1;
+    disk.node = 3;
+    disk.parentNode = 2;
+    disk.name = "caf\xe9";
+    disk.inode = 123;
+    disk.sizeBytes = 4096;
+    disk.blob = blobNumber(2);
+    disk.dirty = true;
+    disk.base = {{11, 2}};
+    member.peer.bytes[0] = 1;
+    member.acked.join(Dot{11, 2});
+  }
+  ArenaRow arena{{}, "docs", "/home/x", false, 5};
+  RosterRow roster{member.peer, "laptop", "a:1", {}, {}, 5, false, {100, {}}};
+};
+
+bool same(const std::optional<logic::Record>& a, const logic::Record& b) {
+  return a && a->entry == b.entry && a->node == b.node && a->shown == b.shown && a->shownParent == b.shownParent &&
+         a->shownBase == b.shownBase && a->shownName == b.shownName && a->shownChildren == b.shownChildren;
+}
+
+}  // namespace
+
+TEST_CASE("databases of version 1 still open with all that was in them") {
+  const char* folder = std::getenv("REALIZE_GOLDEN");
+  REQUIRE_MESSAGE(folder != nullptr, "run through meson test, or set REALIZE_GOLDEN=tests/store/golden");
+  TempDir dir;
+  for (std::string name : {"arena-1.db", "peer-1.db"})
+    std::filesystem::copy_file(std::string(folder) + "/" + name, dir / name);
+  Contents want;
+  want.folder.node = 2;
+  want.file.node = 3;
+  want.link.node = 4;
+
+  auto arena = ArenaStore::open(dir / "arena-1.db", {.create = false, .vfs = {}});
+  auto peer = PeerStore::open(dir / "peer-1.db", {.create = false, .vfs = {}});
+
+  REQUIRE_MESSAGE(arena.ok(), arena.error().message);
+  REQUIRE_MESSAGE(peer.ok(), peer.error().message);
+  ArenaStore& a = **arena;
+  CHECK_NOTHROW(a.database().verify());
+  CHECK(same(a.get(want.folder.entry.id), want.folder));
+  CHECK(same(a.get(want.file.entry.id), want.file));
+  CHECK(same(a.get(want.link.entry.id), want.link));
+  CHECK(a.counts() == TreeCounts{1, 1, 1, 4096});
+  CHECK(a.touchedAfter(0xffffffffffffffff, 0, 9).size() == 1);
+  CHECK(a.getValue("vector") == std::string("\0\xff", 2));
+  CHECK(a.disk().get(3) == want.disk);
+  CHECK(a.members().all() == std::vector{want.member});
+  CHECK(a.history().list("folder", 9) == std::vector{want.history});
+  CHECK(a.wanted().next({}, 9) == std::vector{want.task});
+  CHECK(a.cache().evictionOrder(9) == std::vector{want.cache});
+  CHECK(a.marks().get(2) == Mark::Real);
+  CHECK((*peer)->arenas() == std::vector{want.arena});
+  CHECK((*peer)->roster() == std::vector{want.roster});
+  CHECK((*peer)->name() == "me");
+}
+
+TEST_CASE("write the golden databases" * doctest::skip()) {
+  const char* folder = std::getenv("REALIZE_GOLDEN_OUT");
+  REQUIRE(folder != nullptr);
+  Contents have;
+  {
+    auto a = std::move(*ArenaStore::open(std::string(folder) + "/arena.db"));
+    a->transact([&] {
+      a->put(have.folder);
+      a->put(have.file);
+      a->put(have.link);
+      a->setValue("vector", std::string("\0\xff", 2));
+      a->disk().put(have.disk);
+      a->members().put(have.member);
+      a->history().add(have.history);
+      a->wanted().put(have.task);
+      a->cache().put(have.cache);
+      a->marks().set(2, Mark::Real);
+    });
+  }
+  auto p = std::move(*PeerStore::open(std::string(folder) + "/peer.db"));
+  p->transact([&] {
+    p->setName("me");
+    p->putArena(have.arena);
+    p->mergeRoster(have.roster);
+  });
+}
