@@ -28,6 +28,7 @@ struct OpenFile {
   bool deleteOnClose = false;
   bool nameUnsynced = false;
   std::mutex* mutex = nullptr;
+  FileLock own;  // of a temporary file, which nobody else has
   FileLock* lock = nullptr;
   int level = SQLITE_LOCK_NONE;
 };
@@ -223,7 +224,7 @@ int DiskVfs::State::open(sqlite3_vfs* vfs, sqlite3_filename path, sqlite3_file* 
   }
   {
     std::lock_guard guard(self.mutex);
-    file->lock = &self.locks[file->path];
+    file->lock = path ? &self.locks[file->path] : &file->own;
   }
   if (outFlags) *outFlags = readOnly ? (flags & ~SQLITE_OPEN_READWRITE) | SQLITE_OPEN_READONLY : flags;
   auto* opened = reinterpret_cast<Handle*>(handle);

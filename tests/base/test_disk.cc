@@ -8,7 +8,9 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <map>
+#include <thread>
 
 #include "librealize/base/disk.h"
 #include "librealize/base/errno_code.h"
@@ -423,6 +425,22 @@ TEST_CASE("a writer that opens the file while it is asked about gets it and harm
   CHECK(codeOf(disk.root->open("f", OpenMode::ReadWrite)) == "busy");
   close(other);
   CHECK(disk.root->open("f", OpenMode::ReadWrite).ok());
+}
+
+TEST_CASE("asking for writers while others open the file kills nobody") {
+  // The kernel tells a lease's holder with SIGIO, whose default is to end the process, unless asked for another signal.
+  Real disk;
+  put(*disk.root, "f", "1");
+  auto reader = std::move(disk.root->open("f", OpenMode::Read)).value();
+
+  std::string path = disk.temp / "f";
+  std::atomic<bool> done = false;
+  std::thread writer([&] {
+    for (int i = 0; i < 30'000; ++i) close(::open(path.c_str(), O_RDWR | O_CLOEXEC));
+    done = true;
+  });
+  while (!done) CHECK(reader->nobodyWrites().ok());
+  writer.join();
 }
 
 TEST_CASE("what may not be read is an error, not an absence") {

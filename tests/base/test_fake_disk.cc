@@ -151,6 +151,20 @@ TEST_CASE("no crash loses a file that was durable and only moved") {
   }
 }
 
+TEST_CASE("no crash takes a file's old name and keeps its new link back") {
+  for (uint64_t seed = 0; seed < 200; ++seed) {
+    Disky d;
+    d.put("old", "precious", true);
+    d.disk.settle();
+    d.disk.hardLink("/home/old", "/home/new");
+    CHECK(d.root->stat("new")->links == 2);
+    REQUIRE(d.root->unlink("old").ok());
+
+    d.crash(seed);
+    CHECK(d.disk.dump().find("precious") != std::string::npos);
+  }
+}
+
 TEST_CASE("the sync of a directory makes its names durable but not its own") {
   int lost = 0;
   for (uint64_t seed = 0; seed < 100; ++seed) {
