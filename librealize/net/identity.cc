@@ -23,8 +23,9 @@ constexpr size_t kProofHeadBytes = 4 + 2;
 constexpr size_t kProofFixedBytes = kProofHeadBytes + 32 + 32 + 64 + 64 + 2;
 
 void append(Bytes& out, const void* data, size_t n) {
-  const auto* p = static_cast<const std::byte*>(data);
-  out.insert(out.end(), p, p + n);
+  const size_t at = out.size();
+  out.resize(at + n);
+  if (n > 0) std::memcpy(out.data() + at, data, n);
 }
 void append(Bytes& out, std::string_view s) { append(out, s.data(), s.size()); }
 template <size_t N, typename Tag>

@@ -45,6 +45,7 @@ class Identity {
   Signature sign(std::string_view domain, std::span<const std::byte> message) const;
 
  private:
+  Identity() = default;
   static Identity fromSeeds(const Secret32& signSeed, const Secret32& dhSecret);
   Secret32 signSeed_;
   DhKeyPair dh_;

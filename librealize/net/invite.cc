@@ -172,10 +172,9 @@ std::array<uint8_t, 32> inviteSecretHash(const InviteSecret& secret) {
 }
 
 Bytes encodeAdmission(const InviteSecret& secret) {
-  const auto magic = std::as_bytes(std::span(kAdmissionMagic));
-  const auto bytes = std::as_bytes(std::span(secret.bytes));
-  Bytes out(magic.begin(), magic.end());
-  out.insert(out.end(), bytes.begin(), bytes.end());
+  Bytes out(kAdmissionMagic.size() + InviteSecret::size());
+  std::memcpy(out.data(), kAdmissionMagic.data(), kAdmissionMagic.size());
+  std::memcpy(out.data() + kAdmissionMagic.size(), secret.data(), InviteSecret::size());
   return out;
 }
 

@@ -113,6 +113,21 @@ TEST_CASE("a byte changed in the middle changes only chunks near it") {
   CHECK(fresh <= 3);
 }
 
+TEST_CASE("a cut right after the smallest size sees the whole window before it") {
+  const Bytes bytes = noise(1 << 20);
+  const auto found = cuts(bytes, bytes.size());
+  const auto early = std::find_if(found.begin(), found.end(), [](size_t n) { return n < (64 << 10); });
+  REQUIRE(early != found.end());
+  size_t end = 0;
+  for (auto it = found.begin(); it <= early; ++it) end += *it;
+  // The 64 bytes that caused that cut, moved to where most of them are before the smallest chunk's end.
+  Bytes moved(100000);
+  const size_t cut = (16 << 10) + 8;
+  std::copy_n(bytes.begin() + ptrdiff_t(end - 64), 64, moved.begin() + ptrdiff_t(cut - 64));
+
+  CHECK(cuts(moved, moved.size()).front() == cut);
+}
+
 TEST_CASE("zeros are cut into chunks of the largest size, all alike") {
   const Bytes zeros(2 << 20);
   const auto found = cuts(zeros, zeros.size());
