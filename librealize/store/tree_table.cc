@@ -59,16 +59,17 @@ Record* RecordCache::find(const EntryId& id) {
   return &young_.insert(std::move(node)).position->second;
 }
 
-void RecordCache::put(const Record& record) {
+const Record* RecordCache::put(Record record) {
   if (Record* known = find(record.entry.id)) {
-    *known = record;
-    return;
+    *known = std::move(record);
+    return known;
   }
   if (young_.size() >= kPerGeneration) {
     old_ = std::move(young_);
     young_.clear();
   }
-  young_.emplace(record.entry.id, record);
+  const EntryId id = record.entry.id;
+  return &young_.emplace(id, std::move(record)).first->second;
 }
 
 void RecordCache::erase(const EntryId& id) {
@@ -215,8 +216,7 @@ const Record* TreeTable::find(const EntryId& id) {
     if (!parentId) throw DatabaseError(Code::Corrupt, "the database is damaged: an entry's parent is missing");
     record.shownParent = *parentId;
   }
-  cache_.put(record);
-  return cache_.find(id);
+  return cache_.put(std::move(record));
 }
 
 std::optional<Record> TreeTable::get(const EntryId& id) {
@@ -233,9 +233,8 @@ std::optional<Record> TreeTable::getByNode(NodeId node) {
 
 void TreeTable::put(Record& record) {
   const EntryId id = record.entry.id;
-  // A copy, as the cache moves under what follows.
-  std::optional<Record> old = get(id);
-  bool rowExists = old.has_value();
+  const Record* old = find(id);
+  bool rowExists = old != nullptr;
   if (old) {
     record.node = old->node;
   } else if (id == kRootEntry) {
@@ -246,7 +245,7 @@ void TreeTable::put(Record& record) {
   } else if (record.node == 0) {
     record.node = newNode();
   }
-  writeRow(record, old ? &*old : nullptr, rowExists);
+  writeRow(record, old, rowExists);
   writeTouch(record.node, old ? old->entry.touch : VersionVector(), record.entry.touch);
   writeLinks(record.node, old ? &old->entry : nullptr, &record.entry);
   if (old) count(*old, false);

@@ -18,8 +18,9 @@ namespace realize::store {
 /// Records read or written lately, in two generations: the older is dropped whole when the younger is full.
 class RecordCache {
  public:
+  /// Stays where it is until the next put().
   logic::Record* find(const EntryId& id);
-  void put(const logic::Record& record);
+  const logic::Record* put(logic::Record record);
   void erase(const EntryId& id);
   void clear();
 
