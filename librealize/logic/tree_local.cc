@@ -14,6 +14,16 @@ bool saw(const Base& base, Dot dot) { return base.everything || contains(base.do
 
 uint32_t cleanMode(uint32_t mode, EntryKind kind) { return mode & (kind == EntryKind::Directory ? 01777 : 0777); }
 
+// All of an entry but its other heads, whose claims stay with them (a create has one dot for claim and head).
+Base baseOfHead(const Entry& entry, const ShownHead& head) {
+  std::vector<Dot> seen = head.dots;
+  for (Dot claim : entry.live) {
+    bool ofHead = std::any_of(entry.heads.begin(), entry.heads.end(), [&](const auto& h) { return h.first == claim; });
+    if (!ofHead) seen.push_back(claim);
+  }
+  return Base::only(std::move(seen));
+}
+
 }  // namespace
 
 // One change of one entry: the only place that makes dots.
@@ -51,8 +61,8 @@ Dot Tree::change(const EntryId& id, const LocalChange& what) {
     auto at = std::lower_bound(e.heads.begin(), e.heads.end(), dot, [](const auto& h, Dot d) { return h.first < d; });
     e.heads.insert(at, {dot, version});
     e.tombs.clear();
-    for (const auto& [d, v] : old) rememberReplaced(e, v.blob);
     std::erase(e.replaced, version.blob);
+    for (const auto& [d, v] : old) rememberReplaced(e, v.blob);
   }
   if (what.remove && what.letGo) {
     e.heads = realHeads(e);
@@ -170,9 +180,7 @@ Result<void> Tree::setAttributes(const EntryId& id, std::optional<uint32_t> mode
   Version version = head ? head->version : Version{};
   if (mode) version.mode = *mode;
   if (mtimeNs) version.mtimeNs = *mtimeNs;
-  std::vector<Dot> seen = head ? head->dots : std::vector<Dot>{};
-  seen.insert(seen.end(), r->entry.live.begin(), r->entry.live.end());
-  return write(id, version, Base::only(std::move(seen)));
+  return write(id, version, head ? baseOfHead(r->entry, *head) : Base::all());
 }
 
 Result<void> Tree::resolve(const EntryId& id, Dot dot) {
@@ -336,10 +344,7 @@ Result<EntryId> Tree::takeBackName(const EntryId& id, const EntryId& parent, con
   const std::string awayName = r->shownName;
   const EntryKind kind = r->entry.kind;
   REALIZE_TRY(move(id, parent, name));
-  std::vector<Dot> seen = away->dots;
-  r = records_.find(id);
-  seen.insert(seen.end(), r->entry.live.begin(), r->entry.live.end());
-  REALIZE_TRY(write(id, version, Base::only(std::move(seen))));
+  REALIZE_TRY(write(id, version, baseOfHead(records_.find(id)->entry, *away)));
   return create(awayParent, awayName, kind, away->version);
 }
 
