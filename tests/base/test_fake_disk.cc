@@ -87,6 +87,28 @@ TEST_CASE("a crash may lose what was not synced, and in more than one way") {
   CHECK(torn);
 }
 
+TEST_CASE("a truncation happened or did not, and old bytes never come back behind it") {
+  std::set<std::string> seen;
+  std::string old(5 * kFakeBlockBytes, 'o');
+  for (uint64_t seed = 0; seed < 200; ++seed) {
+    Disky d;
+    d.put("f", old, true);
+    d.disk.settle();
+    d.put("f", std::string(2 * kFakeBlockBytes, 'n'), false);
+
+    d.crash(seed);
+    std::string got = d.get("f");
+    seen.insert(got);
+    if (got != old) {
+      CHECK(got.size() <= 2 * kFakeBlockBytes);
+      CHECK(got.find('o') == std::string::npos);
+    }
+  }
+  CHECK(seen.count(old) == 1);
+  CHECK(seen.count("") == 1);
+  CHECK(seen.count(std::string(2 * kFakeBlockBytes, 'n')) == 1);
+}
+
 TEST_CASE("a rename over a file leaves the old or the new one, never none") {
   std::set<std::string> seen;
   for (uint64_t seed = 0; seed < 200; ++seed) {

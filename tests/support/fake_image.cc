@@ -8,6 +8,7 @@ namespace {
 
 // So that a disk nobody syncs does not remember all its life: the kernel writes back by itself, too.
 constexpr size_t kLogMax = 20'000;
+constexpr size_t kEarlierMax = 4;
 
 uint64_t below(Random& random, uint64_t bound) { return bound == 0 ? 0 : random.next64() % bound; }
 
@@ -265,19 +266,22 @@ bool FakeImage::reserve(FakeInode& inode, uint64_t offset, uint64_t length) {
 void FakeImage::resize(FakeInode& inode, uint64_t sizeBytes) {
   if (sizeBytes != inode.sizeBytes) inode.sizeLost = false;
   if (sizeBytes < inode.sizeBytes) {
-    auto it = inode.blocks.lower_bound(blocksFor(sizeBytes));
-    while (it != inode.blocks.end()) {
-      uint64_t index = it->first;
-      ++it;
-      setBlock(inode, index, nullptr);
-    }
+    // The first is what is durable; of those between, the latest will do.
+    if (inode.earlier.size() >= kEarlierMax) inode.earlier.erase(inode.earlier.begin() + 1);
+    inode.earlier.push_back({inode.blocks, inode.dirty, inode.lost, inode.sizeBytes, inode.durableSizeBytes});
+    uint64_t end = blocksFor(sizeBytes);
+    auto cut = inode.blocks.lower_bound(end);
+    usedBytes -= kFakeBlockBytes * uint64_t(std::distance(cut, inode.blocks.end()));
+    inode.blocks.erase(cut, inode.blocks.end());
+    inode.dirty.erase(inode.dirty.lower_bound(end), inode.dirty.end());
+    inode.lost.erase(inode.lost.lower_bound(end), inode.lost.end());
+    inode.durableSizeBytes = std::min(inode.durableSizeBytes, sizeBytes);
     size_t tail = size_t(sizeBytes % kFakeBlockBytes);
     uint64_t last = sizeBytes / kFakeBlockBytes;
     if (tail && inode.blocks.count(last)) {
       FakeBlock* block = writable(inode, last);
       memset(block->data() + tail, 0, kFakeBlockBytes - tail);
     }
-    inode.leastSizeBytes = std::min(inode.leastSizeBytes, sizeBytes);
   }
   inode.sizeBytes = sizeBytes;
 }
@@ -300,7 +304,7 @@ void FakeImage::syncFile(FakeInode& inode, bool attributes) {
   inode.dirty.clear();
   if (!inode.sizeLost) {
     inode.durableSizeBytes = inode.sizeBytes;
-    inode.leastSizeBytes = inode.sizeBytes;
+    inode.earlier.clear();
   }
   if (attributes) inode.durableAttributes = inode.attributes;
 }
@@ -308,25 +312,29 @@ void FakeImage::syncFile(FakeInode& inode, bool attributes) {
 void FakeImage::failSync(FakeInode& inode) {
   inode.lost.merge(inode.dirty);
   inode.dirty.clear();
-  inode.sizeLost = inode.sizeBytes != inode.durableSizeBytes;
+  inode.sizeLost = inode.sizeBytes != inode.durableSizeBytes || !inode.earlier.empty();
 }
 
 void FakeImage::crashBytes(FakeInode& inode, Random& random) {
+  if (size_t which = size_t(below(random, inode.earlier.size() + 1)); which < inode.earlier.size()) {
+    FakeInode::Earlier& then = inode.earlier[which];
+    inode.blocks = std::move(then.blocks);
+    inode.dirty = std::move(then.dirty);
+    inode.lost = std::move(then.lost);
+    inode.sizeBytes = then.sizeBytes;
+    inode.durableSizeBytes = then.durableSizeBytes;
+  }
+  inode.earlier.clear();
   inode.dirty.merge(inode.lost);
   inode.lost.clear();
   uint64_t live = inode.sizeBytes, durable = inode.durableSizeBytes;
-  uint64_t sure = std::min(inode.leastSizeBytes, durable);
   uint64_t size = live;
-  if (live != durable || sure != live) {
-    uint64_t least = std::min(sure, live), most = std::max(live, durable);
-    switch (below(random, 4)) {
-      case 0: size = durable; break;
-      case 1: size = live; break;
-      case 2: size = sure; break;
-      default:
-        size = least + below(random, most - least + 1);
-        size -= std::min(size - least, size % kFakeBlockBytes);
-    }
+  switch (below(random, 3)) {
+    case 0: size = durable; break;
+    case 1: break;
+    default:
+      size = durable + below(random, live - durable + 1);
+      size -= std::min(size - durable, size % kFakeBlockBytes);
   }
   static const FakeBlock zeros{};
   uint64_t fate = below(random, 3);  // 0: all old, 1: all new, 2: each for itself
@@ -355,7 +363,7 @@ void FakeImage::crashBytes(FakeInode& inode, Random& random) {
     last = std::make_shared<FakeBlock>(*last);
     memset(last->data() + tail, 0, kFakeBlockBytes - tail);
   }
-  inode.sizeBytes = inode.durableSizeBytes = inode.leastSizeBytes = size;
+  inode.sizeBytes = inode.durableSizeBytes = size;
   inode.sizeLost = false;
 }
 

@@ -8,7 +8,8 @@
 // The sync of a new directory does not make its own name durable: that takes the sync of its parent. A crash keeps a random part of the log that is
 // closed under that, so a rename happened or did not, and nothing is left hanging.
 // Bytes: an inode remembers what its blocks held when last synced. A crash mixes old and new by block, tears a few
-// inside, and takes any size between.
+// inside, and takes any size that the file had while it grew. A truncation is one step, as on a journaling file system:
+// it happened, or the file is what it was before it.
 
 #include <array>
 #include <cstdint>
@@ -57,10 +58,15 @@ struct FakeInode {
 
   std::map<uint64_t, FakeBlockRef> blocks;  ///< by index; no holes in it
   uint64_t sizeBytes = 0, durableSizeBytes = 0;
-  uint64_t leastSizeBytes = 0;                   ///< since the last sync
   std::map<uint64_t, FakeBlockRef> dirty;        ///< what the blocks written since the last sync held then
   std::map<uint64_t, FakeBlockRef> lost;         ///< dirty when a sync failed: no later sync brings them to the disk
   bool sizeLost = false;
+  /// As it was before each truncation since the last sync, the oldest first: a crash goes back to one of them or stays.
+  struct Earlier {
+    std::map<uint64_t, FakeBlockRef> blocks, dirty, lost;
+    uint64_t sizeBytes, durableSizeBytes;
+  };
+  std::vector<Earlier> earlier;
 
   uint64_t allocatedBytes() const { return blocks.size() * kFakeBlockBytes; }
 };
