@@ -7,6 +7,8 @@
 #include <exception>
 #include <utility>
 
+#include "librealize/loop/failure.h"
+
 namespace realize::loop {
 namespace {
 
@@ -193,5 +195,17 @@ void Loop::atTurnEnd(TurnEnd& hook) {
 void Loop::forget(TurnEnd& hook) { std::erase(running_->port.hooks, &hook); }
 
 uv_loop_s* Loop::uv() { return &running_->port.uv; }
+
+std::unique_ptr<kj::Exception> detail::caughtFailure() {
+  try {
+    throw;
+  } catch (const kj::Exception& e) {
+    return std::make_unique<kj::Exception>(e);
+  } catch (const std::exception& e) {
+    return std::make_unique<kj::Exception>(failure(kj::Exception::Type::FAILED, e.what()));
+  } catch (...) {
+    return std::make_unique<kj::Exception>(failure(kj::Exception::Type::FAILED, "an exception of unknown type"));
+  }
+}
 
 }  // namespace realize::loop

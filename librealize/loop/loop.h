@@ -4,6 +4,7 @@
 // takes SIGPIPE and another signal for the whole process, which a library must not.
 
 #include <kj/async.h>
+#include <kj/exception.h>
 #include <kj/timer.h>
 
 #include <condition_variable>
@@ -11,6 +12,7 @@
 #include <future>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <thread>
 #include <type_traits>
@@ -19,6 +21,11 @@
 struct uv_loop_s;
 
 namespace realize::loop {
+
+namespace detail {
+template <typename T>
+struct Outcome;
+}
 
 /// Called at the end of a turn: when no promise is ready any more, before the loop sleeps. What was written during
 /// the turn leaves in one piece there. Thread: the loop's.
@@ -50,7 +57,8 @@ class Loop {
   /// (it is caught and logged). Thread: any.
   bool post(std::function<void()> job);
 
-  /// Runs `f()` on the loop and returns what it returns; an exception is passed on. If `f` returns a kj::Promise, waits
+  /// Runs `f()` on the loop and returns what it returns; an exception is passed on as a
+  /// kj::Exception. If `f` returns a kj::Promise, waits
   /// for it. Thread: any but the loop's.
   template <typename F>
   auto run(F f);
@@ -75,7 +83,7 @@ class Loop {
   class Port;
   struct Running;
   template <typename T>
-  static void settle(Loop& loop, kj::Promise<T> promise, std::shared_ptr<std::promise<T>> result);
+  void settle(kj::Promise<T> promise, std::shared_ptr<std::promise<detail::Outcome<T>>> result);
 
   void threadMain(std::promise<void>& started);
   void runPosted();
@@ -93,6 +101,7 @@ class Loop {
 // Implementation of run().
 
 namespace detail {
+
 template <typename T>
 struct PromisedType {
   using Type = T;
@@ -103,15 +112,27 @@ struct PromisedType<kj::Promise<T>> {
   using Type = T;
   static constexpr bool isPromise = true;
 };
+
+/// What a job ended with, handed from the loop's thread to the waiting one. The failure is handed over rather than
+/// shared, as a std::exception_ptr would be.
+template <typename T>
+struct Outcome {
+  std::optional<std::conditional_t<std::is_void_v<T>, bool, T>> value;
+  std::unique_ptr<kj::Exception> failure;
+};
+
+/// Inside a catch block.
+std::unique_ptr<kj::Exception> caughtFailure();
+
 }  // namespace detail
 
 template <typename T>
-void Loop::settle(Loop& loop, kj::Promise<T> promise, std::shared_ptr<std::promise<T>> result) {
-  auto fail = [result](kj::Exception&& e) { result->set_exception(std::make_exception_ptr(kj::mv(e))); };
+void Loop::settle(kj::Promise<T> promise, std::shared_ptr<std::promise<detail::Outcome<T>>> result) {
+  auto fail = [result](kj::Exception&& e) { result->set_value({{}, std::make_unique<kj::Exception>(kj::mv(e))}); };
   if constexpr (std::is_void_v<T>)
-    loop.detach(promise.then([result] { result->set_value(); }, std::move(fail)));
+    detach(promise.then([result] { result->set_value({true, nullptr}); }, kj::mv(fail)));
   else
-    loop.detach(promise.then([result](T&& value) { result->set_value(kj::mv(value)); }, std::move(fail)));
+    detach(promise.then([result](T&& value) { result->set_value({kj::mv(value), nullptr}); }, kj::mv(fail)));
 }
 
 template <typename F>
@@ -119,27 +140,30 @@ auto Loop::run(F f) {
   using Returned = std::invoke_result_t<F&>;
   using Promised = detail::PromisedType<Returned>;
   using T = typename Promised::Type;
+  using Outcome = detail::Outcome<T>;
 
-  auto result = std::make_shared<std::promise<T>>();
+  auto result = std::make_shared<std::promise<Outcome>>();
   auto future = result->get_future();
   auto body = std::make_shared<F>(std::move(f));
   post([this, result, body]() mutable {
     try {
       if constexpr (Promised::isPromise) {
-        settle<T>(*this, (*body)(), result);
+        settle<T>((*body)(), result);
       } else if constexpr (std::is_void_v<T>) {
         (*body)();
         body = nullptr;
-        result->set_value();
+        result->set_value({true, nullptr});
       } else {
-        result->set_value((*body)());
+        result->set_value({(*body)(), nullptr});
       }
     } catch (...) {
-      result->set_exception(std::current_exception());
+      result->set_value({{}, detail::caughtFailure()});
     }
   });
   result = nullptr;  // If the loop refused the job, the future says "broken promise".
-  return future.get();
+  Outcome outcome = future.get();
+  if (outcome.failure) kj::throwFatalException(kj::mv(*outcome.failure));
+  if constexpr (!std::is_void_v<T>) return std::move(*outcome.value);
 }
 
 }  // namespace realize::loop

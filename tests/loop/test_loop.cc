@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <stdexcept>
 #include <string>
 #include <thread>
 #include <vector>
@@ -42,7 +43,7 @@ TEST_CASE("run returns values, waits for promises and passes exceptions on") {
 
   CHECK(loop.run([] { return 7; }) == 7);
   CHECK(loop.run([&] { return loop.timer().afterDelay(1 * kj::MILLISECONDS).then([] { return 8; }); }) == 8);
-  CHECK_THROWS_AS(loop.run([] { throw std::string("no"); }), std::string);
+  CHECK_THROWS_AS(loop.run([] { throw std::runtime_error("no"); }), kj::Exception);
   CHECK_THROWS_AS(loop.run([]() -> kj::Promise<int> { return KJ_EXCEPTION(FAILED, "no"); }), kj::Exception);
 }
 
