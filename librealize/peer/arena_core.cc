@@ -96,10 +96,10 @@ ArenaCore::~ArenaCore() {
   if (s_) *s_->alive = false;
 }
 
-void ArenaCore::start(Mark rootMark) {
+void ArenaCore::start(Mark rootMark, bool joining) {
   auto& s = *s_;
   s.noteIdentity();
-  if (auto started = s.folder->start(s.fresh); !started.ok()) s.suspend(started.error().message);
+  if (auto started = s.folder->start(s.fresh, joining); !started.ok()) s.suspend(started.error().message);
   if (s.fresh && rootMark != Mark::None) {
     if (auto root = s.tree.get(kRootEntry)) s.marks->set(*root, rootMark);
   }

@@ -22,8 +22,8 @@ class ArenaCore final : public ArenaService {
                                                  Hooks hooks, bool fresh, const std::string& sqliteVfs = "");
   ~ArenaCore() override;
 
-  /// Starts scanning and watching. `rootMark` is set on a fresh arena's root.
-  void start(Mark rootMark);
+  /// Starts scanning and watching. `rootMark` is set on a fresh arena's root. `joining`: see Folder::start.
+  void start(Mark rootMark, bool joining);
   void stop();
 
   Core& core();

@@ -1,6 +1,7 @@
 #include "librealize/peer/core.h"
 
 #include <algorithm>
+#include <set>
 
 #include "librealize/logic/tree_merge.h"
 
@@ -54,12 +55,14 @@ std::optional<std::pair<Dot, Version>> Core::shownVersion(const logic::Record& r
   return {{heads.front().dot, heads.front().version}};
 }
 
-std::vector<Dot> Core::baseOf(const Entry& entry) {
-  std::vector<Dot> base = entry.live;
-  for (const auto& [dot, version] : entry.heads) base.push_back(dot);
-  std::sort(base.begin(), base.end());
-  base.erase(std::unique(base.begin(), base.end()), base.end());
-  return base;
+std::vector<Dot> Core::baseOf(const Entry& entry, const logic::ShownHead* head) {
+  std::set<Dot> base(entry.live.begin(), entry.live.end());
+  for (const auto& [dot, version] : entry.heads) {
+    const bool other = head && !std::binary_search(head->dots.begin(), head->dots.end(), dot);
+    if (other) base.erase(dot);
+    else base.insert(dot);
+  }
+  return {base.begin(), base.end()};
 }
 
 }  // namespace realize::peer

@@ -84,8 +84,9 @@ struct Core {
   Result<logic::Record> recordAt(const std::string& path);
   /// Which of an entry's heads this peer shows: what its folder has if that is one of them, else the newest stamp.
   std::optional<std::pair<Dot, Version>> shownVersion(const logic::Record& record);
-  /// The dots of an entry (claims and heads) as a base for DiskRow::base: what a later local change has seen.
-  static std::vector<Dot> baseOf(const Entry& entry);
+  /// What a change made in the folder has seen of an entry when the folder shows `head` of it (null: a directory or a
+  /// symlink, all of it): every claim and head but those of other contents. For DiskRow::base.
+  static std::vector<Dot> baseOf(const Entry& entry, const logic::ShownHead* head);
 };
 
 }  // namespace realize::peer

@@ -149,6 +149,7 @@ void Exchange::State::onPage(const PeerKey& key, uint64_t number, Result<PullPag
   auto& member = members[key];
   member.pulling = false;
   member.error.clear();
+  core.folder->treeReceived();
   core.exchange->changed(true);
   pullIfBehind(key);
 }

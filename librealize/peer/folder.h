@@ -32,9 +32,15 @@ class Folder {
   explicit Folder(Core& core);
   ~Folder();
 
+  /// Polls readable when drainWatch() has something to do; -1 without a watch.
+  int watchDescriptor();
   /// Makes `.realize/` and marker (only for an arena created or joined right now: `fresh`), else checks the marker;
   /// removes leftovers in tmp/; starts the watch and the first scan. An absent folder suspends the arena.
-  Result<void> start(bool fresh);
+  /// `joining`: what is in the folder is matched with the tree that is still to come; the first scan waits for
+  /// treeReceived().
+  Result<void> start(bool fresh, bool joining);
+  /// A peer's whole tree has arrived.
+  void treeReceived();
   void stop();
 
   /// The folder's root; null while suspended. Shared: pool jobs keep it open.
@@ -67,6 +73,9 @@ class Folder {
   /// Makes the directory and those above it exist on disk. Returns its path.
   Result<std::string> materialize(const EntryId& directory);
 
+  /// Nodes whose files are about to leave the folder by our doing: durable before they do, so that a crash in between
+  /// is not read as a removal by the user. Takes effect with the next Core::store.makeDurable().
+  void noteLeaving(NodeId node);
   /// A complete, synced file at `tempPath` (in kTempFolder or kCacheFolder, beneath the root) with the content of head
   /// `dot` of `id`: put in place by rename or exchange. What was displaced, if not as we knew it, stays (the exchange is
   /// undone and it is read as a local edit). On success the disk table has the row and `tempPath` is gone.

@@ -184,7 +184,7 @@ bool Marks::promise(const PeerKey&, const BlobId& blob) {
     auto id = core.store.idOf(row.node);
     auto record = id ? core.tree.get(*id) : std::nullopt;
     if (!record || row.dirty || !keepsReal(*record)) continue;
-    // What was placed and not synced yet could go with the power.
+    if (core.store.unsynced().hasNode(row.node)) continue;  // It could still go with the power.
     auto root = core.folder->root();
     auto path = core.folder->diskPath(row.node);
     if (!root || !path) continue;
@@ -249,6 +249,13 @@ void Marks::State::askNext(std::shared_ptr<std::vector<store::BlobTask>> tasks, 
   remote->promise(blobs, [this, alive = alive, tasks, peers, asked](Result<std::vector<bool>> promises) {
     if (!*alive) return;
     if (promises.ok()) {
+      // Known on disk before a file leaves: a crash in between must not look like a removal by the user.
+      const bool noted = core.transact([&] {
+        for (size_t i = 0; i < asked.size(); ++i)
+          if ((*promises)[i]) core.folder->noteLeaving(asked[i].node);
+      });
+      if (!noted) return;
+      core.store.makeDurable();
       core.transact([&] {
         for (size_t i = 0; i < asked.size(); ++i)
           if ((*promises)[i]) drop(asked[i]);

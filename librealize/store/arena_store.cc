@@ -20,6 +20,7 @@ struct ArenaStore::Tables {
         marks(db),
         wanted(db, BlobQueue::Which::Wanted),
         unconfirmed(db, BlobQueue::Which::Unconfirmed),
+        unsynced(db, BlobQueue::Which::Unsynced),
         problems(db),
         held(db),
         scan(db),
@@ -30,6 +31,7 @@ struct ArenaStore::Tables {
     cache.writeBack();
     wanted.writeBack();
     unconfirmed.writeBack();
+    unsynced.writeBack();
   }
   void forget() {
     origins.forget();
@@ -37,6 +39,7 @@ struct ArenaStore::Tables {
     cache.forget();
     wanted.forget();
     unconfirmed.forget();
+    unsynced.forget();
   }
 
   OriginTable origins;
@@ -44,7 +47,7 @@ struct ArenaStore::Tables {
   BlobTable blobs;
   CacheTable cache;
   MarkTable marks;
-  BlobQueue wanted, unconfirmed;
+  BlobQueue wanted, unconfirmed, unsynced;
   ProblemTable problems;
   HeldTable held;
   ScanTable scan;
@@ -128,6 +131,7 @@ CacheTable& ArenaStore::cache() { return tables_->cache; }
 MarkTable& ArenaStore::marks() { return tables_->marks; }
 BlobQueue& ArenaStore::wanted() { return tables_->wanted; }
 BlobQueue& ArenaStore::unconfirmed() { return tables_->unconfirmed; }
+BlobQueue& ArenaStore::unsynced() { return tables_->unsynced; }
 ProblemTable& ArenaStore::problems() { return tables_->problems; }
 HeldTable& ArenaStore::held() { return tables_->held; }
 ScanTable& ArenaStore::scan() { return tables_->scan; }

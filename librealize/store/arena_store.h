@@ -96,6 +96,7 @@ class ArenaStore final : public logic::TreeStore {
   MarkTable& marks();
   BlobQueue& wanted();       ///< marked real, bytes missing
   BlobQueue& unconfirmed();  ///< bytes that no holder has confirmed
+  BlobQueue& unsynced();     ///< put in place or about to leave, the name perhaps not on disk yet: see Folder
   ProblemTable& problems();
   HeldTable& held();
   ScanTable& scan();

@@ -41,10 +41,21 @@ std::vector<std::pair<NodeId, Mark>> MarkTable::all() {
 
 // --- Queues
 
+namespace {
+std::string_view totalsName(BlobQueue::Which which) {
+  switch (which) {
+    case BlobQueue::Which::Wanted: return "wanted";
+    case BlobQueue::Which::Unconfirmed: return "unconfirmed";
+    case BlobQueue::Which::Unsynced: return "unsynced";
+  }
+  return "unsynced";
+}
+}  // namespace
+
 BlobQueue::BlobQueue(Database& db, Which which)
     : db_(db),
       which_(int(which)),
-      totals_(db, which == Which::Wanted ? "wanted" : "unconfirmed"),
+      totals_(db, totalsName(which)),
       put_(db, "INSERT OR REPLACE INTO task (queue, node, blob, size) VALUES (?, ?, ?, ?)"),
       get_(db, "SELECT size FROM task WHERE queue = ? AND node = ? AND blob = ?"),
       erase_(db, "DELETE FROM task WHERE queue = ? AND node = ? AND blob = ?"),

@@ -1,0 +1,247 @@
+#include "librealize/peer/folder.h"
+
+#include <algorithm>
+
+#include "librealize/peer/exchange.h"
+#include "librealize/peer/folder_state.h"
+#include "librealize/peer/marks.h"
+
+namespace realize::peer {
+
+namespace {
+constexpr int64_t kFlushMs = 500;
+constexpr int kPatience = 20;  // Tries after which an entry that cannot be applied no longer holds up a wait.
+}
+
+void SharedWatch::add(const std::string& path) {
+  std::lock_guard held(mutex);
+  if (!watcher) return;
+  if (auto added = watcher->add(path); !added.ok() && added.code() == Code::TooLarge) exhausted = true;
+}
+
+void SharedWatch::renamed(const std::string& from, const std::string& to) {
+  std::lock_guard held(mutex);
+  if (watcher) watcher->renamed(from, to);
+}
+
+Folder::State::State(Core& core) : core(core), markerText(core.options.id.hex() + "\n") {}
+
+Folder::Folder(Core& core) : s_(std::make_unique<State>(core)) {}
+Folder::~Folder() { *s_->alive = false; }
+
+std::shared_ptr<Directory> Folder::root() { return s_->core.suspended ? nullptr : s_->root; }
+
+int Folder::watchDescriptor() {
+  std::lock_guard held(s_->watch->mutex);
+  return s_->watch->watcher ? s_->watch->watcher->descriptor() : -1;
+}
+
+Result<void> Folder::State::openRoot(bool fresh) {
+  const std::string& folder = core.options.folder;
+  auto opened = core.env.disk.openRoot(folder);
+  if (!opened.ok())
+    return Error{Code::Suspended, folder + ": the arena's folder cannot be opened (" + opened.error().message +
+                                      "). Nothing was removed; mount or restore it and restart, or leave the arena"};
+  std::shared_ptr<Directory> directory = std::move(*opened);
+  if (fresh) {
+    for (const char* name : {kOwnFolder, kTempFolder, kCacheFolder}) {
+      auto made = directory->makeDirectory(name, 0700);
+      if (!made.ok() && made.code() != Code::Exists) return made.error();
+    }
+    auto marker = directory->open(kMarkerPath, OpenMode::Read);
+    if (marker.ok()) {
+      Bytes there(64);
+      auto got = (*marker)->read(0, there);
+      const std::string text(reinterpret_cast<const char*>(there.data()), got.ok() ? *got : 0);
+      if (text != markerText)
+        return Error{Code::Refused, folder + ": this folder belongs to another arena (" + std::string(kMarkerPath) +
+                                        "). Leave that arena first, or take another folder"};
+    } else {
+      REALIZE_ASSIGN(auto file, directory->open(kMarkerPath, OpenMode::CreateNew, 0600));
+      REALIZE_TRY(file->write(0, std::as_bytes(std::span(markerText))));
+      REALIZE_TRY(file->sync(true));
+      REALIZE_TRY(directory->syncDirectory(kOwnFolder));
+      REALIZE_TRY(directory->syncDirectory(""));
+    }
+  } else {
+    auto marker = directory->open(kMarkerPath, OpenMode::Read);
+    Bytes there(64);
+    auto got = marker.ok() ? (*marker)->read(0, there) : Result<size_t>(marker.error());
+    const std::string text(reinterpret_cast<const char*>(there.data()), got.ok() ? *got : 0);
+    if (text != markerText)
+      return Error{Code::Suspended, folder + ": the arena's marker " + kMarkerPath +
+                                        " is not there: the disk is not mounted, or the folder was replaced. Nothing was "
+                                        "removed; bring the folder back and restart"};
+  }
+  auto leftovers = directory->list(kTempFolder);
+  if (leftovers.ok())
+    for (const auto& item : *leftovers) {
+      auto gone = directory->unlink(std::string(kTempFolder) + "/" + item.name);
+      (void)gone;  // Only takes space.
+    }
+  root = std::move(directory);
+  return {};
+}
+
+Result<void> Folder::start(bool fresh, bool joining) {
+  auto& core = s_->core;
+  REALIZE_TRY(s_->openRoot(fresh));
+  s_->guard.setSettings(s_->guardSettings());
+  auto stat = s_->root->stat("");
+  if (!stat.ok()) return stat.error();
+  core.transact([&] {
+    auto row = core.store.disk().get(kRootNode).value_or(store::DiskRow());
+    row.node = kRootNode;
+    row.kind = EntryKind::Directory;
+    row.setStat(*stat);
+    core.store.disk().put(row);
+    s_->forgetUnsynced();
+  });
+  if (core.options.userFolder) {
+    auto watcher = core.env.watch ? core.env.watch(core.options.folder)
+                                  : Result<std::unique_ptr<Watcher>>(Error{Code::Unsupported, "no watch"});
+    std::lock_guard held(s_->watch->mutex);
+    if (watcher.ok()) s_->watch->watcher = std::move(*watcher);
+    else s_->watch->exhausted = true;
+  }
+  s_->joining = joining && core.options.userFolder;
+  s_->waitingForTree = s_->joining;
+  rescanAll();
+  return {};
+}
+
+void Folder::treeReceived() {
+  if (!s_->waitingForTree) return;
+  s_->waitingForTree = false;
+  s_->schedulePass();
+}
+
+void Folder::stop() { s_->toHash.clear(); }
+
+/// What was put in place shortly before a crash may not have reached the disk, and what was about to leave may have
+/// left: neither is a removal by the user.
+void Folder::State::forgetUnsynced() {
+  auto& queue = core.store.unsynced();
+  store::BlobTask after;
+  while (true) {
+    const auto tasks = queue.next(after, 1000);
+    if (tasks.empty()) break;
+    for (const auto& task : tasks) {
+      auto row = core.store.disk().get(task.node);
+      if (!row) continue;
+      auto path = core.folder->diskPath(task.node);
+      auto stat = path ? root->stat(*path) : Result<FileStat>(Error{Code::NotFound, ""});
+      if (stat.ok() && row->matches(*stat)) continue;
+      core.store.disk().erase(task.node);
+      if (auto id = core.store.idOf(task.node)) core.marks->entryChanged(*id);
+    }
+    after = tasks.back();
+  }
+  for (const auto& task : queue.next({}, SIZE_MAX >> 1)) queue.erase(task.node, task.blob);
+}
+
+void Folder::State::flushUnsyncedSoon() {
+  if (flushScheduled) return;
+  flushScheduled = true;
+  core.env.scheduler.onCoreAfter(kFlushMs, [this, alive = alive] {
+    if (!*alive || !root) return;
+    auto tasks = std::make_shared<std::vector<store::BlobTask>>(core.store.unsynced().next({}, 100'000));
+    core.env.scheduler.onPool(false, [this, alive = this->alive, tasks, root = root, &scheduler = core.env.scheduler] {
+      const bool synced = root->syncAll().ok();
+      scheduler.onCore([this, alive, tasks, synced] {
+        if (!*alive) return;
+        flushScheduled = false;
+        if (synced) {
+          core.transact([&] {
+            for (const auto& task : *tasks) core.store.unsynced().erase(task.node, task.blob);
+          });
+        }
+        if (core.store.unsynced().totals().count) flushUnsyncedSoon();
+      });
+    });
+  });
+}
+
+void Folder::noteLeaving(NodeId node) {
+  s_->core.store.unsynced().put({node, BlobId(), 0});
+  s_->flushUnsyncedSoon();
+}
+
+std::optional<std::string> Folder::diskPath(NodeId node) {
+  std::vector<std::string> names;
+  while (node != kRootNode) {
+    auto row = s_->core.store.disk().get(node);
+    if (!row || names.size() > 4096) return std::nullopt;
+    names.push_back(row->name);
+    node = row->parentNode;
+  }
+  std::string path;
+  for (auto name = names.rbegin(); name != names.rend(); ++name) path = joinPath(path, *name);
+  return path;
+}
+
+std::string Folder::State::childPath(NodeId parent, const std::string& name) {
+  return joinPath(core.folder->diskPath(parent).value_or(""), name);
+}
+
+logic::GuardSettings Folder::State::guardSettings() const {
+  logic::GuardSettings settings;
+  settings.share = core.settings.guardShare;
+  settings.minimumEntries = core.settings.guardMinimum;
+  return settings;
+}
+
+void Folder::State::problem(const std::string& path, const std::string& kind, const std::string& detail) {
+  core.transact([&] { core.store.problems().put({path, kind, detail}); });
+}
+
+bool Folder::settling() const {
+  const auto& s = *s_;
+  if (s.core.suspended) return false;
+  return !s.dirty.empty() || s.scanWanted || s.passRunning || !s.toHash.empty() || s.hashing > 0 || !s.toApply.empty() ||
+         std::any_of(s.retries.begin(), s.retries.end(), [](const auto& retry) { return retry.second < kPatience; });
+}
+
+bool Folder::scanning() const { return s_->scanning || s_->scanWanted; }
+uint64_t Folder::scannedEntries() const { return s_->scannedEntries; }
+uint64_t Folder::heldRemovals() const { return s_->held; }
+
+void Folder::barrier(std::function<void()> done) {
+  drainWatch();
+  if (!settling()) return done();
+  s_->barriers.push_back(std::move(done));
+}
+
+/// Called whenever something that settling() looks at has ended.
+void Folder::State::settled() {
+  if (core.folder->settling()) return;
+  core.exchange->changed(true);
+  auto waiting = std::move(barriers);
+  barriers.clear();
+  for (auto& done : waiting) done();
+}
+
+Result<uint64_t> Folder::confirmHeld(bool keep) {
+  auto& s = *s_;
+  if (s.held == 0) return Error{Code::NotFound, "nothing is held back"};
+  const uint64_t count = s.held;
+  s.held = 0;
+  const auto nodes = s.guard.confirm();
+  s.core.transact([&] {
+    s.core.store.problems().eraseKind("held-removal");
+    if (!keep) return;
+    // What is gone from the folder is wanted back: not on disk, and so fetched again where it is marked real.
+    for (auto node : nodes) {
+      s.core.store.disk().erase(node);
+      if (auto id = s.core.store.idOf(node)) {
+        s.core.marks->entryChanged(*id);
+        entryChanged(*id);
+      }
+    }
+  });
+  if (!keep) s.confirmed.insert(nodes.begin(), nodes.end());
+  rescanAll();
+  return count;
+}
+
+}  // namespace realize::peer

@@ -1,0 +1,381 @@
+// What changed in the folder: hints, rest, listing on the pool, logic::reconcile. The steps are in folder_steps.cc.
+
+#include <algorithm>
+
+#include "librealize/peer/exchange.h"
+#include "librealize/peer/folder_state.h"
+
+namespace realize::peer {
+
+namespace {
+
+constexpr int kMaxRounds = 6;
+constexpr int64_t kNsPerMs = 1'000'000;
+constexpr int64_t kUnwatchedScanMs = 60'000;
+
+/// The disk table as logic::reconcile reads it.
+class KnownRows final : public logic::KnownDisk {
+ public:
+  explicit KnownRows(store::DiskTable& disk) : disk_(disk) {}
+  std::optional<logic::KnownRow> byNode(NodeId node) override { return convert(disk_.get(node)); }
+  std::optional<logic::KnownRow> byName(NodeId parent, const std::string& name) override {
+    return convert(disk_.getAt(parent, name));
+  }
+  std::vector<logic::KnownRow> byObject(uint64_t device, uint64_t inode) override {
+    return convertAll(disk_.getByInode(device, inode));
+  }
+  std::vector<logic::KnownRow> childrenOf(NodeId parent) override { return convertAll(disk_.childrenOf(parent)); }
+
+ private:
+  static logic::KnownRow convertRow(const store::DiskRow& row) {
+    logic::KnownRow out;
+    out.node = row.node;
+    out.parentNode = row.parentNode;
+    out.name = row.name;
+    out.kind = row.kind;
+    out.device = row.device;
+    out.inode = row.inode;
+    out.birthNs = row.birthNs;
+    out.sizeBytes = row.sizeBytes;
+    out.mtimeNs = row.mtimeNs;
+    out.ctimeNs = row.ctimeNs;
+    out.mode = row.mode;
+    out.hasBlob = row.kind == EntryKind::File && !row.dirty && !row.blob.isZero();
+    return out;
+  }
+  static std::optional<logic::KnownRow> convert(const std::optional<store::DiskRow>& row) {
+    if (!row) return std::nullopt;
+    return convertRow(*row);
+  }
+  static std::vector<logic::KnownRow> convertAll(const std::vector<store::DiskRow>& rows) {
+    std::vector<logic::KnownRow> out;
+    for (const auto& row : rows)
+      if (row.node != kRootNode) out.push_back(convertRow(row));
+    return out;
+  }
+  store::DiskTable& disk_;
+};
+
+/// Pattern files on the way down to a directory, each read once a batch.
+class ScopeReader {
+ public:
+  explicit ScopeReader(Directory& root) : root_(root) {}
+  /// Errors: TooLarge, or the file cannot be read: then nothing is known of what is ignored there.
+  Result<logic::IgnoreScope> scopeOf(const std::string& directory) {
+    if (auto known = scopes_.find(directory); known != scopes_.end()) return known->second;
+    logic::IgnoreScope scope;
+    if (!directory.empty()) {
+      REALIZE_ASSIGN(auto above, scopeOf(parentPath(directory)));
+      scope = above.enter(std::string_view(directory).substr(directory.rfind('/') + 1));
+    }
+    if (auto rules = read(joinPath(directory, std::string(logic::kIgnoreFileName))); rules.ok()) {
+      scope.add(std::make_shared<logic::IgnoreRules>(std::move(*rules)));
+    } else if (rules.code() != Code::NotFound && rules.code() != Code::NotDirectory) {
+      return rules.error();
+    }
+    scopes_.emplace(directory, scope);
+    return scope;
+  }
+
+ private:
+  Result<logic::IgnoreRules> read(const std::string& path) {
+    REALIZE_ASSIGN(auto stat, root_.stat(path));
+    if (stat.type != FileStat::Type::File) return Error{Code::NotFound, path};
+    REALIZE_ASSIGN(auto file, root_.open(path, OpenMode::Read));
+    Bytes bytes(logic::kMaxIgnoreFileBytes + 1);
+    REALIZE_ASSIGN(const size_t got, file->read(0, bytes));
+    return logic::IgnoreRules::parse(std::string_view(reinterpret_cast<const char*>(bytes.data()), got));
+  }
+  Directory& root_;
+  std::map<std::string, logic::IgnoreScope> scopes_;
+};
+
+Result<void> checkMarker(Directory& root, const std::string& text) {
+  auto file = root.open(kMarkerPath, OpenMode::Read);
+  if (!file.ok()) return file.error();
+  Bytes there(64);
+  REALIZE_ASSIGN(const size_t got, (*file)->read(0, there));
+  if (std::string_view(reinterpret_cast<const char*>(there.data()), got) != text)
+    return Error{Code::Suspended, "the marker is another arena's"};
+  return {};
+}
+
+/// Reads directories (and, with `recurse`, all below them). Thread: pool.
+std::shared_ptr<ListingBatch> listAll(Directory& root, SharedWatch& watch, const std::string& marker,
+                                      std::vector<std::string> paths, bool recurse) {
+  auto batch = std::make_shared<ListingBatch>();
+  batch->marker = checkMarker(root, marker);
+  if (!batch->marker.ok()) return batch;
+  auto rootStat = root.stat("");
+  if (!rootStat.ok()) {
+    batch->marker = rootStat.error();
+    return batch;
+  }
+  batch->root = *rootStat;
+  ScopeReader scopes(root);
+  while (!paths.empty()) {
+    const std::string path = std::move(paths.back());
+    paths.pop_back();
+    logic::Listing listing;
+    listing.path = path;
+    watch.add(path);  // Before it is read: what happens after is reported.
+    auto self = root.stat(path);
+    auto items = self.ok() ? root.list(path) : Result<std::vector<DirectoryItem>>(self.error());
+    auto scope = items.ok() ? scopes.scopeOf(path) : Result<logic::IgnoreScope>(items.error());
+    if (self.ok()) listing.self = *self;
+    const Code failed = !self.ok() ? self.code() : !items.ok() ? items.code() : scope.ok() ? Code::Internal : Code::Io;
+    if (!scope.ok()) {
+      const bool gone = failed == Code::NotFound || failed == Code::NotDirectory;
+      listing.state = gone ? logic::Listing::State::Gone : logic::Listing::State::Unreadable;
+      batch->listings.push_back(std::move(listing));
+      continue;
+    }
+    for (auto& item : *items) {
+      const bool directory = !item.failed && item.stat.type == FileStat::Type::Directory;
+      if (scope->ignored(item.name, directory)) {
+        listing.ignored.push_back(item.name);
+        continue;
+      }
+      ++batch->entries;
+      if (directory && recurse && item.stat.device == rootStat->device) paths.push_back(joinPath(path, item.name));
+      listing.items.push_back(std::move(item));
+    }
+    batch->listings.push_back(std::move(listing));
+  }
+  batch->marker = checkMarker(root, marker);
+  return batch;
+}
+
+}  // namespace
+
+// --- hints --------------------------------------------------------------------------------------------------------
+
+void Folder::State::hint(const std::string& directory) {
+  const int64_t at = now();
+  auto [it, fresh] = dirty.emplace(directory, Hint{at, at});
+  it->second.lastNs = at;
+  schedulePass();
+}
+
+void Folder::drainWatch() {
+  auto& s = *s_;
+  Result<std::vector<WatchEvent>> events = std::vector<WatchEvent>();
+  {
+    std::lock_guard held(s.watch->mutex);
+    if (s.watch->watcher) events = s.watch->watcher->drain();
+  }
+  if (!events.ok()) {
+    rescanAll();
+    return;
+  }
+  const std::string own = kOwnFolder;
+  for (const auto& event : *events) {
+    if (event.overflow) {
+      s.problem("", "stale", "the kernel's queue of changes overflowed; the folder is scanned again");
+      rescanAll();
+      continue;
+    }
+    if (event.directory == own || event.directory.starts_with(own + "/") || (event.directory.empty() && event.name == own))
+      continue;
+    s.hint(event.directory);
+    // A directory that moved or went reports itself: what matters is where it was.
+    if (event.name.empty() && !event.directory.empty()) s.hint(parentPath(event.directory));
+  }
+}
+
+void Folder::hintDirectory(NodeId directory) {
+  if (auto path = diskPath(directory)) s_->hint(*path);
+}
+
+void Folder::hintContent(NodeId file) {
+  auto& core = s_->core;
+  auto row = core.store.disk().get(file);
+  if (!row) return;
+  if (!row->dirty) core.transact([&] { core.store.disk().setDirty(file, true); });
+  hintDirectory(row->parentNode);
+}
+
+void Folder::rescanAll() {
+  s_->scanWanted = true;
+  s_->schedulePass();
+}
+
+/// The next pass: as soon as some directory has rested (or waited for the longest time), with all that are dirty then,
+/// so that a rename is seen from both ends.
+void Folder::State::schedulePass() {
+  if (passRunning || core.stopping || core.suspended || !root || waitingForTree) return;
+  if (!scanWanted && dirty.empty()) return;
+  const int64_t rest = core.settings.restMs * kNsPerMs, longest = core.settings.restMaxMs * kNsPerMs;
+  int64_t due = scanWanted ? now() : INT64_MAX;
+  for (const auto& [path, hint] : dirty) due = std::min({due, hint.lastNs + rest, hint.firstNs + longest});
+  if (timerAtNs != 0 && timerAtNs <= due) return;
+  timerAtNs = due;
+  const int64_t delayMs = std::max<int64_t>(0, (due - now() + kNsPerMs - 1) / kNsPerMs);
+  auto job = [this, alive = alive, due] {
+    if (!*alive || timerAtNs != due) return;
+    timerAtNs = 0;
+    // More may have happened meanwhile, and then the rest begins anew.
+    const int64_t rest = core.settings.restMs * kNsPerMs, longest = core.settings.restMaxMs * kNsPerMs;
+    bool ready = scanWanted;
+    for (const auto& [path, hint] : dirty)
+      ready = ready || hint.lastNs + rest <= now() || hint.firstNs + longest <= now();
+    if (ready) startPass();
+    else schedulePass();
+  };
+  if (delayMs == 0) core.env.scheduler.onCore(job);
+  else core.env.scheduler.onCoreAfter(delayMs, job);
+}
+
+void Folder::State::startPass() {
+  if (passRunning || core.stopping || core.suspended || !root) return;
+  passRunning = true;
+  timerAtNs = 0;
+  std::vector<std::string> paths;
+  const bool full = scanWanted;
+  if (full) {
+    scanWanted = false;
+    scanning = true;
+    scannedEntries = 0;
+    dirty.clear();
+    paths.push_back("");
+  } else {
+    for (const auto& [path, hint] : dirty) paths.push_back(path);
+    dirty.clear();
+  }
+  listThen(std::move(paths), full, std::make_shared<logic::ReconcileInput>(), 0);
+}
+
+void Folder::State::listThen(std::vector<std::string> paths, bool recurse, std::shared_ptr<logic::ReconcileInput> input,
+                             int round) {
+  core.env.scheduler.onPool(true, [this, alive = alive, paths = std::move(paths), recurse, input, round, root = root,
+                                   watch = watch, marker = markerText, &scheduler = core.env.scheduler] {
+    auto batch = listAll(*root, *watch, marker, paths, recurse);
+    scheduler.onCore([this, alive, batch, input, round] {
+      if (*alive && !core.stopping) onListed(batch, input, round);
+    });
+  });
+}
+
+/// Patterns speak of what is not known yet; what the arena has already stays followed, as in git.
+void Folder::State::keepKnownNames(logic::ReconcileInput& input) {
+  for (auto& listing : input.listings) {
+    if (listing.ignored.empty()) continue;
+    std::erase_if(listing.ignored, [&](const std::string& name) {
+      if (name == kOwnFolder) return false;
+      auto stat = root->stat(joinPath(listing.path, name));
+      if (!stat.ok()) return false;
+      const auto rows = core.store.disk().getByInode(stat->device, stat->inode);
+      const bool known = std::any_of(rows.begin(), rows.end(), [&](const auto& row) {
+        return row.name == name && row.birthNs == stat->birthNs;
+      });
+      if (known) listing.items.push_back({name, *stat, std::nullopt});
+      return known;
+    });
+  }
+}
+
+void Folder::State::onListed(std::shared_ptr<ListingBatch> batch, std::shared_ptr<logic::ReconcileInput> input, int round) {
+  if (!batch->marker.ok()) {
+    passRunning = false;
+    core.suspend(core.options.folder + ": the arena's folder is gone or not readable (" + batch->marker.error().message +
+                 "). Nothing was removed; bring it back and restart");
+    return;
+  }
+  scannedEntries += batch->entries;
+  input->root = batch->root;
+  for (auto& listing : batch->listings) {
+    auto same = std::find_if(input->listings.begin(), input->listings.end(),
+                             [&](const auto& other) { return other.path == listing.path; });
+    if (round > 0 && same != input->listings.end()) *same = std::move(listing);
+    else input->listings.push_back(std::move(listing));
+  }
+  keepKnownNames(*input);
+  input->askMore = round < kMaxRounds;
+  KnownRows known(core.store.disk());
+  logic::Plan plan;
+  core.transact([&] { plan = logic::reconcile(*input, known); });
+  if (!plan.alsoList.empty()) return listThen(plan.alsoList, false, input, round + 1);
+  core.transact([&] {
+    const bool anyProblem = core.store.problems().count() > 0;
+    for (const auto& listing : input->listings) {
+      if (listing.state == logic::Listing::State::Unreadable)
+        problem(listing.path, "unreadable", joinPath(core.options.folder, listing.path) +
+                                                ": cannot be read; what is in it is left as it was. Give this program's "
+                                                "user the right to read it");
+      else if (anyProblem)
+        for (const char* kind : {"unreadable", "special-file", "absent"}) core.store.problems().erase(listing.path, kind);
+    }
+  });
+  leaveBehind(*input);
+  carryOut(plan);
+  takeNotes(plan.notes);
+  endPass();
+}
+
+/// A folder that a peer removed and that holds only what is not ours stays on disk, and is the arena's no more.
+void Folder::State::leaveBehind(const logic::ReconcileInput& input) {
+  if (leftCandidates.empty()) return;
+  core.transact([&] {
+    for (NodeId node : leftCandidates) {
+      auto id = core.store.idOf(node);
+      auto record = id ? core.tree.get(*id) : std::nullopt;
+      auto path = core.folder->diskPath(node);
+      if (!record || record->shown || !path) continue;
+      for (const auto& listing : input.listings) {
+        if (listing.path != *path || listing.state != logic::Listing::State::Complete || !listing.items.empty()) continue;
+        core.store.setValue("left/" + *path, "1");
+        core.store.disk().erase(node);
+        problem(*path, "left-behind", "removed by a peer, but it holds ignored files here: it stays on this disk only");
+      }
+    }
+  });
+  leftCandidates.clear();
+}
+
+void Folder::State::takeNotes(const std::vector<logic::Note>& notes) {
+  for (const auto& note : notes) {
+    switch (note.kind) {
+      case logic::Note::Kind::Special:
+        problem(note.path, "special-file", "a socket, pipe or device: not part of the arena");
+        break;
+      case logic::Note::Kind::InvalidName:
+        problem(note.path, "invalid-name", "a name that an arena cannot hold: skipped. Rename it");
+        break;
+      case logic::Note::Kind::SecondName: break;  // A file of its own; nothing to mend.
+      case logic::Note::Kind::Unreadable: break;  // Said above, with the remedy.
+      case logic::Note::Kind::Unknown:
+        problem(note.path, "unreadable", "its state cannot be read; it is left as it was");
+        break;
+      case logic::Note::Kind::Absent:
+        problem(note.path, "absent", "another disk than before is mounted there, or none: what was in it is left as it was");
+        break;
+      case logic::Note::Kind::Unread: hint(note.path); break;
+    }
+  }
+}
+
+void Folder::State::endPass() {
+  passRunning = false;
+  if (scanning) {
+    scanning = false;
+    joining = false;
+    core.transact([&] { core.store.problems().eraseKind("stale"); });
+    bool exhausted = false;
+    {
+      std::lock_guard held(watch->mutex);
+      exhausted = watch->exhausted;
+    }
+    if (exhausted) {
+      problem("", "stale", "too few inotify watches: changes are noticed by a scan once a minute only. Raise "
+                           "fs.inotify.max_user_watches (sysctl) and restart");
+      core.env.scheduler.onCoreAfter(kUnwatchedScanMs, [this, alive = alive] {
+        if (*alive) core.folder->rescanAll();
+      });
+    }
+  }
+  pumpHashes();
+  schedulePass();
+  settled();
+}
+
+}  // namespace realize::peer

@@ -1,0 +1,438 @@
+// The folder follows the tree: moves, removals, attributes, new folders and links; contents through place().
+
+#include <algorithm>
+
+#include "librealize/peer/exchange.h"
+#include "librealize/peer/folder_state.h"
+#include "librealize/peer/marks.h"
+#include "librealize/peer/transfers.h"
+
+namespace realize::peer {
+
+namespace {
+constexpr size_t kSlice = 200;
+constexpr int64_t kRetryMs = 500;
+constexpr int kMaxDepth = 16;
+
+/// The same bytes as the row says; a rename moves only ctime.
+bool sameBytes(const store::DiskRow& row, const FileStat& stat) {
+  return row.device == stat.device && row.inode == stat.inode && row.birthNs == stat.birthNs &&
+         row.sizeBytes == stat.sizeBytes && row.mtimeNs == stat.mtimeNs;
+}
+
+const logic::ShownHead* headOf(const std::vector<logic::ShownHead>& heads, const BlobId& blob) {
+  for (const auto& head : heads)
+    if (head.version.blob == blob) return &head;
+  return nullptr;
+}
+}  // namespace
+
+void Folder::entryChanged(const EntryId& id) {
+  if (id == kRootEntry || !s_->toApplySet.insert(id).second) return;
+  s_->toApply.push_back(id);
+  s_->applySoon();
+}
+
+void Folder::State::applySoon() {
+  if (applying) return;
+  applying = true;
+  core.env.scheduler.onCore([this, alive = alive] {
+    if (*alive) applySlice();
+  });
+}
+
+void Folder::State::applySlice() {
+  applying = false;
+  if (core.suspended || core.stopping || !root) return;
+  core.transact([&] {
+    for (size_t i = 0; i < kSlice && !toApply.empty(); ++i) {
+      const EntryId id = toApply.front();
+      toApply.pop_front();
+      toApplySet.erase(id);
+      applyOne(id, 0);
+    }
+    // A name is gone for good before its row is: else a crash could bring the file back as a new one.
+    bool synced = true;
+    for (const auto& parent : goneParents) {
+      auto done = root->syncDirectory(parent);
+      synced = synced && (done.ok() || done.code() == Code::NotFound);
+    }
+    goneParents.clear();
+    for (auto node : goneNow) {
+      auto row = core.store.disk().get(node);
+      if (!row || !synced) continue;
+      core.store.disk().erase(node);
+      if (!emptyLater.erase(row->parentNode)) continue;
+      if (auto id = core.store.idOf(row->parentNode)) core.folder->entryChanged(*id);
+    }
+    goneNow.clear();
+  });
+  if (!toApply.empty()) applySoon();
+  else settled();
+}
+
+void Folder::State::retry(const EntryId& id) {
+  ++retries[id];
+  core.env.scheduler.onCoreAfter(kRetryMs, [this, alive = alive, id] {
+    if (*alive) core.folder->entryChanged(id);
+  });
+}
+
+bool Folder::State::nobodyWrites(const std::string& path) {
+  auto file = root->open(path, OpenMode::Read);
+  if (!file.ok()) return file.code() == Code::PermissionDenied;
+  auto quiet = (*file)->nobodyWrites();
+  return quiet.ok() && *quiet;
+}
+
+/// The object on disk is not what we know: what happened there is read first.
+bool Folder::State::leftAlone(const store::DiskRow& row, const std::string& path) {
+  if (row.dirty) {
+    hint(parentPath(path));
+    return true;
+  }
+  auto stat = root->stat(path);
+  if (stat.ok() && row.matches(*stat)) return false;
+  hint(parentPath(path));
+  return true;
+}
+
+bool Folder::State::applyOne(const EntryId& id, int depth) {
+  auto record = core.tree.get(id);
+  if (!record) return false;
+  auto row = core.store.disk().get(record->node);
+  if (!row) {
+    retries.erase(id);
+    if (!record->shown || core.marks->effective(*record) != Mark::Real) return true;
+    switch (record->entry.kind) {
+      case EntryKind::File: return true;  // Marks wants its bytes.
+      case EntryKind::Symlink: return applySymlink(*record, row);
+      case EntryKind::Directory: {
+        auto made = core.folder->materialize(id);
+        if (!made.ok()) retry(id);
+        return made.ok();
+      }
+    }
+  }
+  if (!record->shown) {
+    retries.erase(id);
+    return applyGone(*row, goneParents, goneNow);
+  }
+  const NodeId parentNode = core.store.nodeOf(record->shownParent).value_or(0);
+  if (row->parentNode != parentNode || row->name != record->shownName) {
+    if (!applyMove(*record, *row, depth)) return false;
+  }
+  bool done = true;
+  switch (record->entry.kind) {
+    case EntryKind::Symlink: done = applySymlink(*record, row); break;
+    case EntryKind::Directory: done = applyAttributes(*record, *row); break;
+    case EntryKind::File: {
+      const auto heads = core.tree.shownHeads(id);
+      if (row->dirty) break;  // Read first; then this is looked at again.
+      if (headOf(heads, row->blob)) {
+        done = applyAttributes(*record, *row);
+      } else if (core.marks->effective(*record) == Mark::Unreal && !heads.empty()) {
+        done = applyGone(*row, goneParents, goneNow);  // Old bytes, and the new ones are not wanted here.
+      }
+      break;
+    }
+  }
+  if (done) retries.erase(id);
+  return done;
+}
+
+bool Folder::State::applyGone(const store::DiskRow& row, std::set<std::string>& parents, std::vector<NodeId>& gone) {
+  auto id = core.store.idOf(row.node);
+  auto path = core.folder->diskPath(row.node);
+  if (!path || path->empty()) return false;
+  auto stat = root->stat(*path);
+  if (!stat.ok()) {
+    if (stat.code() == Code::NotFound) gone.push_back(row.node);
+    return stat.code() == Code::NotFound;
+  }
+  if (row.kind != EntryKind::Directory) {
+    if (leftAlone(row, *path)) return false;
+    if (row.kind == EntryKind::File && !nobodyWrites(*path)) {
+      if (id) retry(*id);
+      return false;
+    }
+    if (auto unlinked = root->unlink(*path); !unlinked.ok()) {
+      problem(*path, "not-removed", unlinked.error().message);
+      return false;
+    }
+  } else {
+    if (core.store.disk().hasChildren(row.node)) {
+      emptyLater.insert(row.node);
+      return true;
+    }
+    auto removed = root->removeDirectory(*path);
+    if (!removed.ok() && removed.code() == Code::NotEmpty) {
+      // Names in it that are not ours, or not read yet: a removal elsewhere never takes them along.
+      leftCandidates.insert(row.node);
+      hint(*path);
+      return true;
+    }
+    if (!removed.ok()) {
+      problem(*path, "not-removed", removed.error().message);
+      return false;
+    }
+  }
+  parents.insert(parentPath(*path));
+  gone.push_back(row.node);
+  return true;
+}
+
+bool Folder::State::applyMove(const logic::Record& record, store::DiskRow& row, int depth) {
+  const EntryId& id = record.entry.id;
+  auto parent = core.folder->materialize(record.shownParent);
+  if (!parent.ok()) {
+    retry(id);
+    return false;
+  }
+  // Making the parent may have moved what is above this one.
+  auto current = core.store.disk().get(row.node);
+  if (!current) return false;
+  row = *current;
+  const NodeId parentNode = core.store.nodeOf(record.shownParent).value_or(0);
+  const std::string from = childPath(row.parentNode, row.name), to = joinPath(*parent, record.shownName);
+  auto stat = root->stat(from);
+  if (!stat.ok() || stat->device != row.device || stat->inode != row.inode) {
+    hint(parentPath(from));
+    return false;
+  }
+  auto renamed = root->rename(from, to, RenameKind::NoReplace);
+  std::optional<store::DiskRow> swapped;
+  if (!renamed.ok() && renamed.code() == Code::Exists) {
+    auto occupant = core.store.disk().getAt(parentNode, record.shownName);
+    auto occupantId = occupant ? core.store.idOf(occupant->node) : std::nullopt;
+    if (!occupant || !occupantId || depth >= kMaxDepth) {
+      hint(*parent);
+      retry(id);
+      return false;
+    }
+    applyOne(*occupantId, depth + 1);
+    renamed = root->rename(from, to, RenameKind::NoReplace);
+    if (!renamed.ok() && renamed.code() == Code::Exists) {
+      // Each is in the other's way: they change places, and the other goes on from ours.
+      auto there = root->stat(to);
+      occupant = core.store.disk().get(occupant->node);
+      if (occupant && there.ok() && there->inode == occupant->inode && there->device == occupant->device) {
+        renamed = root->rename(from, to, RenameKind::Exchange);
+        if (renamed.ok()) swapped = occupant;
+      }
+    }
+  }
+  if (!renamed.ok()) {
+    if (renamed.code() == Code::NoSpace || renamed.code() == Code::Io || renamed.code() == Code::NameTooLong)
+      problem(from, "not-moved", renamed.error().message);
+    retry(id);
+    return false;
+  }
+  // Before the row says so: a crash must not make the old place look like a move back.
+  auto synced = root->syncDirectory(parentPath(from));
+  auto syncedTo = root->syncDirectory(*parent);
+  (void)synced, (void)syncedTo;  // Failing, it is the disk's last word; the next scan reads what is there.
+  const NodeId oldParent = row.parentNode;
+  const std::string oldName = row.name;
+  if (row.kind == EntryKind::Directory) watch->renamed(from, to);
+  row.parentNode = parentNode;
+  row.name = record.shownName;
+  if (auto now = root->stat(to); now.ok() && sameBytes(row, *now)) row.setStat(*now);
+  core.store.disk().put(row);
+  if (swapped) {
+    swapped->parentNode = oldParent;
+    swapped->name = oldName;
+    if (auto now = root->stat(from); now.ok() && sameBytes(*swapped, *now)) swapped->setStat(*now);
+    core.store.disk().put(*swapped);
+    if (auto other = core.store.idOf(swapped->node)) core.folder->entryChanged(*other);
+  }
+  if (emptyLater.erase(oldParent))
+    if (auto above = core.store.idOf(oldParent)) core.folder->entryChanged(*above);
+  return true;
+}
+
+bool Folder::State::applyAttributes(const logic::Record& record, store::DiskRow& row) {
+  const auto heads = core.tree.shownHeads(record.entry.id);
+  if (heads.empty()) return true;
+  const bool directory = record.entry.kind == EntryKind::Directory;
+  const logic::ShownHead* head = directory ? &heads.front() : headOf(heads, row.blob);
+  if (!head) return true;
+  // A directory that its owner could not enter would be out of our reach, too.
+  const uint32_t mode = directory ? (head->version.mode & 0777) | 0700 : head->version.mode & 0777;
+  const bool times = !directory && row.mtimeNs != head->version.mtimeNs;
+  const auto base = Core::baseOf(record.entry, directory ? nullptr : head);
+  if ((row.mode & 0777) == mode && !times) {
+    if (row.base == base) return true;
+    row.base = base;
+    core.store.disk().put(row);
+    return true;
+  }
+  auto path = core.folder->diskPath(row.node);
+  if (!path) return false;
+  if (!directory && leftAlone(row, *path)) return false;
+  Result<void> set;
+  if ((row.mode & 0777) != mode) set = root->setMode(*path, mode);
+  if (set.ok() && times) set = root->setTimes(*path, head->version.mtimeNs);
+  if (!set.ok()) {
+    problem(*path, "attributes", set.error().message);
+    return false;
+  }
+  if (auto now = root->stat(*path); now.ok()) row.setStat(*now);
+  row.base = base;
+  core.store.disk().put(row);
+  return true;
+}
+
+bool Folder::State::applySymlink(const logic::Record& record, const std::optional<store::DiskRow>& row) {
+  const EntryId& id = record.entry.id;
+  const auto heads = core.tree.shownHeads(id);
+  if (heads.empty()) return true;
+  const std::string& target = heads.front().version.linkTarget;
+  auto parent = core.folder->materialize(record.shownParent);
+  if (!parent.ok()) {
+    retry(id);
+    return false;
+  }
+  const std::string path = joinPath(*parent, record.shownName);
+  if (row) {
+    auto there = root->readSymlink(path);
+    if (there.ok() && *there == target) return true;
+    if (leftAlone(*row, path)) return false;
+    const std::string temp = std::string(kTempFolder) + "/link-" + std::to_string(record.node);
+    auto gone = root->unlink(temp);
+    (void)gone;  // Of an earlier try.
+    auto made = root->makeSymlink(temp, target);
+    if (made.ok()) made = root->rename(temp, path, RenameKind::Replace);
+    if (!made.ok()) {
+      retry(id);
+      return false;
+    }
+  } else if (auto made = root->makeSymlink(path, target); !made.ok()) {
+    auto there = made.code() == Code::Exists ? root->readSymlink(path) : Result<std::string>(made.error());
+    if (!there.ok() || *there != target) {
+      hint(*parent);
+      retry(id);
+      return false;
+    }
+  }
+  auto stat = root->stat(path);
+  if (!stat.ok()) return false;
+  putRow(record.node, core.store.nodeOf(record.shownParent).value_or(0), record.shownName, EntryKind::Symlink, *stat, BlobId(),
+         Core::baseOf(record.entry, nullptr));
+  core.store.unsynced().put({record.node, BlobId(), 0});
+  flushUnsyncedSoon();
+  return true;
+}
+
+Result<std::string> Folder::materialize(const EntryId& id) {
+  auto& s = *s_;
+  auto& core = s.core;
+  if (!s.root) return Error{Code::Suspended, core.suspendedWhy};
+  if (id == kRootEntry) return std::string();
+  auto record = core.tree.get(id);
+  if (!record || !record->shown || record->entry.kind != EntryKind::Directory)
+    return Error{Code::NotFound, "the folder is gone"};
+  REALIZE_ASSIGN(const std::string parent, materialize(record->shownParent));
+  const std::string path = joinPath(parent, record->shownName);
+  const NodeId parentNode = core.store.nodeOf(record->shownParent).value_or(0);
+  if (auto row = core.store.disk().get(record->node)) {
+    if (row->parentNode == parentNode && row->name == record->shownName) return path;
+    if (!s.applyMove(*record, *row, 0)) return Error{Code::Busy, path + ": cannot be moved there yet"};
+    return path;
+  }
+  const auto heads = core.tree.shownHeads(id);
+  const uint32_t mode = heads.empty() ? 0755 : (heads.front().version.mode & 0777) | 0700;
+  auto made = s.root->makeDirectory(path, mode);
+  if (!made.ok() && made.code() != Code::Exists) return made.error();
+  auto stat = s.root->stat(path);
+  if (!stat.ok()) return stat.error();
+  if (stat->type != FileStat::Type::Directory) {
+    s.hint(parent);
+    return Error{Code::Busy, path + ": something else is in the way"};
+  }
+  core.transact([&] {
+    s.putRow(record->node, parentNode, record->shownName, EntryKind::Directory, *stat, BlobId(),
+             Core::baseOf(record->entry, nullptr));
+    core.store.unsynced().put({record->node, BlobId(), 0});
+  });
+  s.flushUnsyncedSoon();
+  s.watch->add(path);
+  if (!made.ok()) s.hint(path);  // It was there, with contents nobody has read.
+  return path;
+}
+
+Result<void> Folder::place(const EntryId& id, Dot dot, const std::string& tempPath) {
+  auto& s = *s_;
+  auto& core = s.core;
+  if (!s.root) return Error{Code::Suspended, core.suspendedWhy};
+  auto record = core.tree.get(id);
+  if (!record || !record->shown || record->entry.kind != EntryKind::File) return Error{Code::NotFound, "the entry is gone"};
+  const auto heads = core.tree.shownHeads(id);
+  auto head = std::find_if(heads.begin(), heads.end(), [&](const auto& h) { return h.dot == dot; });
+  if (head == heads.end()) return Error{Code::NotFound, "the version was replaced meanwhile"};
+  REALIZE_ASSIGN(const std::string parent, materialize(record->shownParent));
+  const std::string path = joinPath(parent, record->shownName);
+  const NodeId parentNode = core.store.nodeOf(record->shownParent).value_or(0);
+  REALIZE_ASSIGN(auto stat, s.root->stat(tempPath));
+  if ((stat.mode & 07777) != (head->version.mode & 0777)) REALIZE_TRY(s.root->setMode(tempPath, head->version.mode & 0777));
+  if (stat.mtimeNs != head->version.mtimeNs) REALIZE_TRY(s.root->setTimes(tempPath, head->version.mtimeNs));
+
+  auto row = core.store.disk().get(record->node);
+  if (row && (row->parentNode != parentNode || row->name != record->shownName) && !s.applyMove(*record, *row, 0))
+    return Error{Code::Busy, path + ": cannot be moved there yet"};
+  if (!row) {
+    auto placed = s.root->rename(tempPath, path, RenameKind::NoReplace);
+    if (!placed.ok()) {
+      if (placed.code() != Code::Exists) return placed;
+      s.hint(parent);  // Somebody has made a file of that name: it is read first.
+      return Error{Code::Busy, path + ": a file that is not known yet is in the way"};
+    }
+  } else {
+    if (s.leftAlone(*row, path)) return Error{Code::Busy, path + ": changed here, and is read first"};
+    if (!s.nobodyWrites(path)) return Error{Code::Busy, path + ": is open for writing"};
+    REALIZE_TRY(s.root->rename(tempPath, path, RenameKind::Exchange));
+    auto displaced = s.root->stat(tempPath);
+    if (!displaced.ok() || !sameBytes(*row, *displaced)) {
+      // Somebody was quicker: his bytes go back under the name, and are read as the edit that they are.
+      auto back = s.root->rename(tempPath, path, RenameKind::Exchange);
+      s.hint(parent);
+      if (!back.ok()) return back;
+      return Error{Code::Busy, path + ": changed here at this moment"};
+    }
+    auto gone = s.root->unlink(tempPath);
+    (void)gone;  // Emptied at the next start.
+  }
+  auto placed = s.root->stat(path);
+  if (!placed.ok()) return placed.error();
+  core.transact([&] {
+    s.putRow(record->node, parentNode, record->shownName, EntryKind::File, *placed, head->version.blob,
+             Core::baseOf(record->entry, &*head));
+    core.store.unsynced().put({record->node, BlobId(), 0});
+  });
+  s.flushUnsyncedSoon();
+  return {};
+}
+
+Result<void> Folder::displace(const EntryId& id, const std::string& cachePath) {
+  auto& s = *s_;
+  auto& core = s.core;
+  if (!s.root) return Error{Code::Suspended, core.suspendedWhy};
+  auto node = core.store.nodeOf(id);
+  auto row = node ? core.store.disk().get(*node) : std::nullopt;
+  auto path = node ? diskPath(*node) : std::nullopt;
+  if (!row || !path) return Error{Code::NotFound, "not on disk"};
+  if (s.leftAlone(*row, *path)) return Error{Code::Busy, *path + ": changed here, and is read first"};
+  if (!s.nobodyWrites(*path)) return Error{Code::Busy, *path + ": is open for writing"};
+  REALIZE_TRY(s.root->rename(*path, cachePath, RenameKind::NoReplace));
+  auto moved = s.root->stat(cachePath);
+  if (!moved.ok() || !sameBytes(*row, *moved)) {
+    auto back = s.root->rename(cachePath, *path, RenameKind::NoReplace);
+    s.hint(parentPath(*path));
+    if (!back.ok()) return back;
+    return Error{Code::Busy, *path + ": changed here at this moment"};
+  }
+  core.transact([&] { core.store.disk().erase(*node); });
+  return {};
+}
+
+}  // namespace realize::peer

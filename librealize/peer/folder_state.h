@@ -1,0 +1,158 @@
+#pragma once
+
+// What the parts of Folder share: core state, but for `watch`, which has a lock of its own.
+
+#include <deque>
+#include <map>
+#include <mutex>
+#include <set>
+#include <string>
+#include <unordered_set>
+#include <vector>
+
+#include "librealize/logic/guard.h"
+#include "librealize/logic/ignore.h"
+#include "librealize/logic/reconcile.h"
+#include "librealize/model/blob.h"
+#include "librealize/peer/folder.h"
+
+namespace realize::peer {
+
+/// A watcher that scans add to from the pool.
+struct SharedWatch {
+  std::mutex mutex;
+  std::unique_ptr<Watcher> watcher;
+  bool exhausted = false;  ///< a directory could not be watched
+  void add(const std::string& path);
+  void renamed(const std::string& from, const std::string& to);
+};
+
+/// Directories as they were read, with what their pattern files say.
+struct ListingBatch {
+  FileStat root;
+  std::vector<logic::Listing> listings;
+  Result<void> marker;   ///< still the arena's folder, before and after
+  uint64_t entries = 0;
+};
+
+/// A file to be hashed: one that is new, or one whose bytes may have changed.
+struct HashJob {
+  NodeId node = 0;    ///< 0: new
+  NodeId parent = 0;  ///< of a new one
+  std::string name;
+  std::string path;
+  FileStat stat;
+  Result<Content> content = Error{Code::Busy, "not read"};
+};
+
+struct Folder::State {
+  explicit State(Core& core);
+
+  Core& core;
+  std::shared_ptr<bool> alive = std::make_shared<bool>(true);
+  std::shared_ptr<Directory> root;
+  std::shared_ptr<SharedWatch> watch = std::make_shared<SharedWatch>();
+  std::string markerText;
+
+  // Inbound (folder_inbound.cc, folder_steps.cc)
+  struct Hint {
+    int64_t firstNs = 0;
+    int64_t lastNs = 0;
+  };
+  std::map<std::string, Hint> dirty;  ///< directories to list, by path
+  bool scanWanted = false;
+  bool scanning = false;
+  bool waitingForTree = false;
+  bool joining = false;              ///< the first scan of a folder that was joined
+  bool passRunning = false;
+  int64_t timerAtNs = 0;             ///< when the next pass is scheduled; 0: it is not
+  uint64_t scannedEntries = 0;
+  std::deque<std::shared_ptr<std::vector<HashJob>>> toHash;
+  uint32_t hashing = 0;              ///< batches on the pool
+  std::set<NodeId> hashingNodes;
+  std::vector<std::function<void()>> barriers;
+  logic::RemovalGuard guard;
+  uint64_t held = 0;
+  bool confirmKeep = false;
+  std::set<NodeId> confirmed;        ///< removals that someone confirmed
+
+  // Outbound (folder_outbound.cc)
+  std::deque<EntryId> toApply;
+  std::unordered_set<EntryId> toApplySet;
+  bool applying = false;
+  std::map<EntryId, int> retries;    ///< entries that wait for the disk to calm down
+  std::set<NodeId> emptyLater;       ///< directories to remove once their children have gone
+  std::set<NodeId> leftCandidates;   ///< removed by a peer, but not empty: what is in them is looked at
+  bool flushScheduled = false;
+
+  int64_t now() { return core.env.clock.monotonicNs(); }
+  void hint(const std::string& directory);
+  void problem(const std::string& path, const std::string& kind, const std::string& detail);
+  void settled();
+  std::string childPath(NodeId parent, const std::string& name);
+  logic::GuardSettings guardSettings() const;
+
+  // folder.cc
+  Result<void> openRoot(bool fresh);
+  void forgetUnsynced();
+  void flushUnsyncedSoon();
+
+  // folder_inbound.cc
+  void schedulePass();
+  void startPass();
+  void listThen(std::vector<std::string> paths, bool recurse, std::shared_ptr<logic::ReconcileInput> input, int round);
+  void onListed(std::shared_ptr<ListingBatch> batch, std::shared_ptr<logic::ReconcileInput> input, int round);
+  void keepKnownNames(logic::ReconcileInput& input);
+  void endPass();
+  void leaveBehind(const logic::ReconcileInput& input);
+  void takeNotes(const std::vector<logic::Note>& notes);
+
+  // folder_steps.cc
+  void carryOut(logic::Plan& plan);
+  void holdBack(logic::Plan& plan);
+  bool stepNew(const logic::Step& step, NodeId parent, NodeId& made, bool hasChildren);
+  void stepMove(const logic::Step& step, NodeId parent);
+  void stepChanged(const logic::Step& step);
+  void stepAttributes(const logic::Step& step);
+  NodeId bindDirectory(NodeId parent, const std::string& name, const FileStat& stat);
+  void bindSymlink(NodeId parent, const std::string& name, const FileStat& stat);
+  /// The entry of a directory on disk, revived if a peer removed it meanwhile.
+  std::optional<EntryId> directoryEntry(NodeId node);
+  void addHash(HashJob job);
+  void pumpHashes();
+  void finishHashes(const std::vector<HashJob>& jobs);
+  void newFile(const HashJob& job);
+  void changedFile(const HashJob& job);
+  void putRow(NodeId node, NodeId parent, const std::string& name, EntryKind kind, const FileStat& stat, const BlobId& blob,
+              std::vector<Dot> base);
+  Version versionOf(const FileStat& stat, const Content* content);
+  /// After a local change: what it had seen, and itself.
+  std::vector<Dot> rebased(const std::vector<Dot>& base, const std::optional<logic::Record>& before, const EntryId& id);
+
+  // folder_outbound.cc
+  void applySoon();
+  void applySlice();
+  bool applyOne(const EntryId& id, int depth);
+  bool applyGone(const store::DiskRow& row, std::set<std::string>& parents, std::vector<NodeId>& gone);
+  bool applyMove(const logic::Record& record, store::DiskRow& row, int depth);
+  bool applyAttributes(const logic::Record& record, store::DiskRow& row);
+  bool applySymlink(const logic::Record& record, const std::optional<store::DiskRow>& row);
+  bool leftAlone(const store::DiskRow& row, const std::string& path);
+  bool nobodyWrites(const std::string& path);
+  void retry(const EntryId& id);
+  std::vector<NodeId> goneNow;           ///< removed in this slice; rows go once their folders are synced
+  std::set<std::string> goneParents;
+};
+
+/// Reads and checks the file; the same before and after. Thread: any.
+Result<Content> hashFile(Directory& root, const std::string& path, const FileStat& expected);
+
+inline std::string joinPath(const std::string& parent, const std::string& name) {
+  return parent.empty() ? name : parent + "/" + name;
+}
+inline std::string parentPath(const std::string& path) {
+  const size_t slash = path.rfind('/');
+  return slash == std::string::npos ? "" : path.substr(0, slash);
+}
+
+}  // namespace realize::peer

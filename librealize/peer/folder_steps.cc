@@ -1,0 +1,515 @@
+// The steps of a reconcile plan become changes of the tree; contents are hashed on the pool first.
+
+#include <algorithm>
+
+#include "librealize/peer/exchange.h"
+#include "librealize/peer/folder_state.h"
+#include "librealize/peer/marks.h"
+#include "librealize/peer/transfers.h"
+
+namespace realize::peer {
+
+namespace {
+constexpr uint32_t kMaxHashing = 8;           // batches on the pool
+constexpr uint64_t kHashBatchBytes = 8 << 20;
+constexpr size_t kHashBatchFiles = 256;
+constexpr size_t kReadBytes = 1 << 20;
+}  // namespace
+
+Result<Content> hashFile(Directory& root, const std::string& path, const FileStat& expected) {
+  REALIZE_ASSIGN(auto file, root.open(path, OpenMode::Read));
+  REALIZE_ASSIGN(const auto before, file->stat());
+  if (!before.unchanged(expected)) return Error{Code::Busy, path + ": changed before it was read"};
+  ContentHasher hasher(before.sizeBytes);
+  Bytes buffer(std::min<uint64_t>(before.sizeBytes, kReadBytes));
+  for (uint64_t offset = 0; offset < before.sizeBytes;) {
+    REALIZE_ASSIGN(const size_t got, file->read(offset, buffer));
+    if (got == 0) return Error{Code::Busy, path + ": became shorter while it was read"};
+    hasher.add(std::span(buffer).first(std::min<uint64_t>(got, before.sizeBytes - offset)));
+    offset += got;
+  }
+  REALIZE_ASSIGN(const auto after, file->stat());
+  if (!after.unchanged(before)) return Error{Code::Busy, path + ": changed while it was read"};
+  return hasher.finish();
+}
+
+Version Folder::State::versionOf(const FileStat& stat, const Content* content) {
+  Version version;
+  version.mode = stat.mode & 0777;
+  version.mtimeNs = stat.mtimeNs;
+  if (content) {
+    version.blob = content->blob;
+    version.sizeBytes = content->sizeBytes;
+  }
+  return version;
+}
+
+std::vector<Dot> Folder::State::rebased(const std::vector<Dot>& base, const std::optional<logic::Record>& before,
+                                        const EntryId& id) {
+  std::vector<Dot> out = base;
+  auto after = core.tree.get(id);
+  if (!after) return out;
+  auto had = [&](const Dot& dot) {
+    if (!before) return false;
+    const auto& live = before->entry.live;
+    if (std::find(live.begin(), live.end(), dot) != live.end()) return true;
+    return std::any_of(before->entry.heads.begin(), before->entry.heads.end(), [&](const auto& h) { return h.first == dot; });
+  };
+  for (const auto& dot : after->entry.live)
+    if (!had(dot)) out.push_back(dot);
+  for (const auto& [dot, version] : after->entry.heads)
+    if (!had(dot)) out.push_back(dot);
+  std::sort(out.begin(), out.end());
+  out.erase(std::unique(out.begin(), out.end()), out.end());
+  return out;
+}
+
+void Folder::State::putRow(NodeId node, NodeId parent, const std::string& name, EntryKind kind, const FileStat& stat,
+                           const BlobId& blob, std::vector<Dot> base) {
+  store::DiskRow row;
+  row.node = node;
+  row.parentNode = parent;
+  row.name = name;
+  row.kind = kind;
+  row.setStat(stat);
+  row.blob = blob;
+  row.base = std::move(base);
+  core.store.disk().put(row);
+}
+
+std::optional<EntryId> Folder::State::directoryEntry(NodeId node) {
+  if (node == kRootNode) return kRootEntry;
+  auto id = core.store.idOf(node);
+  auto record = id ? core.tree.get(*id) : std::nullopt;
+  if (record && record->shown) return id;
+  // A peer removed it while something was put into it here: it is needed again.
+  auto row = core.store.disk().get(node);
+  if (!row) return std::nullopt;
+  auto parent = directoryEntry(row->parentNode);
+  if (!parent) return std::nullopt;
+  FileStat stat;
+  stat.mode = row->mode;
+  stat.mtimeNs = row->mtimeNs;
+  auto made = core.tree.create(*parent, row->name, EntryKind::Directory, versionOf(stat, nullptr));
+  if (!made.ok()) return std::nullopt;
+  core.tree.flush();
+  core.tree.beginBatch();
+  const NodeId again = core.store.nodeOf(*made).value_or(0);
+  if (again != 0 && again != node) {
+    auto children = core.store.disk().childrenOf(node);
+    core.store.disk().erase(node);
+    row->node = again;
+    core.store.disk().put(*row);
+    for (auto& child : children) {
+      child.parentNode = again;
+      core.store.disk().put(child);
+    }
+  }
+  return *made;
+}
+
+// --- steps --------------------------------------------------------------------------------------------------------
+
+void Folder::State::holdBack(logic::Plan& plan) {
+  auto removed = plan.removed();
+  // What peers removed, and this program took away, is no removal by anyone here.
+  std::erase_if(removed, [&](NodeId node) {
+    if (confirmed.contains(node)) return true;
+    auto id = core.store.idOf(node);
+    auto record = id ? core.tree.get(*id) : std::nullopt;
+    return !record || !record->shown;
+  });
+  if (removed.empty()) return;
+  guard.setSettings(guardSettings());
+  const auto& counts = core.store.counts();
+  const uint64_t known = counts.files + counts.directories + counts.symlinks;
+  if (guard.offer(now(), known, removed) == logic::RemovalGuard::Verdict::Apply) return;
+  logic::dropRemovals(plan);
+  held = guard.heldEntries();
+  problem("", "held-removal", std::to_string(held) + " entries are gone from the folder at once: their removal is held back. "
+                                  "Say `realize confirm " + core.options.name + "` if it was meant, or `realize confirm " +
+                                  core.options.name + " --keep` to bring them back");
+  core.emit(Event{.whenNs = 0, .type = "held-removal", .arena = "", .path = "", .peer = "", .detail = std::to_string(held)});
+}
+
+void Folder::State::carryOut(logic::Plan& plan) {
+  for (const auto& [from, to] : plan.deviceChanges) {
+    core.transact([&, from = from, to = to] {
+      NodeId after = 0;
+      while (true) {
+        auto rows = core.store.disk().all(after, 1000);
+        if (rows.empty()) break;
+        for (auto& row : rows) {
+          after = row.node;
+          if (row.device != from) continue;
+          row.device = to;
+          core.store.disk().put(row);
+        }
+      }
+    });
+  }
+  holdBack(plan);
+  if (plan.steps.empty()) return;
+  std::set<size_t> parents;
+  for (const auto& step : plan.steps)
+    if (step.parentStep != logic::kNoStep) parents.insert(step.parentStep);
+  core.transact([&] {
+    std::vector<NodeId> made(plan.steps.size(), 0);
+    std::vector<std::pair<EntryId, logic::Base>> gone;
+    std::vector<NodeId> goneNodes;
+    auto flushGone = [&] {
+      if (!gone.empty()) {
+        auto removed = core.tree.removeListed(gone);
+        (void)removed;  // Unknown and dead ones are skipped.
+      }
+      for (auto node : goneNodes) core.store.disk().erase(node);
+      gone.clear();
+      goneNodes.clear();
+    };
+    for (size_t i = 0; i < plan.steps.size(); ++i) {
+      const auto& step = plan.steps[i];
+      if (step.kind == logic::Step::Kind::Vanished) {
+        auto row = core.store.disk().get(step.node);
+        auto id = core.store.idOf(step.node);
+        if (row && id) gone.emplace_back(*id, logic::Base::only(row->base));
+        goneNodes.push_back(step.node);
+        confirmed.erase(step.node);
+        continue;
+      }
+      flushGone();
+      const NodeId parent = step.parent ? step.parent : step.parentStep != logic::kNoStep ? made[step.parentStep] : 0;
+      switch (step.kind) {
+        case logic::Step::Kind::New:
+          if (parent) stepNew(step, parent, made[i], parents.contains(i));
+          break;
+        case logic::Step::Kind::TypeChanged: {
+          auto row = core.store.disk().get(step.node);
+          auto id = core.store.idOf(step.node);
+          if (row && id) {
+            auto removed = core.tree.removeListed({{*id, logic::Base::only(row->base)}});
+            (void)removed;
+          }
+          core.store.disk().erase(step.node);
+          if (parent) stepNew(step, parent, made[i], parents.contains(i));
+          break;
+        }
+        case logic::Step::Kind::Park: break;  // The rows move when they move; the tree needs no empty place.
+        case logic::Step::Kind::Move:
+          if (parent) stepMove(step, parent);
+          break;
+        case logic::Step::Kind::Replaced:
+        case logic::Step::Kind::Content: stepChanged(step); break;
+        case logic::Step::Kind::Attributes: stepAttributes(step); break;
+        case logic::Step::Kind::Vanished: break;  // Above.
+      }
+    }
+    flushGone();
+  });
+}
+
+NodeId Folder::State::bindDirectory(NodeId parent, const std::string& name, const FileStat& stat) {
+  auto parentId = directoryEntry(parent);
+  if (!parentId) return 0;
+  std::optional<EntryId> id;
+  auto there = core.tree.lookup(*parentId, name);
+  if (there && there->entry.kind != EntryKind::Directory) {
+    problem(childPath(parent, name), "clash", "a peer has a file of this name: this folder stays here only until one of "
+                                              "them is renamed");
+    return 0;
+  }
+  if (there && !core.store.disk().get(there->node)) {
+    id = there->entry.id;
+  } else if (!there && joining) {
+    // The same directory by birth, renamed elsewhere since the folder was copied.
+    const EntryId born = entryIdFor(*parentId, name, EntryKind::Directory, 0);
+    auto record = core.tree.get(born);
+    if (record && record->shown && !core.store.disk().get(record->node)) id = born;
+  }
+  std::optional<logic::Record> before;
+  if (!id) {
+    auto made = core.tree.create(*parentId, name, EntryKind::Directory, versionOf(stat, nullptr));
+    if (!made.ok()) {
+      problem(childPath(parent, name), "not-taken", made.error().message);
+      return 0;
+    }
+    id = *made;
+    core.tree.flush();  // The store gives the node its number.
+    core.tree.beginBatch();
+  }
+  const NodeId node = core.store.nodeOf(*id).value_or(0);
+  if (node == 0) return 0;
+  auto record = core.tree.get(*id);
+  putRow(node, parent, name, EntryKind::Directory, stat, BlobId(), record ? Core::baseOf(record->entry, nullptr) : std::vector<Dot>());
+  core.folder->entryChanged(*id);
+  return node;
+}
+
+void Folder::State::bindSymlink(NodeId parent, const std::string& name, const FileStat& stat) {
+  auto parentId = directoryEntry(parent);
+  auto target = root->readSymlink(childPath(parent, name));
+  if (!parentId || !target.ok()) return hint(core.folder->diskPath(parent).value_or(""));
+  Version version = versionOf(stat, nullptr);
+  version.linkTarget = *target;
+  auto there = core.tree.lookup(*parentId, name);
+  std::optional<EntryId> id;
+  if (there && there->entry.kind == EntryKind::Symlink && !core.store.disk().get(there->node)) {
+    id = there->entry.id;
+    const auto heads = core.tree.shownHeads(*id);
+    const bool same = std::any_of(heads.begin(), heads.end(), [&](const auto& h) { return h.version.linkTarget == *target; });
+    if (!same) {
+      auto written = core.tree.write(*id, version, logic::Base::only({}));
+      (void)written;  // Shown a moment ago.
+    }
+  } else if (there && there->entry.kind != EntryKind::Symlink && !core.store.disk().get(there->node)) {
+    problem(childPath(parent, name), "clash", "a peer has something else of this name: rename one of them");
+    return;
+  } else {
+    auto made = core.tree.create(*parentId, name, EntryKind::Symlink, version);
+    if (!made.ok()) return problem(childPath(parent, name), "not-taken", made.error().message);
+    id = *made;
+    core.tree.flush();
+    core.tree.beginBatch();
+  }
+  auto record = core.tree.get(*id);
+  const NodeId node = core.store.nodeOf(*id).value_or(0);
+  if (node && record) putRow(node, parent, name, EntryKind::Symlink, stat, BlobId(), Core::baseOf(record->entry, nullptr));
+}
+
+bool Folder::State::stepNew(const logic::Step& step, NodeId parent, NodeId& made, bool hasChildren) {
+  switch (step.entryKind) {
+    case EntryKind::Directory: {
+      const std::string path = childPath(parent, step.name);
+      if (!hasChildren && core.store.getValue("left/" + path).value_or("") == "1") return false;  // Only ignored names in it.
+      made = bindDirectory(parent, step.name, step.stat);
+      return made != 0;
+    }
+    case EntryKind::Symlink: bindSymlink(parent, step.name, step.stat); return true;
+    case EntryKind::File: {
+      HashJob job;
+      job.parent = parent;
+      job.name = step.name;
+      job.path = childPath(parent, step.name);
+      job.stat = step.stat;
+      addHash(std::move(job));
+      return true;
+    }
+  }
+  return false;
+}
+
+void Folder::State::stepMove(const logic::Step& step, NodeId parent) {
+  auto id = core.store.idOf(step.node);
+  auto row = core.store.disk().get(step.node);
+  auto parentId = directoryEntry(parent);
+  if (!id || !row || !parentId) return;
+  const auto before = core.tree.get(*id);
+  const std::string from = childPath(row->parentNode, row->name);
+  if (before && before->shown) {
+    if (auto there = core.tree.lookup(*parentId, step.name);
+        there && there->entry.id != *id && there->entry.kind == EntryKind::File && before->entry.kind == EntryKind::File &&
+        !core.store.disk().get(there->node)) {
+      // A peer's file of that name is not on this disk: it was not seen, and is not overwritten.
+      problem(childPath(parent, step.name), "clash", "a peer has a file of this name, too: rename one of them");
+    } else if (auto moved = core.tree.move(*id, *parentId, step.name); !moved.ok()) {
+      problem(childPath(parent, step.name), "clash", moved.error().message);
+    }
+  }
+  row->parentNode = parent;
+  row->name = step.name;
+  row->base = rebased(row->base, before, *id);
+  core.store.disk().put(*row);
+  if (row->kind == EntryKind::Directory) watch->renamed(from, childPath(parent, step.name));
+  core.folder->entryChanged(*id);
+}
+
+void Folder::State::stepChanged(const logic::Step& step) {
+  auto row = core.store.disk().get(step.node);
+  if (!row) return;
+  if (row->kind != EntryKind::File) {
+    if (row->kind == EntryKind::Symlink) {
+      auto id = core.store.idOf(step.node);
+      auto target = root->readSymlink(childPath(row->parentNode, row->name));
+      if (!id || !target.ok()) return hint(core.folder->diskPath(row->parentNode).value_or(""));
+      const auto before = core.tree.get(*id);
+      Version version = versionOf(step.stat, nullptr);
+      version.linkTarget = *target;
+      auto written = core.tree.write(*id, version, logic::Base::only(row->base));
+      (void)written;  // Removed by a peer meanwhile: the link on disk is looked at again then.
+      row->base = rebased(row->base, before, *id);
+      row->setStat(step.stat);
+      core.store.disk().put(*row);
+      return;
+    }
+    // Another directory object under the same name: the entry is that directory now.
+    row->setStat(step.stat);
+    core.store.disk().put(*row);
+    return;
+  }
+  core.store.disk().setDirty(step.node, true);
+  HashJob job;
+  job.node = step.node;
+  job.parent = row->parentNode;
+  job.name = row->name;
+  job.path = childPath(row->parentNode, row->name);
+  job.stat = step.stat;
+  addHash(std::move(job));
+}
+
+void Folder::State::stepAttributes(const logic::Step& step) {
+  auto row = core.store.disk().get(step.node);
+  auto id = core.store.idOf(step.node);
+  if (!row || !id) return;
+  if (step.verify && row->kind == EntryKind::File) return stepChanged(step);
+  const auto before = core.tree.get(*id);
+  const bool mode = (row->mode & 0777) != (step.stat.mode & 0777);
+  const bool times = row->kind != EntryKind::Directory && row->mtimeNs != step.stat.mtimeNs;
+  if (before && before->shown && (mode || times)) {
+    auto shown = core.shownVersion(*before);
+    auto set = core.tree.setAttributes(*id, mode ? std::optional<uint32_t>(step.stat.mode & 0777) : std::nullopt,
+                                       times ? std::optional<int64_t>(step.stat.mtimeNs) : std::nullopt,
+                                       shown ? std::optional<Dot>(shown->first) : std::nullopt);
+    (void)set;  // Shown a moment ago.
+    row->base = rebased(row->base, before, *id);
+  }
+  row->setStat(step.stat);
+  core.store.disk().put(*row);
+}
+
+// --- hashing ------------------------------------------------------------------------------------------------------
+
+void Folder::State::addHash(HashJob job) {
+  if (job.node && !hashingNodes.insert(job.node).second) return hint(parentPath(job.path));  // Again when it is through.
+  const bool full = toHash.empty() || toHash.back()->size() >= kHashBatchFiles ||
+                    (toHash.back()->size() && toHash.back()->back().stat.sizeBytes > kHashBatchBytes);
+  if (full) toHash.push_back(std::make_shared<std::vector<HashJob>>());
+  toHash.back()->push_back(std::move(job));
+}
+
+void Folder::State::pumpHashes() {
+  while (hashing < kMaxHashing && !toHash.empty() && root) {
+    auto jobs = toHash.front();
+    toHash.pop_front();
+    ++hashing;
+    core.env.scheduler.onPool(false, [this, alive = alive, jobs, root = root, &scheduler = core.env.scheduler] {
+      for (auto& job : *jobs) job.content = hashFile(*root, job.path, job.stat);
+      scheduler.onCore([this, alive, jobs] {
+        if (!*alive) return;
+        --hashing;
+        finishHashes(*jobs);
+        pumpHashes();
+        settled();
+      });
+    });
+  }
+}
+
+void Folder::State::finishHashes(const std::vector<HashJob>& jobs) {
+  core.transact([&] {
+    for (const auto& job : jobs) {
+      if (job.node) hashingNodes.erase(job.node);
+      if (!job.content.ok()) {
+        if (job.content.code() == Code::PermissionDenied || job.content.code() == Code::Io) {
+          problem(job.path, "unreadable", joinPath(core.options.folder, job.path) + ": cannot be read (" +
+                                              job.content.error().message + "); it is left as it was");
+        } else {
+          hint(parentPath(job.path));  // It changed or went while it was read: look again after the rest.
+        }
+        continue;
+      }
+      core.transfers->noteChunkList(job.content->blob, job.content->list);
+      if (job.node) changedFile(job);
+      else newFile(job);
+    }
+  });
+}
+
+void Folder::State::newFile(const HashJob& job) {
+  if (core.store.disk().getAt(job.parent, job.name)) return hint(parentPath(job.path));  // Known meanwhile.
+  auto parentId = directoryEntry(job.parent);
+  if (!parentId) return hint(parentPath(job.path));
+  const Content& content = *job.content;
+  const Version version = versionOf(job.stat, &content);
+  auto there = core.tree.lookup(*parentId, job.name);
+  if (!there && joining) {
+    // The same file by birth, renamed since the folder was copied, with the same bytes.
+    const EntryId born = entryIdFor(*parentId, job.name, EntryKind::File, 0);
+    auto record = core.tree.get(born);
+    if (record && record->shown && !core.store.disk().get(record->node)) {
+      const auto heads = core.tree.shownHeads(born);
+      if (std::any_of(heads.begin(), heads.end(), [&](const auto& h) { return h.version.blob == content.blob; })) there = record;
+    }
+  }
+  const bool unseen = there && !core.store.disk().get(there->node);
+  if (there && unseen && there->entry.kind != EntryKind::File) {
+    problem(job.path, "clash", "a peer has something else than a file of this name: it stays here only until one of them is "
+                               "renamed");
+    return;
+  }
+  EntryId id;
+  std::vector<Dot> base;
+  if (there && unseen) {
+    id = there->entry.id;
+    const auto heads = core.tree.shownHeads(id);
+    auto same = std::find_if(heads.begin(), heads.end(), [&](const auto& h) { return h.version.blob == content.blob; });
+    const auto& replaced = there->entry.replaced;
+    if (same != heads.end()) {
+      base = Core::baseOf(there->entry, &*same);
+    } else if (std::find(replaced.begin(), replaced.end(), content.blob) == replaced.end()) {
+      const auto before = there;
+      if (auto written = core.tree.write(id, version, logic::Base::only({})); !written.ok())
+        return problem(job.path, "not-taken", written.error().message);
+      base = rebased({}, before, id);
+    }  // Else it is an older version of the same file: not an edit, and replaced by the newest.
+  } else {
+    auto made = core.tree.create(*parentId, job.name, EntryKind::File, version);
+    if (!made.ok()) return problem(job.path, "not-taken", made.error().message);
+    id = *made;
+    core.tree.flush();
+    core.tree.beginBatch();
+    if (auto record = core.tree.get(id)) base = Core::baseOf(record->entry, nullptr);
+  }
+  const NodeId node = core.store.nodeOf(id).value_or(0);
+  if (node == 0) return;
+  putRow(node, job.parent, job.name, EntryKind::File, job.stat, content.blob, std::move(base));
+  if (core.store.problems().count()) core.store.problems().erase(job.path, "unreadable");
+  core.marks->entryChanged(id);
+  core.folder->entryChanged(id);
+}
+
+void Folder::State::changedFile(const HashJob& job) {
+  auto row = core.store.disk().get(job.node);
+  auto id = core.store.idOf(job.node);
+  if (!row || !id || row->parentNode != job.parent || row->name != job.name) return hint(parentPath(job.path));
+  const Content& content = *job.content;
+  const Version version = versionOf(job.stat, &content);
+  const auto before = core.tree.get(*id);
+  if (before && before->shown) {
+    if (row->blob == content.blob && row->sizeBytes == content.sizeBytes) {
+      const bool mode = (row->mode & 0777) != (job.stat.mode & 0777), times = row->mtimeNs != job.stat.mtimeNs;
+      auto shown = core.shownVersion(*before);
+      if ((mode || times) && shown && shown->second.blob == content.blob) {
+        auto set = core.tree.setAttributes(*id, job.stat.mode & 0777, job.stat.mtimeNs, shown->first);
+        (void)set;  // Shown a moment ago.
+      }
+    } else if (auto written = core.tree.write(*id, version, logic::Base::only(row->base)); !written.ok()) {
+      return problem(job.path, "not-taken", written.error().message);
+    }
+    row->base = rebased(row->base, before, *id);
+  } else if (row->blob == content.blob && row->sizeBytes == content.sizeBytes) {
+    // Removed by a peer, and not edited here: the removal goes on.
+  } else {
+    // A peer removed it while it was edited here: the edit lives.
+    core.store.disk().erase(job.node);
+    HashJob again = job;
+    again.node = 0;
+    return newFile(again);
+  }
+  row->setStat(job.stat);
+  row->blob = content.blob;
+  row->dirty = false;
+  core.store.disk().put(*row);
+  core.marks->entryChanged(*id);
+  core.folder->entryChanged(*id);
+}
+
+}  // namespace realize::peer
