@@ -42,6 +42,88 @@ struct RawClient {
   int fd;
 };
 
+/// Stands between a dialer and a listener and does something to what the dialer sends, once.
+class Tamperer {
+ public:
+  enum class What { FlipByte, RepeatRecord, DropRecord, CutOff };
+
+  /// Acts on the first record of `type` (see record.h) that the dialer sends.
+  Tamperer(const std::string& listener, net::RecordType type, What what)
+      : listener_(listener), type_(uint8_t(type)), what_(what), port_(socket(AF_INET, SOCK_STREAM, 0)) {
+    sockaddr_in any{};
+    any.sin_family = AF_INET;
+    any.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    socklen_t length = sizeof(any);
+    REQUIRE(bind(port_, reinterpret_cast<sockaddr*>(&any), sizeof(any)) == 0);
+    REQUIRE(::listen(port_, 1) == 0);
+    REQUIRE(getsockname(port_, reinterpret_cast<sockaddr*>(&any), &length) == 0);
+    address_ = "127.0.0.1:" + std::to_string(ntohs(any.sin_port));
+    thread_ = std::thread([this] { run(); });
+  }
+  ~Tamperer() {
+    shutdown(port_, SHUT_RDWR);
+    thread_.join();
+    ::close(port_);
+  }
+  const std::string& address() const { return address_; }
+
+ private:
+  void run() {
+    int dialer = accept(port_, nullptr, nullptr);
+    if (dialer < 0) return;
+    RawClient listener(listener_);
+    std::string held;
+    size_t handshake = 0;  // what precedes the records: greeting, opening, and in XX a third message
+    bool acted = false;
+    pollfd fds[2] = {{dialer, POLLIN, 0}, {listener.fd, POLLIN, 0}};
+    char buffer[65536];
+    for (;;) {
+      poll(fds, 2, -1);
+      if (fds[1].revents) {
+        ssize_t n = recv(listener.fd, buffer, sizeof(buffer), 0);
+        if (n <= 0) break;
+        ::send(dialer, buffer, size_t(n), MSG_NOSIGNAL);
+      }
+      if (!fds[0].revents) continue;
+      ssize_t n = recv(dialer, buffer, sizeof(buffer), 0);
+      if (n <= 0) break;
+      held.append(buffer, size_t(n));
+      for (;;) {
+        size_t whole = 0;
+        if (handshake < 3) {
+          whole = handshake == 0 ? 8 : held.size() < 2 ? 2 : 2 + uint8_t(held[0]) + 256 * uint8_t(held[1]);
+        } else {
+          whole = held.size() < 4 ? 4 : 4 + uint8_t(held[1]) + 256 * uint8_t(held[2]) + 65536 * uint8_t(held[3]);
+        }
+        if (held.size() < whole || (handshake >= 3 && held.size() < 4) || (handshake > 0 && held.size() < 2)) break;
+        std::string piece = held.substr(0, whole);
+        held.erase(0, whole);
+        if (handshake < 3) {
+          ++handshake;
+        } else if (!acted && uint8_t(piece[0]) == type_) {
+          acted = true;
+          if (what_ == What::FlipByte) piece[piece.size() / 2] ^= 1;
+          if (what_ == What::RepeatRecord) piece += piece;
+          if (what_ == What::DropRecord) piece.clear();
+          if (what_ == What::CutOff) {
+            ::send(listener.fd, piece.data(), piece.size() / 2, MSG_NOSIGNAL);
+            ::close(dialer);
+            return;
+          }
+        }
+        ::send(listener.fd, piece.data(), piece.size(), MSG_NOSIGNAL);
+      }
+    }
+    ::close(dialer);
+  }
+
+  std::string listener_, address_;
+  uint8_t type_;
+  What what_;
+  int port_;
+  std::thread thread_;
+};
+
 }  // namespace
 
 TEST_CASE("peers connect by XX and by IK, and call each other both ways") {
@@ -370,4 +452,53 @@ TEST_CASE("a connection lost in the middle of a transfer leaves no handler runni
   sender.join();
 
   CHECK(handled == atEnd);
+}
+
+TEST_CASE("records altered, repeated, lost or cut off on the way end the connection and nothing of them is delivered") {
+  using What = Tamperer::What;
+  for (auto type : {net::RecordType::Rpc, net::RecordType::Bulk}) {
+    for (auto what : {What::FlipByte, What::RepeatRecord, What::DropRecord, What::CutOff}) {
+      CAPTURE(int(type));
+      CAPTURE(int(what));
+      std::atomic<int> delivered{0};
+      Household house;
+      house.aReceives = [&](net::BulkFrame) { ++delivered; };
+      auto listener = house.listen();
+      Tamperer tamperer(listener, type, what);
+      REQUIRE(house.dial(tamperer.address(), {house.a->key(), std::nullopt, {}}).ok());
+      while (!house.loop.run([&] { return bool(house.a->connection); })) std::this_thread::yield();
+
+      // A lost record shows when the next one comes.
+      for (int i = 0; i < 2; ++i) {
+        net::BulkFrame frame;
+        frame.payload = net::BulkBuffer(1000);
+        std::memset(frame.payload.payload().data(), 0, 1000);
+        (void)house.b->connection->bulk()->send(frame).ok();
+        house.loop.run([&] {
+          if (house.b->connection->closed()) return;
+          auto request = house.b->connection->bootstrap().castAs<Echo>().echoRequest();
+          house.loop.detach(request.send().ignoreResult().catch_([](kj::Exception&&) {}));
+        });
+      }
+      auto reason = house.ended(*house.a);
+
+      CHECK(reason.code == (what == What::CutOff ? Code::Unreachable : Code::Corrupt));
+      // Frames are numbered: one altered or lost, and what follows is not delivered either; one repeated came once.
+      if (type == net::RecordType::Bulk) CHECK(delivered <= 1);
+    }
+  }
+}
+
+TEST_CASE("a hundred connections one after another leave nothing behind") {
+  Household house;
+  auto address = house.listen();
+  for (int i = 0; i < 100; ++i) {
+    REQUIRE(house.dial(address, {house.a->key(), house.a->identity.binding().dh, {}}).ok());
+    CHECK(house.echo(*house.b, "hello") == "hello");
+    if (i % 2 == 0)
+      house.loop.run([&] { house.b->connection = nullptr; });
+    else
+      house.loop.run([&] { house.a->connection = nullptr; });
+  }
+  CHECK(house.loop.run([&] { return house.a->listener->pendingHandshakes(); }) == 0);
 }
