@@ -43,10 +43,20 @@ int runMount(Invocation& invocation) {
   return askAndSay(invocation, "mount", args, "");
 }
 
-int runUnmount(Invocation& invocation) {
-  json args = withText(json::object(), "mount_point", absolutePath(invocation.argument(0)));
-  return askAndSay(invocation, "unmount", args, "");
+/// Also a mount that a killed daemon left, or one of an earlier daemon.
+int unmountAnyhow(Invocation& invocation, const std::string& mountPoint) {
+  auto result = ask(invocation, "unmount", withText(json::object(), "mount_point", mountPoint));
+  bool unknown = !result && (result.code() == Code::NotRunning || result.code() == Code::NotFound);
+  if (unknown && invocation.library.clearMount) {
+    auto cleared = invocation.library.clearMount(mountPoint);
+    if (!cleared) return fail(invocation, cleared.error());
+    result = json::object();
+  }
+  if (!result) return fail(invocation, result.error());
+  return invocation.line.json ? printJson(*result) : 0;
 }
+
+int runUnmount(Invocation& invocation) { return unmountAnyhow(invocation, absolutePath(invocation.argument(0))); }
 
 /// Holds until the mount is over. A signal to us ends the mount.
 int stayForeground(Invocation& invocation, const std::string& mountPoint) {
@@ -65,7 +75,7 @@ int runMountProgram(Invocation& invocation) {
     return fail(invocation, {Code::InvalidArgument, unmount ? "it is used so: realize-mount -u MOUNTPOINT"
                                                             : "it is used so: realize-mount ARENA MOUNTPOINT"});
   std::string mountPoint = absolutePath(words.back());
-  if (unmount) return askAndSay(invocation, "unmount", withText(json::object(), "mount_point", mountPoint), "");
+  if (unmount) return unmountAnyhow(invocation, mountPoint);
 
   auto client = Client::connect(invocation.stateDir);
   if (!client && client.code() == Code::NotRunning) {

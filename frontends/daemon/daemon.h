@@ -21,6 +21,8 @@ struct Library {
   std::function<Result<void>(const std::string& stateDir, const InitOptions&)> init;
   std::function<Result<std::unique_ptr<Peer>>(const std::string& stateDir)> open;
   MountBackend mount;  ///< may be empty
+  /// Takes away a mount that no daemon of ours serves, as a killed one leaves it. May be empty.
+  std::function<Result<void>(const std::string& mountPoint)> clearMount;
   std::string version;
 };
 

@@ -101,8 +101,11 @@ Result<void> MountTable::mount(const std::string& arenaName, const std::string& 
     return handle.error();
   }
   entry->handle = std::move(*handle);
+  bool over = entry->ended;
   lock.unlock();
   peer_.noteMount(arenaName, point, true);
+  // It ended before it could be reaped: ask again.
+  if (over) wake_();
   return {};
 }
 

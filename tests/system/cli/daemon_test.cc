@@ -123,7 +123,7 @@ TEST_CASE("a daemon serves in one process, bounds its clients and ends when aske
   Folder folder;
   Log log;
   REQUIRE(FakePeer::init(folder.at("/state"), {"a", ""}));
-  Library library{FakePeer::init, FakePeer::open, {}, "test"};
+  Library library{FakePeer::init, FakePeer::open, {}, {}, "test"};
   auto running = Daemon::start(folder.at("/state"), library, log);
   REQUIRE(running);
   bool clean = false;
