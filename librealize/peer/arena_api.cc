@@ -1,0 +1,240 @@
+// What the public API shows of an arena.
+
+#include <algorithm>
+
+#include "librealize/peer/arena_core.h"
+#include "librealize/peer/exchange.h"
+#include "librealize/peer/folder.h"
+#include "librealize/peer/marks.h"
+#include "librealize/peer/transfers.h"
+
+namespace realize::peer {
+
+namespace {
+
+constexpr size_t kMaxProblems = 1000;
+constexpr size_t kListPage = 1000;
+
+std::string labelOf(const Dot& dot) {
+  char text[48];
+  std::snprintf(text, sizeof text, "%llx-%llx", static_cast<unsigned long long>(dot.origin),
+                static_cast<unsigned long long>(dot.seq));
+  return text;
+}
+
+/// Changes in `ahead` that `behind` has not.
+uint64_t changesBetween(const VersionVector& ahead, const VersionVector& behind) {
+  uint64_t changes = 0;
+  for (const auto& [origin, seq] : ahead.items()) changes += seq > behind.get(origin) ? seq - behind.get(origin) : 0;
+  return changes;
+}
+
+/// Builds EntryInfo with what is the same for all entries of one call.
+class Describer {
+ public:
+  explicit Describer(Core& core) : core_(core), members_(core.store.members().all()) {}
+
+  EntryInfo describe(const logic::Record& record, const std::string& path) {
+    EntryInfo info;
+    info.path = path;
+    info.id = record.entry.id.hex();
+    info.node = record.node;
+    info.kind = record.entry.kind;
+    const auto row = core_.store.disk().get(record.node);
+    info.real = row.has_value();
+    info.mark = core_.marks->own(record.node);
+    info.effectiveMark = core_.marks->effective(record);
+    const auto heads = core_.tree.shownHeads(record.entry.id);
+    const auto shown = core_.shownVersion(record);
+    for (const auto& head : heads) info.heads.push_back(describeHead(head, row, shown));
+    if (shown) {
+      info.sizeBytes = shown->second.sizeBytes;
+      info.mode = shown->second.mode;
+      info.mtimeNs = shown->second.mtimeNs;
+      if (!info.real && info.kind == EntryKind::File) info.cachedBytes = core_.transfers->cachedBytes(shown->second.blob);
+    }
+    info.consensus = heads.size() <= 1 || info.kind == EntryKind::Directory;
+    if (!members_.empty()) {
+      const auto acknowledged = core_.tree.acknowledgedBy(record.entry.id);
+      for (const auto& member : members_) {
+        if (!member.admitted || !member.active || member.peer == core_.options.self) continue;
+        const bool has = std::find(acknowledged.begin(), acknowledged.end(), member.peer) != acknowledged.end();
+        info.consensus = info.consensus && has;
+      }
+    }
+    return info;
+  }
+
+ private:
+  HeadInfo describeHead(const logic::ShownHead& head, const std::optional<store::DiskRow>& row,
+                        const std::optional<std::pair<Dot, Version>>& shown) {
+    HeadInfo info;
+    info.blob = head.version.blob;
+    info.sizeBytes = head.version.sizeBytes;
+    info.mode = head.version.mode;
+    info.mtimeNs = head.version.mtimeNs;
+    info.writtenNs = head.version.writtenNs;
+    info.symlinkTarget = head.version.linkTarget;
+    info.peer = head.version.author.hex();
+    info.label = labelOf(head.dot);
+    info.here = (row && row->blob == head.version.blob) || core_.transfers->complete(head.version.blob);
+    info.shown = shown && shown->first == head.dot;
+    return info;
+  }
+
+  Core& core_;
+  std::vector<store::MemberRow> members_;
+};
+
+}  // namespace
+
+Result<EntryInfo> ArenaCore::stat(const std::string& path) {
+  REALIZE_ASSIGN(auto record, core().recordAt(path));
+  return Describer(core()).describe(record, path);
+}
+
+Result<std::vector<EntryInfo>> ArenaCore::list(const std::string& path) {
+  REALIZE_ASSIGN(auto record, core().recordAt(path));
+  Describer describer(core());
+  std::vector<EntryInfo> out;
+  if (record.entry.kind != EntryKind::Directory) {
+    out.push_back(describer.describe(record, path));
+    return out;
+  }
+  std::string after;
+  while (true) {
+    const auto names = core().tree.children(record.entry.id, after, kListPage);
+    for (const auto& name : names) {
+      auto child = core().tree.get(name.id);
+      if (child) out.push_back(describer.describe(*child, path.empty() ? name.name : path + "/" + name.name));
+    }
+    if (names.size() < kListPage) break;
+    after = names.back().name;
+  }
+  return out;
+}
+
+Result<std::vector<EntryInfo>> ArenaCore::conflicts() {
+  auto& c = core();
+  Describer describer(c);
+  std::vector<EntryInfo> out;
+  NodeId after = 0;
+  while (true) {
+    const auto ids = c.store.withSeveralHeads(after, kListPage);
+    if (ids.empty()) break;
+    for (const auto& id : ids) {
+      after = std::max(after, c.store.nodeOf(id).value_or(0));
+      auto record = c.tree.get(id);
+      if (!record || !record->shown || record->entry.kind == EntryKind::Directory) continue;
+      if (c.tree.shownHeads(id).size() < 2) continue;
+      auto path = c.shownPath(id);
+      if (path.ok()) out.push_back(describer.describe(*record, *path));
+    }
+  }
+  std::sort(out.begin(), out.end(), [](const auto& a, const auto& b) { return a.path < b.path; });
+  return out;
+}
+
+Result<void> ArenaCore::resolve(const std::string& path, const std::string& label) {
+  auto& c = core();
+  REALIZE_ASSIGN(auto record, c.recordAt(path));
+  const auto heads = c.tree.shownHeads(record.entry.id);
+  const std::string where = c.options.name + ":" + path;
+  if (heads.size() < 2) return Error{Code::NotFound, where + ": there is no conflict to resolve"};
+  auto shown = c.shownVersion(record);
+  auto chosen = std::find_if(heads.begin(), heads.end(), [&](const auto& head) {
+    return label.empty() ? shown && head.dot == shown->first : labelOf(head.dot) == label;
+  });
+  if (chosen == heads.end())
+    return Error{Code::NotFound, where + ": no version is labelled " + label + "; `realize conflicts` lists them"};
+  if (auto row = c.store.disk().get(record.node); row && row->dirty)
+    return Error{Code::Busy, where + ": has changes here that are not read yet; try again in a moment"};
+  Result<void> resolved;
+  c.transact([&] { resolved = c.tree.resolve(record.entry.id, chosen->dot); });
+  return resolved;
+}
+
+Result<std::vector<HistoryItem>> ArenaCore::history(const std::string& path, size_t limit) {
+  std::vector<HistoryItem> out;
+  for (const auto& row : core().store.history().list(path, limit))
+    out.push_back({row.whenNs, row.peer.hex(), row.what, row.path, row.detail});
+  return out;
+}
+
+ArenaStatus ArenaCore::status() {
+  auto& c = core();
+  ArenaStatus status;
+  status.name = c.options.name;
+  status.id = c.options.id;
+  status.folder = c.options.userFolder ? c.options.folder : "";
+  status.suspended = c.suspended;
+  status.suspendedWhy = c.suspendedWhy;
+  status.scanning = c.folder->scanning();
+  status.scannedEntries = c.folder->scannedEntries();
+  status.settling = c.folder->settling();
+  const auto& counts = c.store.counts();
+  status.files = counts.files + counts.symlinks;
+  status.directories = counts.directories;
+  status.bytes = counts.bytes;
+  status.realFiles = c.store.disk().files().count;
+  status.realBytes = c.store.disk().files().bytes;
+  status.missingFiles = c.marks->missingFiles();
+  status.missingBytes = c.marks->missingBytes();
+  status.unconfirmedFiles = c.marks->unconfirmedFiles();
+  status.unconfirmedBytes = c.marks->unconfirmedBytes();
+  status.cachedBytes = c.transfers->cachedBytesTotal();
+  if (c.store.severalHeadsCount() > 0) {
+    auto listed = conflicts();
+    status.conflicts = listed.ok() ? listed->size() : 0;
+  }
+  status.heldRemovals = c.folder->heldRemovals();
+  status.problemCount = c.store.problems().count();
+  for (const auto& row : c.store.problems().list(kMaxProblems)) status.problems.push_back({row.path, row.kind, row.detail});
+
+  const auto& vector = c.tree.vector();
+  const auto& acks = c.tree.acks();
+  const auto& live = c.exchange->members();
+  std::map<PeerKey, store::MemberRow> members;
+  for (const auto& row : c.store.members().all()) members[row.peer] = row;
+  for (const auto& [key, member] : live) members[key].peer = key;
+  status.consensus = !c.suspended && !status.settling && status.conflicts == 0 && status.heldRemovals == 0;
+  if (c.suspended) status.consensusWhy = "suspended";
+  else if (status.heldRemovals) status.consensusWhy = "a large removal waits to be confirmed";
+  else if (status.settling) status.consensusWhy = status.scanning ? "the folder is being scanned" : "local changes are being read";
+  else if (status.conflicts) status.consensusWhy = std::to_string(status.conflicts) + " conflicts wait for someone to choose";
+  for (const auto& [key, row] : members) {
+    if (key == c.options.self || (!row.admitted && !live.contains(key))) continue;
+    MemberStatus member;
+    member.peer.key = key;
+    auto ack = acks.find(key);
+    member.behindChanges = changesBetween(vector, ack == acks.end() ? VersionVector() : ack->second);
+    auto connection = live.find(key);
+    if (connection != live.end()) {
+      member.connected = connection->second.connected;
+      if (const auto& said = connection->second.said) {
+        if (member.connected) member.behindChanges = changesBetween(vector, said->vector);
+        member.aheadChanges = changesBetween(said->vector, vector);
+        member.missingFiles = said->missingFiles;
+        member.missingBytes = said->missingBytes;
+        member.settling = said->settling;
+      }
+      member.consensus = c.exchange->agreesWith(key);
+      if (!connection->second.error.empty()) member.detail = connection->second.error;
+      else if (member.connected && !connection->second.said) member.detail = "has not said its state yet";
+      else if (member.settling) member.detail = "is reading changes of its own";
+      else if (member.behindChanges) member.detail = std::to_string(member.behindChanges) + " changes have not arrived there";
+      else if (member.aheadChanges) member.detail = std::to_string(member.aheadChanges) + " changes have not arrived here";
+      else if (member.connected && !member.consensus && !status.settling) member.detail = "shows another tree";
+    }
+    if (!member.connected && member.detail.empty()) member.detail = "not connected";
+    const bool agrees = member.connected ? member.consensus : member.behindChanges == 0;
+    if (!agrees && status.consensus) {
+      status.consensus = false;
+      status.consensusWhy = "a member is behind: " + member.detail;
+    }
+    status.members.push_back(std::move(member));
+  }
+  return status;
+}
+
+}  // namespace realize::peer
