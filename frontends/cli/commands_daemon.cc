@@ -81,7 +81,14 @@ int runWait(Invocation& invocation) {
     return fail(invocation, {Code::InvalidArgument, invocation.line.value("--timeout") +
                                                         ": no duration; write 30, 90s, 5m or 1h"});
   json args = withText({{"timeout_ms", *timeoutMs}}, "arena", invocation.argument(0));
-  auto result = ask(invocation, "wait", args);
+  ProgressLine progress = stderrProgress();
+  ReplyHandlers handlers;
+  handlers.progress = [&](const json& value) {
+    auto missing = value.value("missing", json::array());
+    if (!missing.empty()) progress.say("waiting: " + nameText(missing[0].get<std::string>(), false));
+  };
+  auto result = ask(invocation, "wait", args, handlers);
+  progress.finish();
   if (!result) return fail(invocation, result.error());
   bool reached = result->value("reached", false);
   if (invocation.line.json) printJson(*result);

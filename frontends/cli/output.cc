@@ -103,16 +103,30 @@ std::string tableText(const std::vector<std::vector<std::string>>& rows) {
 ProgressLine::ProgressLine(bool terminal, std::function<int64_t()> nowMs, std::function<void(std::string_view)> write)
     : terminal_(terminal), nowMs_(std::move(nowMs)), write_(std::move(write)), startedMs_(nowMs_()) {}
 
-void ProgressLine::update(std::string_view what, uint64_t doneBytes, uint64_t totalBytes) {
+bool ProgressLine::due() {
   int64_t now = nowMs_();
+  if (now - startedMs_ < kQuietMs) return false;
+  if (shownMs_ >= 0 && now - shownMs_ < (terminal_ ? kRedrawMs : kLineEveryMs)) return false;
+  shownMs_ = now;
+  return true;
+}
+
+void ProgressLine::draw(const std::string& text) {
+  write_(terminal_ ? "\r\033[K" + text : text + "\n");
+  drawn_ = terminal_;
+}
+
+void ProgressLine::say(std::string_view text) {
+  if (due()) draw(std::string(text));
+}
+
+void ProgressLine::update(std::string_view what, uint64_t doneBytes, uint64_t totalBytes) {
   if (!any_) {
     any_ = true;
     firstBytes_ = doneBytes;
   }
-  int64_t elapsed = now - startedMs_;
-  if (elapsed < kQuietMs) return;
-  if (shownMs_ >= 0 && now - shownMs_ < (terminal_ ? kRedrawMs : kLineEveryMs)) return;
-  shownMs_ = now;
+  if (!due()) return;
+  int64_t elapsed = shownMs_ - startedMs_;
 
   std::string text(what);
   text += " " + sizeText(doneBytes);
@@ -132,8 +146,7 @@ void ProgressLine::update(std::string_view what, uint64_t doneBytes, uint64_t to
     if (totalBytes > doneBytes)
       text += ", " + durationText(static_cast<int64_t>(static_cast<double>(totalBytes - doneBytes) / rate)) + " left";
   }
-  write_(terminal_ ? "\r\033[K" + text : text + "\n");
-  drawn_ = terminal_;
+  draw(text);
 }
 
 void ProgressLine::finish() {

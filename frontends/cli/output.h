@@ -36,10 +36,15 @@ class ProgressLine {
   ProgressLine(bool terminal, std::function<int64_t()> nowMs, std::function<void(std::string_view)> write);
   /// `total` 0: not known.
   void update(std::string_view what, uint64_t doneBytes, uint64_t totalBytes);
+  /// The same for work that cannot be counted.
+  void say(std::string_view text);
   /// Clears the bar, so that what is printed next stands on a line of its own.
   void finish();
 
  private:
+  bool due();
+  void draw(const std::string& text);
+
   bool terminal_;
   std::function<int64_t()> nowMs_;
   std::function<void(std::string_view)> write_;

@@ -1,6 +1,7 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -35,6 +36,14 @@ Result<daemon::Fd> endingSignals() {
   return fd;
 }
 
+/// Open files of a mount are open files here; the soft limit is often a mere 1024.
+void raiseOpenFileLimit() {
+  rlimit limit{};
+  if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
+  limit.rlim_cur = limit.rlim_max;
+  setrlimit(RLIMIT_NOFILE, &limit);
+}
+
 /// Runs a daemon to its end. `up` is told once whether it started.
 int serve(const std::string& stateDir, const daemon::Library& library, daemon::Log& log,
           const std::function<void(const Result<void>&)>& up) {
@@ -43,6 +52,7 @@ int serve(const std::string& stateDir, const daemon::Library& library, daemon::L
     up(signals.error());
     return static_cast<int>(Exit::Failed);
   }
+  raiseOpenFileLimit();
   auto running = daemon::Daemon::start(stateDir, library, log);
   if (!running) {
     up(running.error());

@@ -15,7 +15,15 @@ Result<json> runVerb(VerbContext& context, const Request& request) {
 }
 
 Result<FoundPath> findPath(VerbContext& context, const std::string& text) {
-  REALIZE_ASSIGN(ArenaPath place, context.peer.resolvePath(text));
+  auto resolved = context.peer.resolvePath(text);
+  if (!resolved) {
+    Error error = resolved.error();
+    // Somebody who typed the arena's name alone meant its root.
+    std::string last = text.substr(text.rfind('/') + 1);
+    if (error.code == Code::NotFound && context.peer.arena(last)) error.message += "; did you mean '" + last + ":'?";
+    return error;
+  }
+  ArenaPath place = std::move(*resolved);
   REALIZE_ASSIGN(auto arena, context.peer.arena(place.arena));
   return FoundPath{std::move(arena), std::move(place.arena), std::move(place.path)};
 }

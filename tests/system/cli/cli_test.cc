@@ -267,6 +267,16 @@ TEST_CASE("exit codes tell what went wrong") {
   CHECK(home.realize({"config", "rest_ms", "soon"}).code == 2);
 }
 
+TEST_CASE("who forgets the colon is told") {
+  FakeHome home;
+  home.start();
+
+  auto ran = home.realize({"ls", "docs"}, "/");
+
+  CHECK(ran.code == 4);
+  CHECK(ran.err.find("did you mean 'docs:'") != std::string::npos);
+}
+
 TEST_CASE("wait tells what is missing and ends in time") {
   FakeHome home;
   home.start();

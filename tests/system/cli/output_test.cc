@@ -58,6 +58,20 @@ TEST_CASE("progress into a file is plain lines seconds apart") {
   CHECK(out.find('\r') == std::string::npos);
 }
 
+TEST_CASE("what cannot be counted is said under the same rules") {
+  int64_t now = 500;
+  std::string out;
+  ProgressLine bar(false, [&] { return now; }, [&](std::string_view text) { out += text; });
+
+  bar.say("waiting: early");
+  now = 2000;
+  bar.say("waiting: for b");
+  now = 3000;
+  bar.say("waiting: for c");
+
+  CHECK(out == "waiting: for b\n");
+}
+
 TEST_CASE("each code has an exit code of the table") {
   for (int i = 0; i <= static_cast<int>(Code::Internal); ++i) {
     int code = static_cast<int>(exitFor(static_cast<Code>(i)));
