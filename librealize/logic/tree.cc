@@ -186,7 +186,7 @@ std::vector<ShownHead> Tree::shownHeads(const EntryId& id) {
   return target ? logic::shownHeads(target->entry) : heads;
 }
 
-std::vector<Effect> Tree::drainEffects() {
+std::vector<Effect> Tree::drainEffects(std::vector<EntryId>* quiet) {
   Call call(*this);
   std::vector<Effect> out;
   for (auto& [id, before] : effects_) {
@@ -211,7 +211,10 @@ std::vector<Effect> Tree::drainEffects() {
       e.headsChanged = dotsOf(before.heads) != dotsOf(heads);
       e.contentChanged = e.headsChanged && contentsOf(before.heads) != contentsOf(heads);
     }
-    if (e.wasShown && e.isShown && !e.moved() && !e.headsChanged) continue;
+    if (e.wasShown && e.isShown && !e.moved() && !e.headsChanged) {
+      if (quiet && record->entry.live != before.live) quiet->push_back(id);
+      continue;
+    }
     e.oldHeads = std::move(before.heads);
     out.push_back(std::move(e));
   }

@@ -126,7 +126,9 @@ class Tree {
   std::vector<ShownHead> shownHeads(const EntryId& id);
   TreeDigest digest() const { return state_.digest; }
   /// What changed in the visible tree since the last call, in no promised order.
-  std::vector<Effect> drainEffects();
+  /// `quiet` gets the shown entries that look as before but were claimed anew (Entry::live): what a Base for them says
+  /// is out of date.
+  std::vector<Effect> drainEffects(std::vector<EntryId>* quiet = nullptr);
 
   // --- Exchange -----------------------------------------------------------------------------------------------------
 
@@ -175,6 +177,7 @@ class Tree {
     EntryId parent;
     std::string name;
     std::vector<ShownHead> heads;
+    std::vector<Dot> live;
   };
   /// The replicated parts of an entry that the view depends on, before a change.
   struct Claimed {

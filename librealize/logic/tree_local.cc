@@ -14,13 +14,21 @@ bool saw(const Base& base, Dot dot) { return base.everything || contains(base.do
 
 uint32_t cleanMode(uint32_t mode, EntryKind kind) { return mode & (kind == EntryKind::Directory ? 01777 : 0777); }
 
+bool isHead(const Entry& entry, Dot dot) {
+  return std::any_of(entry.heads.begin(), entry.heads.end(), [&](const auto& head) { return head.first == dot; });
+}
+
+// A late change that has seen all content has seen this peer's own claims too, which brought none: a folder is claimed
+// for the sake of what is put into it, and that is nothing a disk could show.
+bool sawHeads(const Base& base, const Entry& entry) {
+  std::vector<std::pair<Dot, Version>> heads = realHeads(entry);
+  return std::all_of(heads.begin(), heads.end(), [&](const auto& head) { return isLetGo(entry, head.first) || saw(base, head.first); });
+}
+
 // All of an entry but its other heads, whose claims stay with them (a create has one dot for claim and head).
 Base baseOfHead(const Entry& entry, const ShownHead& head) {
   std::vector<Dot> seen = head.dots;
-  for (Dot claim : entry.live) {
-    bool ofHead = std::any_of(entry.heads.begin(), entry.heads.end(), [&](const auto& h) { return h.first == claim; });
-    if (!ofHead) seen.push_back(claim);
-  }
+  for (Dot claim : entry.live) if (!isHead(entry, claim)) seen.push_back(claim);
   return Base::only(std::move(seen));
 }
 
@@ -45,7 +53,9 @@ Dot Tree::change(const EntryId& id, const LocalChange& what) {
   if (state_.vector.geq(e.ctx)) e.ctx = {};
 
   if (what.claim || what.remove) {
-    std::erase_if(e.live, [&](Dot d) { return saw(what.base, d); });
+    std::erase_if(e.live, [&, ownSeen = sawHeads(what.base, e)](Dot d) {
+      return saw(what.base, d) || (ownSeen && d.origin == state_.origin && !isHead(e, d));
+    });
     if (what.claim) e.live.insert(std::lower_bound(e.live.begin(), e.live.end(), dot), dot);
   }
   if (what.version) {
@@ -296,7 +306,7 @@ Result<void> Tree::moveChecked(const EntryId& id, const EntryId& parent, const s
   moved.place = {parent, name};
   // Where it was, also if nothing so far has changed that.
   Record& record = *records_.find(id);
-  movedBefore_.try_emplace(id, Before{true, record.shownParent, record.shownName, {}});
+  movedBefore_.try_emplace(id, Before{true, record.shownParent, record.shownName, {}, {}});
   change(id, moved);
 
   // A move that a cycle made void must not come true because of this one: it is placed again where it was (rule 8).

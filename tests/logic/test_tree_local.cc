@@ -5,6 +5,18 @@
 using namespace realize;
 using namespace realize::logic;
 
+namespace {
+
+// What a disk that shows the entry as it is now has seen of it.
+std::vector<Dot> allDots(TreePeer& p, const EntryId& id) {
+  Entry entry = p.tree.get(id).value().entry;
+  std::vector<Dot> dots = entry.live;
+  for (const auto& [dot, version] : entry.heads) dots.push_back(dot);
+  return dots;
+}
+
+}  // namespace
+
 TEST_CASE("what is created is shown, and a second create of the same path is an edit") {
   TreePeer a('a');
 
@@ -245,8 +257,7 @@ TEST_CASE("an edit that was made before another arrived keeps both") {
   TreePeer a('a'), b('b');
   EntryId f = a.file("f", "common");
   sync(a, b);
-  std::vector<Dot> seen = a.tree.get(f)->entry.live;
-  seen.push_back(a.tree.get(f)->entry.heads[0].first);
+  std::vector<Dot> seen = allDots(a, f);
   REQUIRE(b.write("f", "from b"));
   sync(a, b);
 
@@ -259,8 +270,7 @@ TEST_CASE("a removal that was made before an edit arrived does not remove the ed
   TreePeer a('a'), b('b');
   EntryId f = a.file("f", "common");
   sync(a, b);
-  std::vector<Dot> seen = a.tree.get(f)->entry.live;
-  seen.push_back(a.tree.get(f)->entry.heads[0].first);
+  std::vector<Dot> seen = allDots(a, f);
   REQUIRE(b.write("f", "from b"));
   sync(a, b);
 
@@ -269,6 +279,37 @@ TEST_CASE("a removal that was made before an edit arrived does not remove the ed
 
   CHECK(a.all() == "f");
   CHECK(b.holds("f", "from b"));
+}
+
+TEST_CASE("a late removal of a folder is not held up by this peer's own claims to it") {
+  TreePeer a('a'), b('b');
+  EntryId d = a.folder("d");
+  a.file("d/f", "x");
+  sync(a, b);
+  REQUIRE(b.remove("d"));
+  REQUIRE(a.write("d/f", "y"));
+  sync(a, b);
+  std::vector<Dot> seen = allDots(a, d);
+  a.file("d/g", "this claims the folder again");
+
+  REQUIRE(a.tree.removeListed({{a.at("d/f"), Base::all()}, {a.at("d/g"), Base::all()}, {d, Base::only(seen)}}).ok());
+
+  CHECK(a.all().empty());
+}
+
+TEST_CASE("a claim that shows nothing new is told apart from what changed") {
+  TreePeer a('a'), b('b');
+  EntryId f = a.file("f", "x");
+  sync(a, b);
+  (void)b.tree.drainEffects();
+  REQUIRE(a.move("f", "g"));
+  REQUIRE(a.move("g", "f"));
+  sync(a, b);
+
+  std::vector<EntryId> quiet;
+  CHECK(b.tree.drainEffects(&quiet).empty());
+
+  CHECK(quiet == std::vector<EntryId>{f});
 }
 
 TEST_CASE("only the last few replaced contents are remembered, the newest first") {

@@ -145,7 +145,10 @@ class Peer:
         e = self.entries[i] = self.entries[i].copy() if i in self.entries else Entry(kind)
         self.seq += 1; dot = (self.origin, self.seq); self.V = join(self.V, {dot[0]: dot[1]})
         e.touch = join(e.touch, {dot[0]: dot[1]})
-        saw = (lambda d: d in base[0]) if base and on("base") else (lambda d: True)
+        own = frozenset()                        # own claims that come with no content are no news to a late change
+        if base and all(d in base[0] for d in e.real_heads()):
+            own = frozenset(d for d in e.live if d[0] == dot[0] and d not in e.heads)
+        saw = (lambda d: d in base[0] or d in own) if base and on("base") else (lambda d: True)
         if claim: e.live = frozenset([dot]) | {d for d in e.live if not saw(d)}
         if write is not None:
             e.heads = {d: v for d, v in e.real_heads().items() if not saw(d)}
@@ -160,7 +163,8 @@ class Peer:
             self.hlc += 1
             old = (e.place[1], e.place[2]) if e.place else (ROOT, place[1])
             e.place = ((self.hlc, self.origin),) + place + (self.shown_at.get(i, old))
-        past = base[1] if base else self.truth.get(i, frozenset())
+        past = self.truth.get(i, frozenset())
+        if base: past = base[1] | {x for x in past if self.world.events[x][5] in own}
         ev = (self.name, self.life, next(self.world.counter), i)
         self.world.events[ev] = (claim, write, delete, let_go, past, dot)
         self.truth[i] = self.truth.get(i, frozenset()) | {ev}
