@@ -37,7 +37,12 @@ TEST_CASE("requests that are none are refused") {
   }
   CHECK(parseRequest(std::string(kMaxRequestBytes + 1, ' ')).code() == Code::TooLarge);
   CHECK_FALSE(parseRequest(std::string(100'000, '[')));
-  CHECK_FALSE(parseRequest("{\"id\":1,\"verb\":\"ls\",\"args\":" + std::string(20, '[') + std::string(20, ']') + "}"));
+  auto nested = [](int levels) {
+    auto depth = static_cast<size_t>(levels);
+    return parseRequest(R"({"id":1,"verb":"ls","args":{"x":)" + std::string(depth, '[') + std::string(depth, ']') + "}}");
+  };
+  CHECK(nested(kMaxNesting - 2));
+  CHECK_FALSE(nested(kMaxNesting - 1));
 }
 
 TEST_CASE("arguments of another type are refused by name") {
