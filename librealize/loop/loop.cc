@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <cstdlib>
 #include <exception>
 #include <utility>
 
@@ -20,8 +21,11 @@ kj::TimePoint uvNow() { return kj::origin<kj::TimePoint>() + int64_t(uv_hrtime()
 class Loop::Port final : public kj::EventPort {
  public:
   explicit Port(Loop& owner) : timers(uvNow()), owner_(owner) {
-    uv_loop_init(&uv);
-    uv_async_init(&uv, &async_, [](uv_async_t* handle) { static_cast<Port*>(handle->data)->woken(); });
+    if (uv_loop_init(&uv) != 0 ||
+        uv_async_init(&uv, &async_, [](uv_async_t* handle) { static_cast<Port*>(handle->data)->woken(); }) != 0) {
+      owner.log("out of file descriptors or memory");
+      std::abort();
+    }
     async_.data = this;
     uv_timer_init(&uv, &timer_);
   }

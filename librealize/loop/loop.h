@@ -8,6 +8,7 @@
 #include <kj/timer.h>
 
 #include <condition_variable>
+#include <cstdlib>
 #include <functional>
 #include <future>
 #include <memory>
@@ -32,6 +33,7 @@ struct Outcome;
 class TurnEnd {
  public:
   virtual ~TurnEnd() = default;
+  /// Must not throw.
   virtual void turnEnd() = 0;
 };
 
@@ -142,6 +144,7 @@ auto Loop::run(F f) {
   using T = typename Promised::Type;
   using Outcome = detail::Outcome<T>;
 
+  if (isLoopThread()) std::abort();  // It would wait for itself.
   auto result = std::make_shared<std::promise<Outcome>>();
   auto future = result->get_future();
   auto body = std::make_shared<F>(std::move(f));

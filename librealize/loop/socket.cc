@@ -66,7 +66,7 @@ class LookUp {
   LookUp(kj::PromiseFulfiller<Addresses>& fulfiller, Loop& loop, const HostPort& where) : fulfiller_(fulfiller) {
     request_ = new Request{{}, this};
     request_->uv.data = request_;
-    addrinfo hints = streamHints(AI_ADDRCONFIG);
+    addrinfo hints = streamHints(0);
     auto port = std::to_string(where.port);
     if (uv_getaddrinfo(loop.uv(), &request_->uv, done, where.host.c_str(), port.c_str(), &hints) != 0) {
       delete std::exchange(request_, nullptr);
@@ -156,12 +156,14 @@ class Connecting {
   Poll* poll_ = nullptr;
 };
 
-kj::Promise<kj::AutoCloseFd> connectFirst(Loop& loop, std::shared_ptr<Addresses> list, size_t index) {
+/// Each address gets an equal share of the time, so that one which swallows packets leaves some for the next.
+kj::Promise<kj::AutoCloseFd> connectFirst(Loop& loop, std::shared_ptr<Addresses> list, size_t index, kj::Timer& timer,
+                                          kj::Duration share) {
   if (index >= list->size()) return failure(kDisconnected, "the name has no address");
-  return kj::newAdaptedPromise<kj::AutoCloseFd, Connecting>(loop, (*list)[index])
-      .catch_([&loop, list, index](kj::Exception&& e) -> kj::Promise<kj::AutoCloseFd> {
+  return timer.timeoutAfter(share, kj::newAdaptedPromise<kj::AutoCloseFd, Connecting>(loop, (*list)[index]))
+      .catch_([&loop, list, index, &timer, share](kj::Exception&& e) -> kj::Promise<kj::AutoCloseFd> {
         if (index + 1 == list->size()) return kj::mv(e);
-        return connectFirst(loop, list, index + 1);
+        return connectFirst(loop, list, index + 1, timer, share);
       });
 }
 
@@ -213,8 +215,9 @@ kj::Promise<kj::AutoCloseFd> connectTcp(Loop& loop, const std::string& address, 
   auto numeric = lookUpNow(*where, AI_NUMERICHOST | AI_NUMERICSERV);
   kj::Promise<Addresses> found = numeric.empty() ? kj::newAdaptedPromise<Addresses, LookUp>(loop, *where)
                                                  : kj::Promise<Addresses>(kj::mv(numeric));
-  auto connected = found.then([&loop](Addresses&& list) {
-    return connectFirst(loop, std::make_shared<Addresses>(kj::mv(list)), 0);
+  auto connected = found.then([&loop, &timer, timeout](Addresses&& list) {
+    auto share = timeout / int64_t(std::max<size_t>(1, list.size()));
+    return connectFirst(loop, std::make_shared<Addresses>(kj::mv(list)), 0, timer, share);
   });
   return timer.timeoutAfter(timeout, kj::mv(connected));
 }
@@ -359,7 +362,10 @@ void Acceptor::ready() {
     int fd = accept4(fd_.get(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC);
     if (fd >= 0) {
       Poll* poll = poll_;
-      onAccept_(kj::AutoCloseFd(fd));
+      Loop& loop = loop_;
+      // Nothing may be thrown through libuv's frames.
+      KJ_IF_MAYBE(e, kj::runCatchingExceptions([&] { onAccept_(kj::AutoCloseFd(fd)); }))
+        loop.log(std::string("cannot take a connection: ") + e->getDescription().cStr());
       if (!poll->owner) return;
       continue;
     }

@@ -47,6 +47,7 @@ kj::Promise<kj::AutoCloseFd> connectTcp(Loop& loop, const std::string& address, 
 /// of its observer.
 class Socket {
  public:
+  /// Its functions must not throw: they are called from libuv.
   class Observer {
    public:
     virtual ~Observer() = default;

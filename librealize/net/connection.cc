@@ -110,7 +110,8 @@ class Listener::Impl final : private kj::TaskSet::ErrorHandler {
   void accepted(kj::AutoCloseFd fd) {
     if (pending_.size() >= local_.limits.maxHandshakes) {
       // The oldest is the likeliest never to finish, so that stalled clients cannot keep others out.
-      pending_.begin()->second->close({Code::TimedOut, "too many handshakes at once: the oldest gave way"});
+      log_("connection from " + pending_.begin()->second->remoteAddress() +
+           ": given up for newer ones, as too many handshakes are under way");
       pending_.erase(pending_.begin());
     }
     uint64_t id = nextId_++;

@@ -7,7 +7,7 @@
 // handshake key (the roster carries it), else XX, as when pairing by invite. In both, each side proves its Ed25519 key
 // by signing this very handshake inside an encrypted payload (identity.h). An IK opening can be replayed, and an XX
 // dialer cannot know whether it was welcome, so the connection counts only when the other's first sealed record (Ready)
-// has come. What else goes with the proof: one byte of abilities, then what the dialer brings for its admission.
+// has come. Whoever asks by XX learns the listener's key, and nothing else. What else goes with the proof: one byte of abilities, then what the dialer brings for its admission.
 
 #include <functional>
 #include <memory>

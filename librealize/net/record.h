@@ -35,7 +35,7 @@ constexpr size_t kMaxCloseTextBytes = 512;
 constexpr size_t kBulkSequenceBytes = 8;
 /// request (8), item (4), chunk (4), flags (4), little-endian, in front of the payload.
 constexpr size_t kBulkHeaderBytes = 20;
-constexpr size_t kMaxBulkPayloadBytes = 1024 * 1024;
+constexpr size_t kMaxBulkPayloadBytes = 4 * 1024 * 1024;  // The largest chunk of the largest files.
 
 struct RecordHeader {
   RecordType type = RecordType::Ping;

@@ -54,7 +54,25 @@ Transport::~Transport() noexcept {
 
 // ---- Receiving
 
+/// Out of memory, or a bug below: ends this connection, not the process.
+template <typename F>
+void Transport::guarded(F f) {
+  KJ_IF_MAYBE(e, kj::runCatchingExceptions([&] { f(); })) fail(loop::toError(*e));
+}
+
 void Transport::socketReadable() {
+  guarded([this] { receive(); });
+}
+
+void Transport::socketWritable() {
+  guarded([this] { flush(); });
+}
+
+void Transport::turnEnd() {
+  guarded([this] { flush(); });
+}
+
+void Transport::receive() {
   for (size_t taken = 0; taken < kTurnBytes && state_ != State::Closed && reading_;) {
     if (begin_ > 0) {
       std::memmove(input_.data(), input_.data() + begin_, end_ - begin_);

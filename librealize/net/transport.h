@@ -106,9 +106,12 @@ class Transport final : private loop::Socket::Observer, private loop::TurnEnd {
   };
 
   void socketReadable() override;
-  void socketWritable() override { flush(); }
-  void turnEnd() override { flush(); }
+  void socketWritable() override;
+  void turnEnd() override;
+  template <typename F>
+  void guarded(F f);
 
+  void receive();
   bool takeInput();
   bool takeGreeting(std::span<uint8_t> input, size_t& used);
   bool takeRecord(std::span<uint8_t> input, size_t& used);

@@ -104,4 +104,45 @@ TEST_CASE("connecting to a closed port fails, to a bad address too, and a taken 
   };
   CHECK_THROWS_AS(connect(address), kj::Exception);
   CHECK_THROWS_AS(connect("nonsense"), kj::Exception);
+  CHECK_THROWS_AS(connect("localhost:" + address.substr(address.rfind(':') + 1)), kj::Exception);
+}
+
+TEST_CASE("a name is looked up off the loop, and giving up a look-up or a connection under way is harmless") {
+  Loop loop;
+  std::unique_ptr<loop::Acceptor> acceptor;
+  int accepted = 0;
+  std::string port = loop.run([&] {
+    acceptor = std::move(*loop::Acceptor::listen(loop, "localhost:0", [&](kj::AutoCloseFd) { ++accepted; }));
+    return std::to_string(acceptor->address().port());
+  });
+
+  loop.run([&] {
+    return loop::connectTcp(loop, "localhost:" + port, loop.timer(), 5 * kj::SECONDS).then([](kj::AutoCloseFd) {});
+  });
+  loop.run([&] {
+    auto lookUp = loop::connectTcp(loop, "localhost:" + port, loop.timer(), 5 * kj::SECONDS);
+    auto connect = loop::connectTcp(loop, "127.0.0.1:" + port, loop.timer(), 5 * kj::SECONDS);
+  });
+  loop.run([&] { return loop.timer().afterDelay(1 * kj::MILLISECONDS); });
+
+  CHECK(accepted >= 1);
+  loop.run([&] { acceptor = nullptr; });
+}
+
+TEST_CASE("a connection that does not come about in time is given up") {
+  Loop loop;
+  std::unique_ptr<kj::TimerImpl> fake;
+  loop.run([&] { fake = std::make_unique<kj::TimerImpl>(kj::origin<kj::TimePoint>()); });
+
+  // 192.0.2.0/24 is for documentation: nobody answers; where the network says so at once, that is another failure.
+  auto failed = loop.run([&] {
+    auto connecting = loop::connectTcp(loop, "192.0.2.1:9", *fake, 5 * kj::SECONDS)
+                          .then([](kj::AutoCloseFd) { return false; }, [](kj::Exception&&) { return true; })
+                          .eagerlyEvaluate(nullptr);
+    fake->advanceTo(fake->now() + 6 * kj::SECONDS);
+    return connecting;
+  });
+
+  CHECK(failed);
+  loop.run([&] { fake = nullptr; });
 }
