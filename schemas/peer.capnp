@@ -9,41 +9,57 @@ $Cxx.namespace("realize::schema");
 
 const protocolVersion :UInt32 = 1;
 
-# One member of the household. The greater (stamp, key of the editor) wins.
+# One member of the household. The greater (stamp, writer) wins.
 struct RosterEntry {
   key @0 :Data;            # Ed25519 public key, 32 bytes
   name @1 :Text;           # unique in the household, 1 to 64 bytes
   address @2 :Text;        # "host:port", or empty: does not listen
   removed @3 :Bool;        # once removed, a key must be invited again under a later stamp
-  stamp @4 :UInt64;        # logical clock of the change
+  stamp @4 :UInt64;        # when it was changed, Unix time in ns at the writer, greater than what it replaced
+  writer @5 :Data;         # key of who changed it, 32 bytes
 }
 
-# Who is admitted to an arena. Exchanged only among those admitted.
+# Who is admitted to an arena. Exchanged only among those admitted. The greater (stamp, writer) wins.
 struct Admission {
   arena @0 :Data;          # arena id, 16 bytes
   arenaName @1 :Text;      # 1 to 64 bytes
   peer @2 :Data;           # Ed25519 public key, 32 bytes
   removed @3 :Bool;
-  stamp @4 :UInt64;        # logical clock of the change
+  stamp @4 :UInt64;        # Unix time in ns
+  writer @5 :Data;         # 32 bytes
+}
+
+# An arena that the sender runs and to which the receiver is admitted.
+struct RunningArena {
+  arena @0 :Data;          # arena id, 16 bytes
+  life @1 :UInt64;         # random; another one after it was left and joined again, or after a restart
+}
+
+# All that the sender knows of the household and may tell the receiver.
+struct HouseholdState {
+  roster @0 :List(RosterEntry);      # at most 4096
+  admissions @1 :List(Admission);    # of arenas to which the receiver is admitted; at most 65536
+  running @2 :List(RunningArena);    # at most 4096
 }
 
 struct Hello {
   protocol @0 :UInt32;     # protocolVersion of the sender; the smaller of both is spoken
-  name @1 :Text;
+  name @1 :Text;           # how the sender would like to be called; counts when it is paired by invite
   address @2 :Text;        # where this peer listens, as it knows; empty: deaf
-  life @3 :UInt64;         # random, of this database's life: two live peers with one key have different ones
-  roster @4 :List(RosterEntry);      # at most 4096
-  admissions @5 :List(Admission);    # of arenas to which the receiver is admitted; at most 65536
-  program @6 :Text;        # version, for logs
+  life @3 :UInt64;         # random, of this process: two connections with one life come from one process
+  state @4 :HouseholdState;
+  program @5 :Text;        # version, for logs
 }
 
 interface PeerService {
-  # First call on every connection, both ways.
-  hello @0 (hello :Hello) -> (hello :Hello);
-  # The household changed.
-  update @1 (roster :List(RosterEntry), admissions :List(Admission)) -> ();
-  # Opens an arena that both have joined. Each side passes its own service. Fails where the caller is not admitted.
-  openArena @2 (arena :Data, service :ArenaService) -> (service :ArenaService);
+  # The dialer's first call on a connection, and the only one before it is answered. With `refused` not empty the
+  # connection is of no use and closes; the text is for people.
+  hello @0 (hello :Hello) -> (hello :Hello, refused :Text);
+  # The household, or what the sender runs, changed. Whole, and only sent if it differs from what was sent last.
+  update @1 (state :HouseholdState) -> ();
+  # Opens an arena that both run. Called by the side with the smaller key; each side passes its own service. An arena
+  # opened again replaces what was open before. Fails where the caller is not admitted or the arena not running.
+  openArena @2 (arena :Data, life :UInt64, service :ArenaService) -> (service :ArenaService);
 }
 
 # A version vector: parallel lists, ascending by origin, no origin zero.
