@@ -251,6 +251,19 @@ NodeId MemoryFileSystem::writeUnderneath(const std::string& path, const std::str
   return node;
 }
 
+void MemoryFileSystem::changeInPlaceUnderneath(const std::string& path, const std::string& bytes) {
+  NodeId node;
+  {
+    std::lock_guard lock(mutex_);
+    Place at = place(path);
+    NodePtr file = child(at.parent, at.name);
+    file->content->write(0, reinterpret_cast<const std::byte*>(bytes.data()), bytes.size());
+    file->touch();
+    node = file->id;
+  }
+  tell([&](InvalidationSink& sink) { sink.nodeChanged(node, true); });
+}
+
 NodeId MemoryFileSystem::makeDirectoryUnderneath(const std::string& path) {
   NodeId parent, node;
   std::string name;
@@ -367,6 +380,7 @@ void MemoryFileSystem::releaseReads(NodeId node) {
   {
     std::lock_guard lock(mutex_);
     held_.erase(node);
+    failing_.erase(node);
   }
   while (heldReads() > 0) releaseOneRead();
 }
@@ -378,6 +392,14 @@ void MemoryFileSystem::failHeldReads(Code code) {
     reads.swap(heldReads_);
   }
   for (auto& [id, read] : reads) read.done(Error{code, "as the test wishes"});
+}
+
+void MemoryFileSystem::failReads(NodeId node, Code code) {
+  {
+    std::lock_guard lock(mutex_);
+    failing_[node] = code;
+  }
+  failHeldReads(code);
 }
 
 void MemoryFileSystem::setUnreal(NodeId node) {
@@ -395,9 +417,14 @@ void MemoryFileSystem::holdOpens(bool hold) {
   for (auto& open : opens) open();
 }
 
-size_t MemoryFileSystem::cancelled() {
-  std::lock_guard lock(mutex_);
-  return cancelled_;
+void MemoryFileSystem::waitForHeldOpens(size_t count) {
+  std::unique_lock lock(mutex_);
+  changed_.wait(lock, [&] { return heldOpens_.size() >= count; });
+}
+
+void MemoryFileSystem::waitForCancelled(size_t count) {
+  std::unique_lock lock(mutex_);
+  changed_.wait(lock, [&] { return cancelled_ >= count; });
 }
 
 size_t MemoryFileSystem::openHandles() {
@@ -603,6 +630,12 @@ uint64_t MemoryFileSystem::read(FileHandle handle, uint64_t offset, size_t size,
     return 0;
   }
   NodeId node = it->second.node->id;
+  if (auto failing = failing_.find(node); failing != failing_.end()) {
+    Code code = failing->second;
+    lock.unlock();
+    done(Error{code, "as the test wishes"});
+    return 0;
+  }
   if (held_.count(node)) {
     uint64_t request = ++last_;
     heldReads_[request] = HeldRead{node, it->second.content, offset, size, std::move(done)};

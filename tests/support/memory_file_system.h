@@ -29,6 +29,7 @@ class MemoryFileSystem final : public FileSystem {
   // --- what a test does to it; paths have no leading slash ---
   NodeId nodeAt(const std::string& path);  ///< 0 if there is none
   NodeId writeUnderneath(const std::string& path, const std::string& content);
+  void changeInPlaceUnderneath(const std::string& path, const std::string& bytes);  ///< open handles see it
   NodeId makeDirectoryUnderneath(const std::string& path);
   void removeUnderneath(const std::string& path);  ///< a file or an empty directory
   void renameUnderneath(const std::string& path, const std::string& newPath);
@@ -42,10 +43,11 @@ class MemoryFileSystem final : public FileSystem {
   size_t heldReads();
   void releaseOneRead();
   void releaseReads(NodeId node);       ///< all held, and holds no more
-  void failHeldReads(Code code);
+  void failReads(NodeId node, Code code);  ///< those held and those to come, until releaseReads()
   void setUnreal(NodeId node);          ///< setAttributes with a size is refused with Busy without a handle
   void holdOpens(bool hold);            ///< opens for writing stay unanswered until false
-  size_t cancelled();
+  void waitForHeldOpens(size_t count);
+  void waitForCancelled(size_t count);
   size_t openHandles();
   size_t lookups();                     ///< calls of lookup() and attributes() so far
   void failWith(std::optional<Code> code);  ///< every call that can fail does
@@ -117,6 +119,7 @@ class MemoryFileSystem final : public FileSystem {
   Attributes attributesOf(const Node& node) const;
   FileHandle openNode(const NodePtr& node, OpenFlags flags);
   Result<Attributes> apply(const NodePtr& node, const AttributeChange& change);
+  void failHeldReads(Code code);
   void tell(const std::function<void(InvalidationSink&)>& call);
 
   std::mutex mutex_;
@@ -126,6 +129,7 @@ class MemoryFileSystem final : public FileSystem {
   std::unordered_map<FileHandle, Open> open_;
   uint64_t last_ = kRootNode;
   std::set<NodeId> held_, unreal_;
+  std::map<NodeId, Code> failing_;
   std::map<uint64_t, HeldRead> heldReads_;
   bool holdOpens_ = false;
   std::vector<std::function<void()>> heldOpens_;

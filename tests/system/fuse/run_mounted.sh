@@ -12,6 +12,7 @@ cleanup() {
   # Deepest first; names with spaces stand as \040 in the table.
   awk '{print $2}' /proc/mounts | grep -F "$folder/" | sort -r | while read -r mounted; do
     path=$(printf '%b' "$mounted")
+    umount -f "$path" 2>/dev/null  # Fails what waits in it, even where it then stays mounted.
     umount -l "$path" 2>/dev/null || fusermount3 -u -z "$path" 2>/dev/null
   done
   rm -rf --one-file-system "$folder"

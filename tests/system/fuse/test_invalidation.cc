@@ -1,0 +1,290 @@
+// Changes from elsewhere show without remount and without polling, although the kernel caches for a day.
+
+#include <dirent.h>
+#include <sys/mman.h>
+
+#include <algorithm>
+#include <atomic>
+#include <future>
+#include <set>
+#include <thread>
+#include <vector>
+
+#include "mounted.h"
+
+namespace realize::test {
+
+namespace {
+
+std::set<std::string> namesIn(const std::string& path) {
+  std::set<std::string> names;
+  for (auto& entry : std::filesystem::directory_iterator(path)) names.insert(entry.path().filename());
+  return names;
+}
+
+}  // namespace
+
+TEST_CASE("names and attributes are cached by the kernel") {
+  Mounted m;
+  m.fs.writeUnderneath("a", "text");
+  CHECK(exists(m.at("a")));
+  CHECK_FALSE(exists(m.at("none")));
+  size_t before = m.fs.lookups();
+
+  for (int i = 0; i < 100; ++i) {
+    CHECK(statOf(m.at("a")).st_size == 4);
+    CHECK_FALSE(exists(m.at("none")));
+  }
+
+  CHECK(m.fs.lookups() == before);
+}
+
+TEST_CASE("a new content shows, with its size") {
+  for (bool descriptors : {false, true}) {
+    Mounted m({}, descriptors);
+    m.fs.writeUnderneath("a", "old");
+    CHECK(readFile(m.at("a")) == "old");
+    CHECK(statOf(m.at("a")).st_size == 3);
+
+    m.fs.writeUnderneath("a", "newer");
+    m.mount->drainInvalidations();
+
+    CHECK(statOf(m.at("a")).st_size == 5);
+    CHECK(readFile(m.at("a")) == "newer");
+    m.fs.writeUnderneath("a", "NEWER");  // the same size
+    m.mount->drainInvalidations();
+    CHECK(readFile(m.at("a")) == "NEWER");
+  }
+}
+
+TEST_CASE("a mode changed elsewhere shows") {
+  Mounted m;
+  m.fs.writeUnderneath("a", "");
+  CHECK((statOf(m.at("a")).st_mode & 07777) == 0644);
+
+  m.fs.chmodUnderneath("a", 0600);
+  m.mount->drainInvalidations();
+
+  CHECK((statOf(m.at("a")).st_mode & 07777) == 0600);
+}
+
+TEST_CASE("a name that did not exist appears") {
+  Mounted m;
+  CHECK_FALSE(exists(m.at("a")));
+  CHECK(namesIn(m.folder.path()).empty());
+
+  m.fs.writeUnderneath("a", "text");
+  m.mount->drainInvalidations();
+
+  CHECK(readFile(m.at("a")) == "text");
+  CHECK(namesIn(m.folder.path()) == std::set<std::string>{"a"});
+}
+
+TEST_CASE("a removed name goes, and who has it open is told") {
+  Mounted m;
+  m.fs.writeUnderneath("a", "text");
+  m.fs.makeDirectoryUnderneath("d");
+  m.fs.writeUnderneath("d/inner", "text");
+  CHECK(namesIn(m.folder.path()).size() == 2);
+  CHECK(exists(m.at("d/inner")));
+  CHECK(exists(m.at("a")));
+  File open(m.at("a"), O_RDONLY);
+
+  m.fs.removeUnderneath("a");
+  m.fs.removeUnderneath("d/inner");
+  m.fs.removeUnderneath("d");
+  m.mount->drainInvalidations();
+
+  CHECK_FALSE(exists(m.at("a")));
+  CHECK_FALSE(exists(m.at("d")));
+  CHECK(namesIn(m.folder.path()).empty());
+  struct stat st;
+  REQUIRE(fstat(open.fd(), &st) == 0);
+  CHECK(st.st_nlink == 0);
+}
+
+TEST_CASE("a folder moved elsewhere keeps what stands in it, also a working folder") {
+  Mounted m;
+  m.fs.makeDirectoryUnderneath("d");
+  m.fs.makeDirectoryUnderneath("other");
+  m.fs.writeUnderneath("d/f", "text");
+  CHECK(readFile(m.at("d/f")) == "text");
+  File inside(m.at("d"), O_RDONLY | O_DIRECTORY);
+  ino_t inode = statOf(m.at("d")).st_ino;
+
+  m.fs.renameUnderneath("d", "other/e");
+  m.mount->drainInvalidations();
+
+  CHECK_FALSE(exists(m.at("d")));
+  CHECK(readFile(m.at("other/e/f")) == "text");
+  CHECK(statOf(m.at("other/e")).st_ino == inode);
+  CHECK(faccessat(inside.fd(), "f", R_OK, 0) == 0);
+  CHECK(namesIn(m.at("other")) == std::set<std::string>{"e"});
+}
+
+TEST_CASE("a file replaced by another node under the same name shows the new one") {
+  Mounted m;
+  m.fs.writeUnderneath("a", "old");
+  m.fs.writeUnderneath("b", "new");
+  CHECK(readFile(m.at("a")) == "old");
+  CHECK(readFile(m.at("b")) == "new");
+
+  m.fs.renameUnderneath("b", "a");
+  m.mount->drainInvalidations();
+
+  CHECK(readFile(m.at("a")) == "new");
+  CHECK_FALSE(exists(m.at("b")));
+}
+
+TEST_CASE("an open file keeps its version while new opens see the new one") {
+  Mounted m;
+  m.fs.writeUnderneath("a", "old version");
+  File old(m.at("a"), O_RDONLY);
+  char buffer[20] = {};
+  CHECK(pread(old.fd(), buffer, 3, 0) == 3);
+
+  m.fs.writeUnderneath("a", "new version");
+  m.mount->drainInvalidations();
+
+  CHECK(readFile(m.at("a")) == "new version");
+  CHECK(pread(old.fd(), buffer, sizeof buffer, 0) == 11);
+  CHECK(std::string(buffer) == "old version");
+  CHECK(readFile(m.at("a")) == "new version");
+  old.close();
+  // The release comes after close(2) returned; what the old handle left in the cache goes with it.
+  File again(m.at("a"), O_RDONLY);
+  again.close();
+  REQUIRE(m.mount->unmount().ok());
+}
+
+TEST_CASE("pages that an old version left are not shown once it is closed") {
+  Mounted m;
+  m.fs.writeUnderneath("a", "old version");
+  auto old = std::make_unique<File>(m.at("a"), O_RDONLY);
+  m.fs.writeUnderneath("a", "new version");
+  m.mount->drainInvalidations();
+  char buffer[20] = {};
+  REQUIRE(pread(old->fd(), buffer, sizeof buffer, 0) == 11);
+  REQUIRE(std::string(buffer) == "old version");
+
+  old.reset();
+  while (m.fs.openHandles() > 0) std::this_thread::yield();
+  m.mount->drainInvalidations();
+
+  CHECK(readFile(m.at("a")) == "new version");
+}
+
+TEST_CASE("a mapping sees a change made in place elsewhere") {
+  Mounted m({}, true);
+  m.fs.writeUnderneath("a", "one");
+  File file(m.at("a"), O_RDONLY);
+  char* map = static_cast<char*>(mmap(nullptr, 4096, PROT_READ, MAP_SHARED, file.fd(), 0));
+  REQUIRE(map != MAP_FAILED);
+  CHECK(std::string(map, 3) == "one");
+
+  m.fs.changeInPlaceUnderneath("a", "two");
+  m.mount->drainInvalidations();
+
+  CHECK(std::string(map, 3) == "two");
+  munmap(map, 4096);
+}
+
+TEST_CASE("a change during a read under way is told after it, and blocks no other") {
+  Mounted m;
+  NodeId slow = m.fs.writeUnderneath("slow", "old");
+  m.fs.writeUnderneath("other", "old");
+  CHECK(readFile(m.at("other")) == "old");
+  m.fs.holdReads(slow);
+  auto reader = std::async(std::launch::async, readFile, m.at("slow"));
+  m.fs.waitForHeldReads(1);
+
+  m.fs.writeUnderneath("slow", "new");
+  m.fs.writeUnderneath("other", "new");
+  m.mount->drainInvalidations();
+  CHECK(readFile(m.at("other")) == "new");
+  m.fs.releaseReads(slow);
+
+  CHECK(reader.get() == "old");
+  while (m.fs.openHandles() > 0) std::this_thread::yield();
+  m.mount->drainInvalidations();
+  CHECK(readFile(m.at("slow")) == "new");
+}
+
+TEST_CASE("what the kernel was never told of costs it no notification, however much changes") {
+  fuse::MountOptions options;
+  options.queuedInvalidations = 16;
+  Mounted m(options);
+  m.fs.makeDirectoryUnderneath("d");
+
+  for (int i = 0; i < 1000; ++i) m.fs.writeUnderneath("d/" + std::to_string(i), "text");
+  m.mount->drainInvalidations();
+
+  CHECK(namesIn(m.at("d")).size() == 1000);
+}
+
+TEST_CASE("a full queue makes the library wait and loses nothing") {
+  fuse::MountOptions options;
+  options.queuedInvalidations = 16;
+  Mounted m(options);
+  m.fs.populate(1, 500, 0);
+  CHECK(namesIn(m.at("dir0")).size() == 500);
+  for (int i = 0; i < 500; ++i) CHECK(statOf(m.at("dir0/file" + std::to_string(i))).st_size == 0);
+
+  for (int i = 0; i < 500; ++i) m.fs.writeUnderneath("dir0/file" + std::to_string(i), "text");
+  m.mount->drainInvalidations();
+
+  int wrong = 0;
+  for (int i = 0; i < 500; ++i) wrong += readFile(m.at("dir0/file" + std::to_string(i))) != "text";
+  CHECK(wrong == 0);
+}
+
+TEST_CASE("changes elsewhere among lookups, listings and renames here leave no stale answer") {
+  Mounted m;
+  m.fs.makeDirectoryUnderneath("d");
+  m.fs.makeDirectoryUnderneath("mine");
+  std::atomic<bool> stop{false};
+  std::vector<std::thread> threads;
+  for (int t = 0; t < 3; ++t)
+    threads.emplace_back([&, t] {
+      for (int i = 0; !stop; ++i) {
+        std::string name = std::to_string(i % 20);
+        (void)exists(m.at("d/" + name));
+        (void)readFile(m.at("d/" + name));
+        std::error_code ignored;
+        if (t == 0)
+          for (auto& entry : std::filesystem::directory_iterator(m.at("d"), ignored)) (void)statOf(entry.path());
+        std::string a = m.at("mine/a" + std::to_string(t)), b = m.at("mine/b" + std::to_string(t));
+        writeFile(a, "x");
+        rename(a.c_str(), b.c_str());
+      }
+    });
+
+  for (int round = 0; round < 60; ++round) {
+    for (int i = 0; i < 20; ++i) {
+      std::string path = "d/" + std::to_string(i);
+      switch ((round + i) % 4) {
+        case 0: m.fs.writeUnderneath(path, "round " + std::to_string(round)); break;
+        case 1: m.fs.writeUnderneath(path, "longer in round " + std::to_string(round)); break;
+        case 2: if (m.fs.nodeAt(path)) m.fs.chmodUnderneath(path, 0600 + static_cast<uint32_t>(round % 8)); break;
+        case 3: if (m.fs.nodeAt(path)) m.fs.removeUnderneath(path); break;
+      }
+    }
+  }
+  stop = true;
+  for (auto& thread : threads) thread.join();
+  m.mount->drainInvalidations();
+
+  int wrong = 0;
+  for (int i = 0; i < 20; ++i) {
+    std::string path = "d/" + std::to_string(i);
+    NodeId node = m.fs.nodeAt(path);
+    struct stat st = statOf(m.at(path));
+    wrong += st.st_ino != node;
+    if (node == 0) continue;
+    wrong += readFile(m.at(path)) != m.fs.contentAt(path);
+    wrong += static_cast<uint64_t>(st.st_size) != m.fs.contentAt(path).size();
+  }
+  CHECK(wrong == 0);
+}
+
+}  // namespace realize::test
