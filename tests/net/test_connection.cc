@@ -454,6 +454,43 @@ TEST_CASE("a connection lost in the middle of a transfer leaves no handler runni
   CHECK(handled == atEnd);
 }
 
+TEST_CASE("bulk frames still queued in the pool at the close are not delivered, and the close waits for them") {
+  /// Runs nothing until told to.
+  struct Later final : Executor {
+    void post(Job job, Priority) override { jobs.push_back(std::move(job)); }
+    bool tryPost(Job& job, Priority) override {
+      jobs.push_back(std::move(job));
+      return true;
+    }
+    void postCounted(Job job, Priority) override { jobs.push_back(std::move(job)); }
+    std::vector<Job> jobs;
+  } later;
+  loop::Loop loop;
+  auto key = net::Secret32::random(systemRandom());
+  auto algorithm = net::BulkAlgorithm::ChaCha20Poly1305;
+  auto sender = std::make_shared<net::BulkSender>(loop, later, key, algorithm, 1 << 20);
+  auto receiver = std::make_shared<net::BulkReceiver>(loop, later, key, algorithm);
+  int handled = 0;
+  bool drained = false;
+  receiver->setHandler([&](net::BulkFrame) { ++handled; });
+
+  for (int i = 0; i < 2; ++i) {
+    net::BulkFrame frame;
+    REQUIRE(sender->send(frame).ok());
+    CHECK(receiver->accept(net::RecordType::Bulk, sender->take()).ok());
+  }
+  REQUIRE(later.jobs.size() == 2);
+  later.jobs[0]();
+  CHECK(handled == 1);
+  loop.run([&] { receiver->close([&] { drained = true; }); });
+  CHECK_FALSE(drained);
+  later.jobs[1]();
+  loop.run([] {});
+
+  CHECK(drained);
+  CHECK(handled == 1);
+}
+
 TEST_CASE("records altered, repeated, lost or cut off on the way end the connection and nothing of them is delivered") {
   using What = Tamperer::What;
   for (auto type : {net::RecordType::Rpc, net::RecordType::Bulk}) {

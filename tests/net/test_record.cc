@@ -244,6 +244,15 @@ TEST_CASE("no byte of a greeting can be altered unnoticed") {
   }
 }
 
+TEST_CASE("a handshake message that announces too much is refused before it is held") {
+  auto a = Identity::generate(systemRandom());
+  Greeting listener(a, std::nullopt, 0, systemRandom());
+  Bytes greeting = bytesOf(std::string("rlz\n\1\0\0\0", 8));
+  REQUIRE(listener.receive(greeting).ok());
+
+  CHECK(listener.receive(bytesOf(std::string("\x01\x20", 2))).code() == Code::Corrupt);
+}
+
 TEST_CASE("a peer does not connect to itself, and an admission never travels in an opening that can be replayed") {
   auto a = Identity::generate(systemRandom());
   auto b = Identity::generate(systemRandom());
