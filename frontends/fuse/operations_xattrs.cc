@@ -1,5 +1,6 @@
 #include <cerrno>
 #include <string>
+#include <string_view>
 
 #include "frontends/fuse/errors.h"
 #include "frontends/fuse/operations.h"
@@ -8,6 +9,9 @@
 namespace realize::fuse {
 
 namespace {
+
+// Access lists among them: cp and tar would take one that is stored for one that is obeyed, and leave out chmod.
+bool isKernels(std::string_view name) { return name.starts_with("system."); }
 
 // As getxattr(2): size 0 asks how long the value is.
 void replyValue(fuse_req_t req, const std::string& value, size_t size) {
@@ -22,6 +26,7 @@ void replyValue(fuse_req_t req, const std::string& value, size_t size) {
 }  // namespace
 
 void opGetxattr(fuse_req_t req, fuse_ino_t node, const char* name, size_t size) {
+  if (isKernels(name)) return replyCode(req, Code::Unsupported);
   auto value = sessionOf(req).fileSystem.getXattr(node, name);
   if (!value.ok()) {
     fuse_reply_err(req, toXattrErrno(value.code()));
@@ -34,11 +39,13 @@ void opListxattr(fuse_req_t req, fuse_ino_t node, size_t size) {
   auto names = sessionOf(req).fileSystem.listXattrs(node);
   if (!names.ok()) return replyCode(req, names.code());
   std::string list;
-  for (const std::string& name : *names) list.append(name).push_back('\0');
+  for (const std::string& name : *names)
+    if (!isKernels(name)) list.append(name).push_back('\0');
   replyValue(req, list, size);
 }
 
 void opSetxattr(fuse_req_t req, fuse_ino_t node, const char* name, const char* value, size_t size, int flags) {
+  if (isKernels(name)) return replyCode(req, Code::Unsupported);
   Session& s = sessionOf(req);
   auto result = s.fileSystem.setXattr(node, name, std::string(value, size), flags);
   s.nodes.bumpOwn();
@@ -46,6 +53,7 @@ void opSetxattr(fuse_req_t req, fuse_ino_t node, const char* name, const char* v
 }
 
 void opRemovexattr(fuse_req_t req, fuse_ino_t node, const char* name) {
+  if (isKernels(name)) return replyCode(req, Code::Unsupported);
   Session& s = sessionOf(req);
   auto result = s.fileSystem.removeXattr(node, name);
   s.nodes.bumpOwn();

@@ -405,6 +405,7 @@ TEST_CASE("extended attributes are probed, set, listed and removed") {
   CHECK(errno == ERANGE);
   CHECK(listxattr(path, buffer, sizeof buffer) == 18);
   CHECK(std::string(buffer, 18) == std::string("user.empty\0user.x\0", 18));
+  CHECK(errorOf(setxattr(path, "system.posix_acl_access", "", 0, 0)) == EOPNOTSUPP);
   CHECK(removexattr(path, "user.x") == 0);
   CHECK(removexattr(path, "user.x") == -1);
   CHECK(errno == ENODATA);
