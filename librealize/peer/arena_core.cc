@@ -100,9 +100,7 @@ void ArenaCore::start(Mark rootMark, bool joining) {
   auto& s = *s_;
   s.noteIdentity();
   if (auto started = s.folder->start(s.fresh, joining); !started.ok()) s.suspend(started.error().message);
-  if (s.fresh && rootMark != Mark::None) {
-    if (auto root = s.tree.get(kRootEntry)) s.marks->set(*root, rootMark);
-  }
+  if (s.fresh && rootMark != Mark::None) s.marks->set(Core::rootRecord(), rootMark);
   s.applyAll(0);
 }
 

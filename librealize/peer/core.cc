@@ -25,8 +25,16 @@ Result<std::string> Core::shownPath(const EntryId& id) {
   return path;
 }
 
+logic::Record Core::rootRecord() {
+  logic::Record root;
+  root.entry.kind = EntryKind::Directory;
+  root.node = kRootNode;
+  root.shown = true;
+  return root;
+}
+
 Result<logic::Record> Core::recordAt(const std::string& path) {
-  auto record = tree.get(kRootEntry);
+  std::optional<logic::Record> record = rootRecord();
   size_t start = 0;
   while (start < path.size()) {
     size_t end = path.find('/', start);

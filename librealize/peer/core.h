@@ -80,7 +80,9 @@ struct Core {
   /// Path of an entry in the visible tree, from the root, '/' between; "" for the root.
   /// Errors: NotFound when not shown.
   Result<std::string> shownPath(const EntryId& id);
-  /// The entry at a path in the visible tree. Errors: NotFound, NotDirectory.
+  /// The root is no entry and never changes; this stands for it where a record is asked for.
+  static logic::Record rootRecord();
+  /// The entry at a path in the visible tree ("": rootRecord()). Errors: NotFound, NotDirectory.
   Result<logic::Record> recordAt(const std::string& path);
   /// Which of an entry's heads this peer shows: what its folder has if that is one of them, else the newest stamp.
   std::optional<std::pair<Dot, Version>> shownVersion(const logic::Record& record);

@@ -215,6 +215,10 @@ void Folder::barrier(std::function<void()> done) {
 /// Called whenever something that settling() looks at has ended.
 void Folder::State::settled() {
   if (core.folder->settling()) return;
+  if (!barriers.empty()) {
+    core.folder->drainWatch();  // What came while the rest was read belongs to the answer, too.
+    if (core.folder->settling()) return;
+  }
   core.exchange->changed(true);
   auto waiting = std::move(barriers);
   barriers.clear();

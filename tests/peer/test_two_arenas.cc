@@ -1,0 +1,113 @@
+#include <doctest/doctest.h>
+
+#include "tests/peer/two_arenas.h"
+
+using namespace realize;
+using namespace realize::peer;
+using namespace realize::peer::testing;
+
+TEST_CASE("a peer that marks everything real gets all files of the other") {
+  TwoArenas peers;
+  peers.a->write("plan.txt", "draft");
+  peers.a->write("photos/2024/cat.jpg", std::string(300'000, 'x'));
+  peers.a->write("empty", "");
+  peers.connect();
+  peers.b->with([](ArenaCore& core) { core.core().marks->set(Core::rootRecord(), Mark::Real); });
+
+  REQUIRE(peers.settle());
+
+  CHECK(peers.b->read("plan.txt") == "draft");
+  CHECK(peers.b->read("photos/2024/cat.jpg") == std::string(300'000, 'x'));
+  CHECK(peers.b->read("empty") == "");
+}
+
+TEST_CASE("edits, renames and removals on either side arrive on the other") {
+  TwoArenas peers;
+  for (int i = 0; i < 50; ++i) peers.a->write("dir/sub/file" + std::to_string(i), "content " + std::to_string(i));
+  peers.connect();
+  peers.b->with([](ArenaCore& core) { core.core().marks->set(Core::rootRecord(), Mark::Real); });
+  REQUIRE(peers.settle());
+
+  peers.b->write("dir/sub/file7", "edited on b");
+  REQUIRE(peers.settle());
+  CHECK(peers.a->read("dir/sub/file7") == "edited on b");
+
+  std::filesystem::rename(peers.a->folder + "/dir", peers.a->folder + "/renamed");
+  REQUIRE(peers.settle());
+  CHECK(peers.b->read("renamed/sub/file7") == "edited on b");
+  CHECK(!peers.b->has("dir"));
+
+  std::filesystem::remove(peers.b->folder + "/renamed/sub/file3");
+  REQUIRE(peers.settle());
+  CHECK(!peers.a->has("renamed/sub/file3"));
+  CHECK(peers.a->has("renamed/sub/file4"));
+}
+
+TEST_CASE("two edits while apart keep both versions and each side goes on showing its own") {
+  TwoArenas peers;
+  peers.a->write("plan.txt", "old");
+  peers.connect();
+  peers.b->with([](ArenaCore& core) { core.core().marks->set(Core::rootRecord(), Mark::Real); });
+  REQUIRE(peers.settle());
+
+  peers.disconnect();
+  peers.a->write("plan.txt", "draft A");
+  peers.b->write("plan.txt", "draft B!");
+  peers.a->with([](ArenaCore& core) { core.core().folder->drainWatch(); });
+  peers.connect();
+  REQUIRE(peers.settle());
+
+  CHECK(peers.a->read("plan.txt") == "draft A");
+  CHECK(peers.b->read("plan.txt") == "draft B!");
+  auto conflicts = peers.a->with([](ArenaCore& core) { return core.conflicts(); });
+  REQUIRE(conflicts.ok());
+  REQUIRE(conflicts->size() == 1);
+  CHECK(conflicts->front().heads.size() == 2);
+
+  auto resolved = peers.a->with([](ArenaCore& core) { return core.resolve("plan.txt", ""); });
+  REQUIRE(resolved.ok());
+  REQUIRE(peers.settle());
+  CHECK(peers.b->read("plan.txt") == "draft A");
+}
+
+TEST_CASE("joining with a folder that has the files already sends no bytes") {
+  auto prepare = [](const std::string& folder) {
+    std::filesystem::create_directories(folder + "/before");
+    std::ofstream(folder + "/before/a.txt") << "same";
+    std::ofstream(folder + "/b.txt") << "same too";
+  };
+  TwoArenas peers(true, Mark::None, prepare);
+  peers.a->write("before/a.txt", "same");
+  peers.a->write("b.txt", "same too");
+  REQUIRE(peers.a->with([](ArenaCore& core) { return core.core().folder->root() != nullptr; }));
+  peers.connect();
+
+  REQUIRE(peers.settle());
+
+  CHECK(peers.b->read("before/a.txt") == "same");
+  auto list = peers.b->with([](ArenaCore& core) { return core.list(""); });
+  REQUIRE(list.ok());
+  CHECK(list->size() == 2);
+  for (const auto& entry : *list) CHECK(entry.real);
+  auto conflicts = peers.b->with([](ArenaCore& core) { return core.conflicts(); });
+  CHECK(conflicts->empty());
+}
+
+TEST_CASE("a file marked unreal leaves the folder once the other keeps it and can still be read") {
+  TwoArenas peers;
+  peers.a->write("film", std::string(600'000, 'f'));
+  peers.connect();
+  peers.b->with([](ArenaCore& core) { core.core().marks->set(Core::rootRecord(), Mark::Real); });
+  REQUIRE(peers.settle());
+  REQUIRE(peers.b->has("film"));
+
+  peers.b->with([](ArenaCore& core) { core.core().marks->set(Core::rootRecord(), Mark::Unreal); });
+  const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(10);
+  while (peers.b->has("film") && std::chrono::steady_clock::now() < deadline) std::this_thread::yield();
+
+  CHECK(!peers.b->has("film"));
+  auto info = peers.b->with([](ArenaCore& core) { return core.stat("film"); });
+  REQUIRE(info.ok());
+  CHECK(!info->real);
+  CHECK(peers.a->has("film"));
+}
