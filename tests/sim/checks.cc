@@ -1,0 +1,209 @@
+// What must hold when everything is connected and quiet.
+
+#include <algorithm>
+
+#include "librealize/model/blob.h"
+#include "librealize/peer/exchange.h"
+#include "librealize/peer/folder.h"
+#include "librealize/peer/marks.h"
+#include "librealize/peer/transfers.h"
+#include "tests/sim/world.h"
+
+namespace realize::test {
+
+namespace {
+
+std::string kindName(EntryKind kind) {
+  return kind == EntryKind::File ? "file" : kind == EntryKind::Directory ? "folder" : "link";
+}
+
+BlobId blobOf(const std::string& content) {
+  ContentHasher hasher(content.size());
+  hasher.add(std::as_bytes(std::span(content)));
+  return hasher.finish()->blob;
+}
+
+}  // namespace
+
+void World::treeBelow(size_t number, const EntryId& directory, const std::string& path, std::string& out) {
+  auto& tree = machines_[number].peer->core->core().tree;
+  for (const auto& child : tree.children(directory, "", 10'000)) {
+    const std::string here = path.empty() ? child.name : path + "/" + child.name;
+    out += here + " " + kindName(child.kind);
+    for (const auto& head : tree.shownHeads(child.id)) {
+      char attributes[64];
+      snprintf(attributes, sizeof(attributes), " %o %lld", head.version.mode, static_cast<long long>(head.version.mtimeNs));
+      out += " [" + head.version.blob.hex().substr(0, 8) + " " + std::to_string(head.version.sizeBytes) + attributes +
+             head.version.linkTarget + "]";
+    }
+    out += "\n";
+    if (child.kind == EntryKind::Directory) treeBelow(number, child.id, here, out);
+  }
+}
+
+std::string World::treeOf(size_t number) {
+  std::string out;
+  treeBelow(number, kRootEntry, "", out);
+  return out;
+}
+
+void World::checkTrees() {
+  const std::string first = treeOf(0);
+  for (size_t i = 1; i < machines_.size(); ++i) {
+    const std::string other = treeOf(i);
+    if (other != first) throw Broken("A shows\n" + first + "and " + name(i) + " shows\n" + other);
+  }
+  say("all show\n" + first);
+}
+
+void World::checkFolders() {
+  for (size_t i = 0; i < machines_.size(); ++i) {
+    auto& core = machines_[i].peer->core->core();
+    std::map<std::string, FileStat> onDisk;
+    std::string wrong;
+    doing(i, [&](Directory& root) {
+      for (auto& [path, stat] : walk(root)) onDisk[path] = stat;
+      auto temporary = root.list(peer::kTempFolder);
+      if (!temporary.ok()) wrong = std::string(peer::kTempFolder) + " cannot be read";
+      else if (!temporary->empty()) wrong = "a file is left in .realize/tmp: " + temporary->front().name;
+      if (!wrong.empty()) return;
+      for (const auto& id : core.store.allEntries(0, 100'000)) {
+        auto record = core.tree.get(id);
+        if (!record || !record->shown || id == kRootEntry) continue;
+        auto path = core.shownPath(id);
+        if (!path.ok()) {
+          wrong = "a shown entry has no path";
+          return;
+        }
+        const Mark mark = core.marks->effective(*record);
+        auto found = onDisk.find(*path);
+        if (found == onDisk.end()) {
+          if (mark == Mark::Real) wrong = *path + " is marked real and not in the folder";
+          if (!wrong.empty()) return;
+          continue;
+        }
+        const FileStat stat = found->second;
+        onDisk.erase(found);
+        const auto heads = core.tree.shownHeads(id);
+        auto shown = core.shownVersion(*record);
+        if (record->entry.kind == EntryKind::Directory) {
+          if (stat.type != FileStat::Type::Directory) wrong = *path + " is a folder in the tree, and something else on disk";
+        } else if (record->entry.kind == EntryKind::Symlink) {
+          auto target = root.readSymlink(*path);
+          if (!target.ok() || !shown || *target != shown->second.linkTarget) wrong = *path + " is another link in the tree";
+        } else if (stat.type != FileStat::Type::File || !shown) {
+          wrong = *path + " is a file in the tree, and something else on disk";
+        } else {
+          const BlobId blob = blobOf(contentOf(root, *path));
+          if (blob != shown->second.blob)
+            wrong = *path + " holds " + blob.hex().substr(0, 8) + " on disk, and " + shown->second.blob.hex().substr(0, 8) + " in the tree";
+          else if ((stat.mode & 0777) != (shown->second.mode & 0777)) wrong = *path + " has another mode on disk";
+          else if (stat.mtimeNs != shown->second.mtimeNs) wrong = *path + " has another time on disk";
+        }
+        if (!wrong.empty()) return;
+      }
+      for (const auto& [path, stat] : onDisk) {
+        const bool known = std::any_of(machines_.begin(), machines_.end(), [](const auto&) { return false; });
+        (void)known, (void)stat;
+        std::string why;
+        for (const auto& problem : core.store.problems().list(100))
+          if (problem.path == path) why += " (" + problem.kind + ")";
+        wrong = path + " is in the folder, and not in the tree" + why;
+        return;
+      }
+    });
+    if (!wrong.empty()) throw Broken(name(i) + ": " + wrong);
+  }
+}
+
+/// All contents that are whole on some machine, in folders and caches.
+std::map<BlobId, std::string> World::bytesEverywhere() {
+  std::map<BlobId, std::string> out;
+  for (size_t i = 0; i < machines_.size(); ++i)
+    doing(i, [&](Directory& root) {
+      auto add = [&](const std::string& path) {
+        std::string content = contentOf(root, path);
+        const BlobId blob = blobOf(content);
+        out.emplace(blob, std::move(content));
+      };
+      for (const auto& [path, stat] : walk(root))
+        if (stat.type == FileStat::Type::File) add(path);
+      if (auto cached = root.list(peer::kCacheFolder); cached.ok())
+        for (const auto& item : *cached) add(std::string(peer::kCacheFolder) + "/" + item.name);
+    });
+  return out;
+}
+
+void World::checkTokens() {
+  const auto bytes = bytesEverywhere();
+  std::set<Token> found;
+  auto& core = machines_[0].peer->core->core();
+  for (const auto& id : core.store.allEntries(0, 100'000)) {
+    auto record = core.tree.get(id);
+    if (!record || !record->shown || record->entry.kind != EntryKind::File) continue;
+    for (const auto& head : core.tree.shownHeads(id)) {
+      auto content = bytes.find(head.version.blob);
+      if (content == bytes.end() && head.version.sizeBytes)
+        throw Broken("nobody has the bytes " + head.version.blob.hex().substr(0, 8) + " of " + *core.shownPath(id));
+      if (content != bytes.end()) found.merge(tokensIn(content->second));
+    }
+  }
+  uint64_t kept = 0;
+  for (const auto& [token, where] : written_) {
+    if (found.contains(token)) ++kept;
+    else if (!excused_.contains(token)) throw Broken("T" + std::to_string(token) + " is lost, written at " + where);
+  }
+  count("tokens kept", kept);
+  count("tokens let go", written_.size() - kept);
+}
+
+/// Every version can be read on every peer.
+void World::checkReading() {
+  const size_t number = below(machines_.size());
+  auto& peer = *machines_[number].peer;
+  auto& core = peer.core->core();
+  auto left = std::make_shared<size_t>(0);
+  auto failed = std::make_shared<std::string>();
+  for (const auto& id : core.store.allEntries(0, 100'000)) {
+    auto record = core.tree.get(id);
+    if (!record || !record->shown || record->entry.kind != EntryKind::File) continue;
+    for (const auto& head : core.tree.shownHeads(id)) {
+      const auto version = head.version;
+      ++*left;
+      peer.scheduler->onCore([&core, version, left, failed] {
+        auto open = core.transfers->open(version.blob, version.sizeBytes);
+        core.transfers->read(open, 0, version.sizeBytes + 1, [left, failed, version, open](Result<Bytes> bytes) {
+          --*left;
+          const std::string what = version.blob.hex().substr(0, 8);
+          if (!bytes.ok()) *failed = what + " cannot be read: " + bytes.error().message;
+          else if (blobOf(std::string(reinterpret_cast<const char*>(bytes->data()), bytes->size())) != version.blob)
+            *failed = what + " was read as something else";
+        });
+      });
+    }
+  }
+  for (int i = 0; i < 60 && *left; ++i) runFor(1'000'000'000);
+  if (failed->empty() && *left) *failed = std::to_string(*left) + " reads have no answer";
+  if (!failed->empty()) throw Broken(name(number) + ": " + *failed);
+}
+
+/// Once more: everyone leaves, looks at all again, meets again, and nothing changes.
+void World::checkQuiet() {
+  std::vector<VersionVector> before;
+  for (auto& machine : machines_) before.push_back(machine.peer->core->core().tree.vector());
+  for (auto& link : links_) link->cut();
+  for (size_t i = 0; i < machines_.size(); ++i) {
+    if (oneIn(2)) machines_[i].peer->stop();
+    else machines_[i].peer->vanish();
+    startPeer(i);
+  }
+  for (auto& link : links_) link->connect();
+  settleDown("after another start");
+  for (size_t i = 0; i < machines_.size(); ++i)
+    if (machines_[i].peer->core->core().tree.vector() != before[i])
+      throw Broken("the vector of " + name(i) + " changed without a reason");
+  checkTrees();
+  checkFolders();
+}
+
+}  // namespace realize::test

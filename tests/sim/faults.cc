@@ -1,0 +1,161 @@
+// Bad luck: power, connections, space, clocks, watches, and a user who is quicker than the program.
+
+#include "tests/sim/world.h"
+
+namespace realize::test {
+
+namespace {
+constexpr int64_t kNsPerMs = 1'000'000;
+}
+
+void World::planFaults() {
+  const int64_t length = int64_t(stepsLeft_) * 700 * kNsPerMs;
+  const int faults = int(below(uint64_t(stepsLeft_) / 4 + 2));
+  for (int i = 0; i < faults; ++i) queue_.at(int64_t(below(uint64_t(length))), [this] { fault(); });
+}
+
+void World::reconnectSoon(SimLink& link) {
+  queue_.after(int64_t(below(6000)) * kNsPerMs, [this, &link] {
+    if (!link.connected()) link.connect();
+    reconnectSoon(link);
+  });
+}
+
+void World::fault() {
+  if (healing_) return;
+  const size_t number = below(machines_.size());
+  auto& machine = machines_[number];
+  auto& disk = machine.peer->disk;
+  switch (below(10)) {
+    case 0: case 1: case 2: {
+      machine.powerCut = oneIn(2);
+      const uint64_t n = 1 + below(oneIn(2) ? 20 : 300);
+      say(number, std::string(machine.powerCut ? "loses power" : "is killed") + " before its change number " + std::to_string(n) +
+                      " from here");
+      disk.powerOffBefore(n);
+      break;
+    }
+    case 3: case 4: case 5: {
+      auto& link = *links_[below(links_.size())];
+      if (!link.connected()) return;
+      say("the connection of " + link.end(0).options.name + " and " + link.end(1).options.name + " is cut");
+      count("connections cut");
+      link.cut();
+      break;
+    }
+    case 6: {
+      const uint64_t left = below(200'000);
+      say(number, "has " + std::to_string(left) + " bytes left on its disk");
+      count("disks full");
+      machine.full = true;
+      disk.setFreeBytes(left);
+      queue_.after(int64_t(1000 + below(8000)) * kNsPerMs, [this, number] {
+        auto& again = machines_[number];
+        if (!again.full) return;
+        say(number, "has space again");
+        again.full = false;
+        again.peer->disk.setFreeBytes(uint64_t(1) << 40);
+        if (!again.damaged) return;
+        again.damaged = false;
+        for (auto& link : links_)
+          if (&link->end(0) == again.peer.get() || &link->end(1) == again.peer.get()) link->cut();
+        again.peer->vanish();
+        startPeer(number);
+      });
+      break;
+    }
+    case 7: {
+      const int64_t jump = (oneIn(2) ? 1 : -1) * int64_t(below(100'000)) * 1000 * kNsPerMs;
+      say(number, "its clock jumps by " + std::to_string(jump / 1000 / kNsPerMs) + " s");
+      count("clocks jumped");
+      machine.peer->clock.jump(jump);
+      break;
+    }
+    case 8: {
+      say(number, "its watch overflows");
+      count("watches overflowed");
+      disk.overflowWatchers();
+      if (machine.peer->running()) {
+        auto& peer = *machine.peer;
+        doing(number, [&](Directory& root) { (void)root.makeDirectory(".realize/tmp", 0700).ok(); });  // Wakes the watch.
+        (void)peer;
+      }
+      break;
+    }
+    case 9: {
+      if (!machine.peer->running() || machine.full) return;
+      say(number, "is stopped in good order");
+      count("clean stops");
+      for (auto& link : links_)
+        if (&link->end(0) == machine.peer.get() || &link->end(1) == machine.peer.get()) link->cut();
+      machine.peer->stop();
+      queue_.after(int64_t(below(5000)) * kNsPerMs, [this, number] { startPeer(number); });
+      break;
+    }
+  }
+}
+
+/// The power went, or the process: what follows is what the disk kept.
+void World::crashed(size_t number) {
+  auto& machine = machines_[number];
+  auto& peer = *machine.peer;
+  for (auto& link : links_)
+    if (&link->end(0) == &peer || &link->end(1) == &peer) link->cut();
+  peer.vanish();
+  if (!machine.powerCut) {
+    count("kills");
+    peer.disk.settle();
+    peer.disk.crash(random_);
+    say(number, "was killed");
+  } else {
+    count("power cuts");
+    ++machine.userLife;
+    std::set<Token> before, after;
+    FakeDisk lookedAt(peer.clock, peer.disk.snapshot());
+    if (auto root = lookedAt.openRoot(kSimFolder); root.ok()) before = tokensAt(**root, "");
+    peer.disk.crash(random_);
+    doing(number, [&](Directory& root) { after = tokensAt(root, ""); });
+    std::string lost;
+    for (auto token : before)
+      if (!after.contains(token) && machine.unsynced.contains(token)) {
+        excused_.emplace(token, "never synced by its user before " + name(number) + " lost power");
+        lost += " T" + std::to_string(token);
+      }
+    machine.unsynced.clear();
+    say(number, "lost power" + (lost.empty() ? "" : ", and with it what was not synced:" + lost));
+  }
+  machine.powerCut = false;
+  machine.damaged = false;
+  const int64_t wait = healing_ ? 0 : int64_t(below(oneIn(2) ? 100 : 6000)) * kNsPerMs;
+  queue_.after(wait, [this, number] { startPeer(number); });
+}
+
+/// Just before the program changes a file of the user's, the user does.
+void World::raceWith(size_t number, const FakeCall& call) {
+  auto& peer = *machines_[number].peer;
+  if (racing_ || healing_ || peer.userActing || !options_.faults || peer.disk.isPowerOff()) return;
+  if (call.op != FakeOp::Rename && call.op != FakeOp::Unlink) return;
+  std::string path = call.op == FakeOp::Rename && call.path.find("/.realize/") != std::string::npos ? call.path2 : call.path;
+  const std::string folder = std::string(kSimFolder) + "/";
+  if (!path.starts_with(folder) || path.find("/.realize") != std::string::npos || !oneIn(6)) return;
+  path = path.substr(folder.size());
+  racing_ = true;
+  doing(number, [&](Directory& root) {
+    auto stat = root.stat(path);
+    if (stat.ok() && stat->type != FileStat::Type::File) return;
+    count("races");
+    say(number, "races for " + path);
+    const std::string content = newContent(below(30));
+    if (!stat.ok() || oneIn(2)) {
+      put(number, root, path, content);
+    } else {
+      auto file = root.open(path, OpenMode::ReadWrite);
+      if (!file.ok() || !(*file)->write(stat->sizeBytes, std::as_bytes(std::span(content))).ok()) return;
+      file->reset();
+      wrote(number, root, path);
+    }
+  });
+  racing_ = false;
+}
+
+}  // namespace realize::test

@@ -1,0 +1,220 @@
+#include "tests/sim/world.h"
+
+#include <algorithm>
+#include <cstdio>
+
+#include "librealize/peer/exchange.h"
+#include "librealize/peer/folder.h"
+#include "librealize/peer/marks.h"
+
+namespace realize::test {
+
+namespace {
+constexpr int64_t kNsPerMs = 1'000'000;
+constexpr int64_t kNsPerS = 1'000'000'000;
+constexpr int64_t kSettleNs = 240 * kNsPerS;
+constexpr uint64_t kMaxEvents = 400'000;  // Of one run; a storm of messages is a failure, too.
+}  // namespace
+
+World::World(const WorldOptions& options) : options_(options), random_(options.seed * 7919 + 1), queue_(options.seed * 104729 + 3) {
+  const size_t peers = 2 + below(2);
+  for (size_t i = 0; i < peers; ++i) {
+    SimPeerOptions peer;
+    peer.name = name(i);
+    peer.number = uint8_t(i + 1);
+    peer.seed = options.seed * 31 + i;
+    peer.rootMark = i == 0 ? Mark::Real : Mark(below(3));
+    peer.joining = i > 0;
+    machines_.push_back({});
+    machines_.back().peer = std::make_unique<SimPeer>(queue_, peer);
+    machines_.back().peer->onCall = [this, i](const FakeCall& call) { raceWith(i, call); };
+  }
+  const bool chain = peers == 3 && oneIn(3);
+  for (size_t a = 0; a < peers; ++a)
+    for (size_t b = a + 1; b < peers; ++b)
+      if (!chain || b == a + 1) links_.push_back(std::make_unique<SimLink>(*machines_[a].peer, *machines_[b].peer));
+  stepsLeft_ = options.steps ? options.steps : int(10 + below(50));
+  std::string marks;
+  for (auto& machine : machines_) {
+    const Mark mark = machine.peer->options.rootMark;
+    marks += mark == Mark::Real ? " real" : mark == Mark::Unreal ? " unreal" : " none";
+  }
+  say("seed " + std::to_string(options.seed) + ": " + std::to_string(peers) + " peers" + (chain ? " in a chain" : "") + ", marked" + marks +
+      ", " + std::to_string(stepsLeft_) + " steps");
+}
+
+World::~World() {
+  for (auto& machine : machines_) machine.peer->onCall = nullptr;
+  links_.clear();
+  for (auto& machine : machines_) machine.peer->vanish();
+  queue_.clear();
+}
+
+void World::say(const std::string& line) {
+  char when[32];
+  snprintf(when, sizeof(when), "%9.3f ", double(queue_.nowNs()) / 1e9);
+  story_ += when + line + "\n";
+  if (options_.echo) printf("%s%s\n", when, line.c_str());
+}
+
+void World::run() {
+  setUp();
+  live();
+  heal();
+  settleDown("after all was healed");
+  checkTrees();
+  checkFolders();
+  checkTokens();
+  checkReading();
+  checkQuiet();
+}
+
+void World::startPeer(size_t number) {
+  auto& machine = machines_[number];
+  auto& peer = *machine.peer;
+  if (peer.running()) return;
+  auto started = peer.start();
+  if (peer.disk.isPowerOff()) return crashed(number);
+  if (!started.ok()) {
+    if (!machine.full) throw Broken(name(number) + " did not start: " + started.error().message);
+    say(number, "cannot start with a full disk: " + started.error().message);
+    machine.damaged = true;
+    return;
+  }
+  say(number, "starts");
+}
+
+void World::setUp() {
+  doing(0, [&](Directory& root) {
+    (void)root.makeDirectory("x", 0755).ok();
+    for (const char* path : {"a", "x/b", "x/c"})
+      if (oneIn(2)) put(0, root, path, newContent(someSize()));
+  });
+  if (oneIn(4)) {  // A folder that has some of it already.
+    doing(0, [&](Directory& from) {
+      for (const auto& [path, stat] : walk(from)) {
+        if (oneIn(4)) continue;
+        const std::string content = stat.type == FileStat::Type::File ? contentOf(from, path) : "";
+        const bool directory = stat.type == FileStat::Type::Directory;
+        doing(1, [&, path = path](Directory& to) {
+          if (directory) (void)to.makeDirectory(path, 0755).ok();
+          else put(1, to, path, content);
+        });
+      }
+    });
+    count("joined with files");
+  }
+  for (size_t i = 0; i < machines_.size(); ++i) startPeer(i);
+  for (auto& machine : machines_) {
+    machine.peer->disk.settle();
+    machine.unsynced.clear();
+  }
+  for (auto& link : links_)
+    if (!oneIn(4)) link->connect();
+}
+
+void World::live() {
+  const int64_t end = queue_.nowNs() + int64_t(stepsLeft_) * 700 * kNsPerMs;
+  std::vector<int64_t> times;
+  for (int i = 0; i < stepsLeft_; ++i) times.push_back(int64_t(below(uint64_t(end))));
+  // Some come in bursts.
+  for (size_t i = 1; i < times.size(); ++i)
+    if (oneIn(2)) times[i] = times[i - 1] + int64_t(below(oneIn(2) ? 30 : 400)) * kNsPerMs;
+  for (auto at : times) queue_.at(at, [this] { userStep(); });
+  if (options_.faults) planFaults();
+  for (auto& link : links_) reconnectSoon(*link);
+  runFor(end - queue_.nowNs());
+}
+
+void World::heal() {
+  healing_ = true;
+  say("everything is healed");
+  for (size_t i = 0; i < machines_.size(); ++i) {
+    auto& machine = machines_[i];
+    machine.full = false;
+    machine.peer->disk.setFreeBytes(uint64_t(1) << 40);
+    machine.peer->disk.clearFailures();
+    machine.peer->disk.powerOffBefore(UINT64_MAX >> 1);
+    if (machine.damaged && machine.peer->running()) {
+      say(i, "is started again");
+      for (auto& link : links_)
+        if (&link->end(0) == machine.peer.get() || &link->end(1) == machine.peer.get()) link->cut();
+      machine.peer->vanish();
+    }
+    machine.damaged = false;
+    startPeer(i);
+  }
+  for (auto& link : links_) link->connect();
+}
+
+void World::stepOnce() {
+  try {
+    if (!queue_.step()) return;
+  } catch (const Broken&) {
+    throw;
+  } catch (const std::exception& error) {
+    bool excused = false;
+    for (size_t i = 0; i < machines_.size(); ++i) {
+      if (machines_[i].peer->disk.isPowerOff()) excused = true;  // The process is dying anyway.
+    }
+    if (!excused) throw Broken(std::string("an exception ended the process: ") + error.what());
+  }
+  afterEvent();
+  if (queue_.steps() > kMaxEvents) throw Broken("no end of events");
+}
+
+void World::afterEvent() {
+  for (size_t i = 0; i < machines_.size(); ++i) {
+    auto& machine = machines_[i];
+    auto& peer = *machine.peer;
+    if (peer.disk.isPowerOff()) crashed(i);
+    else if (peer.running() && peer.core->core().suspended && !machine.damaged) {
+      const std::string why = peer.core->core().suspendedWhy;
+      if (!machine.full) throw Broken(name(i) + " is suspended: " + why);
+      say(i, "is suspended on a full disk: " + why);
+      count("suspended on a full disk");
+      machine.damaged = true;
+    }
+  }
+}
+
+void World::runFor(int64_t ns) {
+  const int64_t end = queue_.nowNs() + ns;
+  queue_.at(end, [] {});
+  while (queue_.nowNs() < end && queue_.nextNs() != INT64_MAX) stepOnce();
+}
+
+/// Empty when everyone agrees and has what it wants.
+std::string World::unsettled() {
+  for (size_t i = 0; i < machines_.size(); ++i) {
+    auto& peer = *machines_[i].peer;
+    if (!peer.running()) return name(i) + " is not running";
+    auto& core = peer.core->core();
+    if (core.folder->settling()) return name(i) + " is settling";
+    if (core.marks->missingFiles()) return name(i) + " misses " + std::to_string(core.marks->missingFiles()) + " files";
+    if (core.store.unsynced().totals().count) return name(i) + " has names that may not be on disk";
+    auto& first = machines_[0].peer->core->core();
+    if (core.tree.vector() != first.tree.vector()) return name(i) + " and A have not seen the same";
+    if (core.tree.digest() != first.tree.digest()) return name(i) + " and A show other trees";
+    for (auto& link : links_)
+      for (int side : {0, 1})
+        if (&link->end(side) == &peer && !core.exchange->agreesWith(link->end(1 - side).key))
+          return name(i) + " does not know that it agrees with " + link->end(1 - side).options.name;
+  }
+  return "";
+}
+
+void World::settleDown(const char* when) {
+  const int64_t end = queue_.nowNs() + kSettleNs;
+  int quiet = 0;
+  std::string why;
+  while (quiet < 3) {
+    runFor(1500 * kNsPerMs);
+    why = unsettled();
+    quiet = why.empty() ? quiet + 1 : 0;
+    if (queue_.nowNs() > end) throw Broken(std::string("not settled ") + when + ": " + why);
+  }
+  say(std::string("all is quiet ") + when);
+}
+
+}  // namespace realize::test

@@ -1,0 +1,128 @@
+#pragma once
+
+// A household that lives through a seed: machines, their users, the network and bad luck; and what must hold of it.
+
+#include <map>
+#include <memory>
+#include <set>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include "tests/support/sim_link.h"
+
+namespace realize::test {
+
+/// A promise was broken: the sentence says which.
+struct Broken : std::runtime_error {
+  using std::runtime_error::runtime_error;
+};
+
+struct WorldOptions {
+  uint64_t seed = 0;
+  int steps = 0;        ///< of users; 0: by the seed
+  bool faults = true;
+  bool echo = false;    ///< each line of the story to stdout as it happens
+};
+
+/// Every write carries one, so that it can be found again.
+using Token = uint32_t;
+
+struct Machine {
+  std::unique_ptr<SimPeer> peer;
+  uint64_t userLife = 0;           ///< what the user was about to do ends with a crash
+  std::set<Token> unsynced;        ///< written by the user, perhaps not on the disk yet
+  bool full = false;               ///< the disk, on purpose
+  bool damaged = false;            ///< it could not go on for a fault of ours: started again when that is over
+  bool powerCut = false;           ///< the coming crash loses what is not durable
+};
+
+class World {
+ public:
+  explicit World(const WorldOptions& options);
+  ~World();
+  /// Everything, from the first file to the last check. Throws Broken.
+  void run();
+
+  const std::string& story() const { return story_; }
+  const std::map<std::string, uint64_t>& counters() const { return counters_; }
+  uint64_t steps() const { return queue_.steps(); }
+
+ private:
+  // world.cc
+  void setUp();
+  void live();
+  void heal();
+  void settleDown(const char* when);
+  std::string unsettled();
+  void stepOnce();
+  void runFor(int64_t ns);
+  void startPeer(size_t number);
+  void afterEvent();
+  void crashed(size_t number);
+  void say(const std::string& line);
+  void say(size_t number, const std::string& line) { say(name(number) + ": " + line); }
+  void count(const std::string& what, uint64_t by = 1) { counters_[what] += by; }
+  std::string name(size_t number) const { return std::string(1, char('A' + number)); }
+  uint64_t below(uint64_t bound) { return random_.below(bound); }
+  bool oneIn(uint64_t n) { return random_.oneIn(n); }
+
+  // faults.cc
+  void planFaults();
+  void fault();
+  void reconnectSoon(SimLink& link);
+  void raceWith(size_t number, const FakeCall& call);
+
+  // user.cc: what users do to their folder
+  using Steps = std::vector<std::function<void()>>;
+  void userStep();
+  void act(size_t number, Steps steps);
+  void doing(size_t number, const std::function<void(Directory&)>& work);
+  std::vector<std::pair<std::string, FileStat>> walk(Directory& root, const std::string& below = "");
+  std::string pick(size_t number, FileStat::Type type);
+  std::string pickFolder(size_t number);
+  std::string newPath(size_t number);
+  std::string newContent(size_t bytes);
+  size_t someSize();
+  std::string contentOf(Directory& root, const std::string& path);
+  std::set<Token> tokensAt(Directory& root, const std::string& path);
+  void letGo(size_t number, const std::set<Token>& tokens);
+  void wrote(size_t number, Directory& root, const std::string& path);
+  bool put(size_t number, Directory& root, const std::string& path, const std::string& content);
+  void syncFile(size_t number, Directory& root, const std::string& path);
+  void removeAll(size_t number, Directory& root, const std::string& path);
+  void editSomething(size_t number);
+  void saveLikeAnEditor(size_t number);
+  void moveSomething(size_t number);
+  void removeSomething(size_t number);
+  void markSomething(size_t number);
+  void readSomething(size_t number);
+
+  // checks.cc
+  void checkTrees();
+  void checkFolders();
+  void checkTokens();
+  void checkReading();
+  void checkQuiet();
+  std::string treeOf(size_t number);
+  void treeBelow(size_t number, const EntryId& directory, const std::string& path, std::string& out);
+  std::map<BlobId, std::string> bytesEverywhere();
+
+  WorldOptions options_;
+  FakeRandom random_;
+  SimQueue queue_;
+  std::vector<Machine> machines_;
+  std::vector<std::unique_ptr<SimLink>> links_;
+  std::map<std::string, uint64_t> counters_;
+  std::string story_;
+  bool healing_ = false;
+  bool racing_ = false;
+  int stepsLeft_ = 0;
+  Token lastToken_ = 0;
+  std::map<Token, std::string> written_;  ///< where and by whom
+  std::map<Token, std::string> excused_;  ///< let go or lost, and why
+};
+
+std::set<Token> tokensIn(const std::string& content);
+
+}  // namespace realize::test

@@ -1,0 +1,183 @@
+#include "tests/support/sim_link.h"
+
+#include <algorithm>
+#include <map>
+
+namespace realize::test {
+
+using peer::ArenaService;
+using peer::ArenaState;
+using peer::ChunkArrival;
+using peer::WantStatus;
+
+namespace {
+const Error kLost{Code::Unreachable, "the connection was lost"};
+}
+
+/// One session. Whatever is under way holds it; nothing passes once it is not open.
+struct SimLink::Connection : std::enable_shared_from_this<SimLink::Connection> {
+  SimPeer* ends[2];
+  uint64_t lives[2];
+  bool open = true;
+  int64_t lastNs[2] = {0, 0};  // when the last message of each side arrives
+  uint64_t lastCall = 0;
+  uint64_t* messages = nullptr;
+  std::unique_ptr<Remote> remotes[2];                          // what each side sees of the other
+  std::map<uint64_t, std::function<void(Error)>> waiting[2];   // calls of each side
+
+  bool up(int side) const { return ends[side]->running() && ends[side]->lives == lives[side] && !ends[side]->disk.isPowerOff(); }
+
+  /// Runs the job on the other side's core, once it has arrived.
+  void send(int from, std::function<void()> job) {
+    if (!open || !up(from)) return;
+    ++*messages;
+    auto& queue = ends[from]->queue;
+    const uint64_t most = queue.random.oneIn(30) ? 400'000'000 : 8'000'000;
+    lastNs[from] = std::max(lastNs[from], queue.nowNs() + 100'000 + int64_t(queue.random.below(most)));
+    queue.at(lastNs[from], [self = shared_from_this(), from, job = std::move(job)] {
+      if (!self->open || !self->up(1 - from)) return;
+      self->ends[1 - from]->scheduler->onCore([self, job] {
+        if (self->open) job();
+      });
+    });
+  }
+
+  template <typename T>
+  using Reply = std::function<void(Result<T>)>;
+
+  template <typename T>
+  void call(int from, std::function<void(ArenaService&, Reply<T>)> serve, Reply<T> done) {
+    const uint64_t number = ++lastCall;
+    if (!open) {
+      ends[from]->scheduler->onCore([done] { done(kLost); });
+      return;
+    }
+    waiting[from][number] = [done](Error error) { done(error); };
+    send(from, [self = shared_from_this(), from, serve, done, number] {
+      auto* service = self->ends[1 - from]->service();
+      if (!service) return;
+      serve(*service, [self, from, done, number](Result<T> result) {
+        self->send(1 - from, [self, from, done, number, result] {
+          if (self->waiting[from].erase(number)) done(result);
+        });
+      });
+    });
+  }
+};
+
+class SimLink::Remote final : public peer::RemoteArena {
+ public:
+  Remote(Connection& connection, int side) : c_(connection), side_(side) {}
+
+  PeerKey key() const override { return c_.ends[1 - side_]->key; }
+  void announce(const ArenaState& state) override {
+    c_.send(side_, [self = c_.shared_from_this(), side = side_, state] {
+      if (auto* service = self->ends[1 - side]->service()) service->onAnnounce(self->ends[side]->key, state);
+    });
+  }
+  void askState(bool barrier, std::function<void(Result<ArenaState>)> done) override {
+    c_.call<ArenaState>(side_, [from = me(), barrier](ArenaService& s, auto reply) { s.serveState(from, barrier, reply); }, done);
+  }
+  void pull(const peer::PullRequest& request, std::function<void(Result<peer::PullPage>)> done) override {
+    c_.call<peer::PullPage>(side_, [from = me(), request](ArenaService& s, auto reply) { reply(s.servePull(from, request)); }, done);
+  }
+  void chunkList(const BlobId& blob, uint8_t hops, std::function<void(Result<ChunkList>)> done) override {
+    c_.call<ChunkList>(side_, [from = me(), blob, hops](ArenaService& s, auto reply) { s.serveChunkList(from, blob, hops, reply); }, done);
+  }
+  void promise(const std::vector<BlobId>& blobs, std::function<void(Result<std::vector<bool>>)> done) override {
+    c_.call<std::vector<bool>>(side_, [from = me(), blobs](ArenaService& s, auto reply) { reply(s.servePromise(from, blobs)); }, done);
+  }
+  void cancel(uint64_t request) override { c_.waiting[side_].erase(request); }
+
+  uint64_t get(const peer::GetRequest& request, std::function<void(ChunkArrival)> onChunk,
+               std::function<void(Result<std::vector<WantStatus>>)> done) override {
+    struct Get {
+      uint64_t sent = 0, arrived = 0;
+      bool answered = false;
+      std::vector<WantStatus> statuses;
+    };
+    auto get = std::make_shared<Get>();
+    auto self = c_.shared_from_this();
+    const int side = side_;
+    const uint64_t number = ++c_.lastCall;
+    if (!c_.open) {
+      c_.ends[side]->scheduler->onCore([done] { done(kLost); });
+      return number;
+    }
+    c_.waiting[side][number] = [done](Error error) { done(error); };
+    auto finish = [self, side, number, get, done] {
+      if (!get->answered || get->arrived < get->sent || !self->waiting[side].contains(number)) return;
+      self->ends[side]->scheduler->onCore([self, side, number, get, done] {
+        if (self->waiting[side].erase(number)) done(get->statuses);
+      });
+    };
+    // Frames come on the pool, in no order; what they hold counts as arrived when onChunk has returned.
+    auto sink = [self, side, number, get, onChunk, finish](ChunkArrival chunk) {
+      if (!self->open) return false;
+      ++get->sent;
+      auto shared = std::make_shared<ChunkArrival>(std::move(chunk));
+      self->send(1 - side, [self, side, number, get, onChunk, finish, shared] {
+        self->ends[side]->scheduler->onPool(true, [self, side, number, get, onChunk, finish, shared] {
+          if (!self->waiting[side].contains(number)) return;
+          onChunk(std::move(*shared));
+          ++get->arrived;
+          finish();
+        });
+      });
+      return true;
+    };
+    c_.send(side, [self, side, request, sink, get, finish] {
+      auto* service = self->ends[1 - side]->service();
+      if (!service) return;
+      service->serveGet(self->ends[side]->key, request, sink, [self, side, get, finish](Result<std::vector<WantStatus>> result) {
+        self->send(1 - side, [get, finish, result] {
+          get->answered = true;
+          if (result.ok()) get->statuses = *result;
+          finish();
+        });
+      });
+    });
+    return number;
+  }
+
+ private:
+  PeerKey me() const { return c_.ends[side_]->key; }
+  Connection& c_;
+  int side_;
+};
+
+void SimLink::connect() {
+  if (connection_ || !ends_[0]->running() || !ends_[1]->running()) return;
+  connection_ = std::make_shared<Connection>();
+  auto& c = *connection_;
+  c.messages = &messages_;
+  for (int side : {0, 1}) {
+    c.ends[side] = ends_[side];
+    c.lives[side] = ends_[side]->lives;
+    c.remotes[side] = std::make_unique<Remote>(c, side);
+  }
+  for (int side : {0, 1})
+    ends_[side]->scheduler->onCore([self = connection_, side] {
+      if (self->open) self->ends[side]->core->connected(*self->remotes[side]);
+    });
+}
+
+void SimLink::cut() {
+  if (!connection_) return;
+  auto c = std::move(connection_);
+  connection_ = nullptr;
+  c->open = false;
+  for (int side : {0, 1}) {
+    if (!c->up(side)) continue;
+    auto lost = std::move(c->waiting[side]);
+    c->waiting[side].clear();
+    const bool first = c->ends[side]->queue.random.oneIn(2);
+    auto tell = [c, side] { c->ends[side]->core->disconnected(c->ends[1 - side]->key); };
+    auto& scheduler = *c->ends[side]->scheduler;
+    if (first) scheduler.onCore(tell);
+    for (auto& [number, fail] : lost) scheduler.onCore([fail = fail] { fail(kLost); });
+    if (!first) scheduler.onCore(tell);
+  }
+}
+
+}  // namespace realize::test

@@ -1,0 +1,89 @@
+#include "tests/support/sim_peer.h"
+
+#include <unistd.h>
+
+#include "librealize/peer/folder.h"
+
+namespace realize::test {
+
+namespace {
+PeerKey keyOf(uint8_t number) {
+  PeerKey key;
+  key.bytes.fill(number);
+  return key;
+}
+constexpr ArenaId kSimArena{{0x51, 0x4d}};
+}  // namespace
+
+SimPeer::SimPeer(SimQueue& queue, const SimPeerOptions& options)
+    : queue(queue), options(options), key(keyOf(options.number)),
+      clock(1'700'000'000'000'000'000 + int64_t(options.number) * 3'333'333), random(options.seed),
+      disk(clock, options.number) {
+  queue.addClock(clock);
+  disk.makeFolder(kSimFolder);
+  disk.makeFolder(kSimState);
+  disk.setHook([this](const FakeCall& call) -> std::optional<Error> {
+    if (call.changes() && call.path.starts_with(kSimFolder)) drainSoon();
+    if (onCall) onCall(call);
+    return std::nullopt;
+  });
+}
+
+SimPeer::~SimPeer() {
+  disk.setHook(nullptr);
+  vanish();
+}
+
+void SimPeer::drainSoon() {
+  if (draining_ || !core) return;
+  draining_ = true;
+  const int64_t delayNs = int64_t(queue.random.below(queue.random.oneIn(20) ? 200'000'000 : 3'000'000));
+  queue.after(delayNs, [this, life = lives] {
+    if (life != lives || !core) return;
+    draining_ = false;
+    scheduler->onCore([this] { core->core().folder->drainWatch(); });
+  });
+}
+
+Result<void> SimPeer::start() {
+  vanish();
+  REALIZE_ASSIGN(auto state, disk.openRoot(kSimState));
+  vfs_ = std::make_unique<store::DiskVfs>("sim-" + options.name, std::move(state), clock, random);
+  scheduler = std::make_unique<SimScheduler>(queue);
+  peer::Environment env{clock, random, disk, *scheduler,
+                        [this](const std::string& root) -> Result<std::unique_ptr<Watcher>> { return disk.watch(root); }};
+  peer::ArenaOptions arena;
+  arena.id = kSimArena;
+  arena.name = "docs";
+  arena.databaseDirectory = kSimState;
+  arena.folder = kSimFolder;
+  arena.self = key;
+  auto opened = peer::ArenaCore::open(env, arena, peer::ArenaSettings(), {}, !started, vfs_->name());
+  if (!opened.ok()) {
+    vanish();
+    return opened.error();
+  }
+  core = std::move(*opened);
+  std::lock_guard held(scheduler->coreLock());
+  core->start(started ? Mark::None : options.rootMark, options.joining && !started);
+  started = true;
+  return {};
+}
+
+void SimPeer::stop() {
+  if (core) {
+    std::lock_guard held(scheduler->coreLock());
+    core->stop();
+  }
+  vanish();
+}
+
+void SimPeer::vanish() {
+  ++lives;
+  draining_ = false;
+  core.reset();
+  scheduler.reset();
+  vfs_.reset();
+}
+
+}  // namespace realize::test

@@ -1,0 +1,63 @@
+#pragma once
+
+// A machine of the simulated household: its disk, its user's folder, and the arena running on it (or not).
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "librealize/peer/arena_core.h"
+#include "librealize/store/disk_vfs.h"
+#include "tests/support/fake_disk.h"
+#include "tests/support/sim_queue.h"
+
+namespace realize::test {
+
+struct SimPeerOptions {
+  std::string name;
+  uint8_t number = 1;
+  uint64_t seed = 0;
+  Mark rootMark = Mark::None;
+  bool joining = false;
+};
+
+inline constexpr char kSimFolder[] = "/arena";
+inline constexpr char kSimState[] = "/state";
+
+class SimPeer {
+ public:
+  SimPeer(SimQueue& queue, const SimPeerOptions& options);
+  ~SimPeer();
+
+  /// Opens the arena and starts it. Errors: as ArenaCore::open, and whatever the disk was told to do.
+  Result<void> start();
+  /// Ends it in good order.
+  void stop();
+  /// The process is gone, at whatever moment.
+  void vanish();
+  bool running() const { return core != nullptr; }
+  peer::ArenaService* service() { return core.get(); }
+
+  SimQueue& queue;
+  SimPeerOptions options;
+  PeerKey key;
+  FakeClock clock;
+  FakeRandom random;
+  FakeDisk disk;
+  std::unique_ptr<SimScheduler> scheduler;
+  std::unique_ptr<peer::ArenaCore> core;
+  bool started = false;     ///< once, ever
+  bool userActing = false;  ///< the operation on the disk is the user's
+  /// Called before each operation on the disk, of the arena and of the user.
+  std::function<void(const FakeCall&)> onCall;
+  uint64_t lives = 0;
+
+ private:
+  void drainSoon();
+  std::unique_ptr<store::DiskVfs> vfs_;
+  bool draining_ = false;
+};
+
+}  // namespace realize::test
