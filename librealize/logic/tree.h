@@ -84,6 +84,10 @@ class Tree {
   void beginBatch() { batch_ = true; }
   /// Ends beginBatch(): everything is in the store, which may commit.
   void flush();
+  /// The store has given the entry another number.
+  void setNode(const EntryId& id, NodeId node) {
+    if (Record* record = records_.find(id)) record->node = node;
+  }
   /// Forgets all that is in memory, and reads from the store again: after a rollback.
   void reload();
 
@@ -147,6 +151,10 @@ class Tree {
   Result<void> apply(const Change& change);
   /// Ends a batch (rule 17): own vector takes in `page.snapshot`, and what depends on that follows.
   void completeBatch(const PeerKey& sender, const ChangePage& page);
+
+  /// Drops up to so many contexts that broken or long batches left and that say nothing any more; returns how many.
+  /// For idle times: they cost a few bytes each and nothing else.
+  size_t tidy(size_t limit);
 
   /// Vectors that peers are known to have, each as of its last complete word.
   const std::map<PeerKey, VersionVector>& acks() const { return acks_; }
@@ -268,6 +276,7 @@ class Tree {
   std::vector<EntryId> newcomers_;                  ///< shown, and without a name yet
   std::vector<EntryId> unneeded_;                   ///< may have nothing left to be shown for
   uint64_t clashedBefore_ = 0;
+  bool severalMove_ = false;
   // Of the move under way: where entries were shown at its beginning.
   bool moving_ = false;
   std::map<EntryId, Before> movedBefore_;

@@ -4,7 +4,7 @@
 //   A batch has a base (the receiver's vector when it began), a snapshot (the sender's vector when it began) and a
 //   position. The sender goes through its touch index, origin by origin, its own last, each from the base upwards
 //   without an upper bound, so that what moves on while the batch runs is met later, not missed. An entry is left out
-//   where an origin gone through before has a touch of it between base and snapshot (it was sent there), or where the
+//   where it has a touch between base and snapshot that the position is past (it was sent there), or where the
 //   receiver's vector of now covers all its touches. The receiver's vector takes in the snapshot, never more, when the
 //   position is at the end. Base, snapshot and position travel as a cursor that the receiver keeps in the transaction
 //   that took the page; it is good on any later connection while the sender's life is the same, its vector is at least
@@ -84,28 +84,36 @@ struct Tree::PageBuilder {
   bool sentBefore(const Entry& e) const {
     for (const auto& [origin, seq] : e.touch.items()) {
       bool inBatch = seq > cursor.base.get(origin) && seq <= cursor.snapshot.get(origin);
-      if (inBatch && before(origin, cursor.origin)) return true;
+      if (inBatch && (before(origin, cursor.origin) || (origin == cursor.origin && seq <= cursor.seq))) return true;
     }
     return false;
   }
   bool wanted(const Entry& e) const { return !request.vector.geq(e.touch) && !sentBefore(e); }
 
   // What it stands in or links to goes first: the dead always (rule 16), the live where the receiver lacks something.
-  void send(const EntryId& id) {
-    if (!sent.insert(id).second) return;
-    Record* record = tree.records_.find(id);
-    if (!record) return;
-    std::vector<EntryId> needs{record->entry.place.parent};
-    for (const auto& [dot, version] : record->entry.heads) if (!version.target.isZero()) needs.push_back(version.target);
-    for (const EntryId& other : needs) {
-      Record* r = tree.records_.find(other);
-      if (r && (r->entry.live.empty() || wanted(r->entry))) send(other);
+  void send(const EntryId& first) {
+    if (!sent.insert(first).second) return;
+    std::vector<EntryId> order{first};
+    for (size_t i = 0; i < order.size(); ++i) {
+      const Entry& e = tree.records_.find(order[i])->entry;
+      auto need = [&](const EntryId& id) {
+        if (sent.count(id)) return;
+        Record* r = tree.records_.find(id);
+        if (!r || !(r->entry.live.empty() || wanted(r->entry))) return;
+        sent.insert(id);
+        order.push_back(id);
+      };
+      need(e.place.parent);
+      for (const auto& [dot, version] : e.heads) need(version.target);
     }
-    Change change{record->entry, tree.state_.vector};
-    change.seen.join(record->entry.ctx);
-    change.entry.ctx = {};
-    bytes += roughBytes(change);
-    page.changes.push_back(std::move(change));
+    for (size_t i = order.size(); i-- > 0;) {
+      const Entry& e = tree.records_.find(order[i])->entry;
+      Change change{e, tree.state_.vector};
+      change.seen.join(e.ctx);
+      change.entry.ctx = {};
+      bytes += roughBytes(change);
+      page.changes.push_back(std::move(change));
+    }
   }
 
   void run() {
@@ -248,6 +256,21 @@ void Tree::completeBatch(const PeerKey& sender, const ChangePage& page) {
   noteCursor(sender, "");
   saveAcks();
   reissueOrphans();
+}
+
+size_t Tree::tidy(size_t limit) {
+  Call call(*this);
+  records_.flush();
+  size_t done = 0;
+  for (const EntryId& id : records_.store().withContext()) {
+    if (done >= limit) break;
+    Record* r = records_.find(id);
+    if (!r || !state_.vector.geq(r->entry.ctx)) continue;
+    r->entry.ctx = {};
+    records_.markDirty(*r);
+    ++done;
+  }
+  return done;
 }
 
 // Rule 22: what a closed origin did after the point that can still be complete lives on only here and there. Who has

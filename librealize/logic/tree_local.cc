@@ -4,6 +4,7 @@
 
 #include "librealize/logic/tree.h"
 #include "librealize/logic/tree_call.h"
+#include "librealize/model/codec.h"
 
 namespace realize::logic {
 
@@ -12,7 +13,31 @@ namespace {
 bool contains(const std::vector<Dot>& dots, Dot dot) { return std::find(dots.begin(), dots.end(), dot) != dots.end(); }
 bool saw(const Base& base, Dot dot) { return base.everything || contains(base.dots, dot); }
 
-uint32_t cleanMode(uint32_t mode, EntryKind kind) { return mode & (kind == EntryKind::Directory ? 01777 : 0777); }
+// A peer may claim any clock; it then stands still at the greatest that is valid, and origins decide.
+uint64_t next(uint64_t clock) { return std::min(clock + 1, kMaxCount); }
+
+// Only what an entry of that kind has, as every decode will ask.
+Version cleaned(Version v, EntryKind kind) {
+  v.mode &= kind == EntryKind::Directory ? 01777 : 0777;
+  bool hardLink = !v.target.isZero();
+  if (kind != EntryKind::File) v.target = {};
+  if (kind != EntryKind::File || hardLink) {
+    v.blob = {};
+    v.sizeBytes = 0;
+  }
+  if (kind != EntryKind::Symlink) v.linkTarget.clear();
+  return v;
+}
+
+Result<void> checkVersion(const Version& v, EntryKind kind) {
+  if (v.sizeBytes > kMaxCount) return {Code::TooLarge, "no file can be that large"};
+  if (kind != EntryKind::Symlink) return {};
+  if (v.linkTarget.size() > kMaxLinkTargetBytes) return {Code::NameTooLong, "the target of a symlink is too long"};
+  if (v.linkTarget.empty() || v.linkTarget.find('\0') != std::string::npos) {
+    return {Code::InvalidArgument, "the target of a symlink is empty or has a zero byte"};
+  }
+  return {};
+}
 
 bool isHead(const Entry& entry, Dot dot) {
   return std::any_of(entry.heads.begin(), entry.heads.end(), [&](const auto& head) { return head.first == dot; });
@@ -59,12 +84,11 @@ Dot Tree::change(const EntryId& id, const LocalChange& what) {
     if (what.claim) e.live.insert(std::lower_bound(e.live.begin(), e.live.end(), dot), dot);
   }
   if (what.version) {
-    Version version = *what.version;
-    version.mode = cleanMode(version.mode, e.kind);
+    Version version = cleaned(*what.version, e.kind);
     version.author = self_;
     version.writtenNs = clock_.nowNs();
     version.stamp = {1, state_.origin};
-    for (const auto& [d, v] : e.heads) version.stamp.clock = std::max(version.stamp.clock, v.stamp.clock + 1);
+    for (const auto& [d, v] : e.heads) version.stamp.clock = std::max(version.stamp.clock, next(v.stamp.clock));
     // Of the heads that nobody let go, those it has not seen stay beside it.
     std::vector<std::pair<Dot, Version>> old = e.heads;
     std::erase_if(e.heads, [&](const auto& head) { return saw(what.base, head.first) || isLetGo(e, head.first); });
@@ -82,7 +106,8 @@ Dot Tree::change(const EntryId& id, const LocalChange& what) {
     if (!gone.empty()) e.tombs.emplace_back(dot, std::move(gone));
   }
   if (what.place) {
-    Place place{{++state_.clock, state_.origin}, what.place->first, what.place->second, kRootEntry, what.place->second};
+    state_.clock = next(state_.clock);
+    Place place{{state_.clock, state_.origin}, what.place->first, what.place->second, kRootEntry, what.place->second};
     if (before.known) {
       place.oldParent = e.place.parent;
       place.oldName = e.place.name;
@@ -123,6 +148,7 @@ Result<void> Tree::checkPlace(const EntryId& parent, const std::string& name) {
 Result<EntryId> Tree::create(const EntryId& parent, const std::string& name, EntryKind kind, const Version& version) {
   Call call(*this);
   REALIZE_TRY(checkPlace(parent, name));
+  REALIZE_TRY(checkVersion(version, kind));
   if (Record* there = records_.shownAt(parent, name)) {
     EntryId id = there->entry.id;
     if (there->entry.kind == kind) {
@@ -153,6 +179,7 @@ Result<void> Tree::write(const EntryId& id, const Version& version, const Base& 
   Call call(*this);
   Record* r = shown(id);
   if (!r) return {Code::NotFound, "the entry to write is not there"};
+  REALIZE_TRY(checkVersion(version, r->entry.kind));
   std::vector<std::pair<Dot, Version>> heads = realHeads(r->entry);
   hold(r->shownParent);
   LocalChange claim, written;
@@ -213,25 +240,34 @@ bool Tree::isLinked(const EntryId& id) {
 
 void Tree::removeTree(const EntryId& id, const Base& base) {
   constexpr size_t kPage = 1000;
-  Record* r = shown(id);
-  if (!r) return;
-  if (r->shownChildren > 0) {
-    std::string after;
-    while (true) {
-      std::vector<ShownName> page = records_.shownIn(id, after, kPage);
-      for (const ShownName& child : page) removeTree(child.id, Base::all());
+  // Above first and by name, to be gone through backwards; with a stack of its own, as peers may have nested folders
+  // deeper than calls go. The order matters only to hard links among them.
+  std::vector<EntryId> all, todo{id};
+  while (!todo.empty()) {
+    const EntryId at = todo.back();
+    todo.pop_back();
+    all.push_back(at);
+    Record* r = shown(at);
+    if (!r || r->shownChildren == 0) continue;
+    const size_t first = todo.size();
+    for (std::string after;;) {
+      std::vector<ShownName> page = records_.shownIn(at, after, kPage);
+      for (const ShownName& child : page) todo.push_back(child.id);
       if (page.size() < kPage) break;
       after = page.back().name;
     }
+    std::reverse(todo.begin() + long(first), todo.end());
   }
-  r = shown(id);
-  if (!r) return;
-  hold(r->shownParent);
-  LocalChange removed;
-  removed.remove = true;
-  removed.letGo = !isLinked(id);
-  removed.base = base;
-  change(id, removed);
+  for (size_t i = all.size(); i-- > 0;) {
+    Record* r = shown(all[i]);
+    if (!r) continue;
+    hold(r->shownParent);
+    LocalChange removed;
+    removed.remove = true;
+    removed.letGo = !isLinked(all[i]);
+    if (i == 0) removed.base = base;
+    change(all[i], removed);
+  }
 }
 
 Result<void> Tree::remove(const EntryId& id, const Base& base) {
@@ -349,6 +385,7 @@ Result<EntryId> Tree::takeBackName(const EntryId& id, const EntryId& parent, con
   Record* r = shown(id);
   if (!r) return {Code::NotFound, "the entry that had the name is not there"};
   std::optional<ShownHead> away = headNamed(r->entry, head);
+  REALIZE_TRY(checkVersion(version, r->entry.kind));
   if (!away || r->entry.kind == EntryKind::Directory) return {Code::NotFound, "that version is not there any more"};
   const EntryId awayParent = r->shownParent;
   const std::string awayName = r->shownName;

@@ -210,12 +210,14 @@ std::map<EntryId, Tree::Effective> Tree::breakCycles(const EntryId& changed) {
   return effective;
 }
 
-// Every directory above is here, so that what is live can be shown.
+// Every directory above is here, so that what is live can be shown. While several move at once, what is still shown
+// may stand below one that is about to vanish.
 bool Tree::attached(const Record& record) {
   EntryId at = record.shownParent;
   while (at != kRootEntry) {
     Record* r = directory(at);
     if (!r) return false;
+    if (r->shown && !severalMove_) return true;
     at = r->shownParent;
   }
   return true;
@@ -227,6 +229,7 @@ void Tree::place(const std::map<EntryId, Effective>& moves) {
     bool wasShown;
   };
   std::vector<Moved> moved;
+  severalMove_ = moves.size() > 1;
   for (const auto& [id, to] : moves) {
     Record& r = *records_.find(id);
     bool fresh = r.shownBase.empty();

@@ -23,7 +23,7 @@ namespace realize {
 
 /// Bounds of what decodes; also of what the tree's rules let grow.
 constexpr size_t kMaxOrigins = 1 << 16;       ///< in one vector
-constexpr size_t kMaxDots = 1 << 12;          ///< live dots, heads, tombs of one entry
+constexpr size_t kMaxDots = 1 << 16;          ///< live dots, heads, tombs of one entry
 constexpr size_t kMaxLinkTargetBytes = 4095;  ///< of a symlink
 constexpr size_t kMaxPageChanges = 1 << 16;
 constexpr uint64_t kMaxCount = uint64_t(1) << 62;  ///< sequence numbers, clocks, sizes: room to count on

@@ -136,6 +136,38 @@ TEST_CASE("a pull that brings nothing writes nothing") {
   CHECK(a.store.puts + b.store.puts == 0);
 }
 
+TEST_CASE("contexts that a long batch left are dropped when there is time") {
+  TreePeer a('a'), b('b');
+  for (int i = 0; i < 10; ++i) a.file("f" + std::to_string(i), "x");
+  CHECK_FALSE(b.pull(a, 4, 1));
+  CHECK(b.tree.tidy(100) == 0);  // They still say something.
+  CHECK(b.pull(a, 4));
+
+  CHECK(b.tree.tidy(3) == 3);
+  CHECK(b.tree.tidy(100) == 7);
+
+  CHECK(b.store.withContext().empty());
+}
+
+TEST_CASE("folders nested a thousand deep are sent once and removed") {
+  TreePeer a('a'), b('b');
+  EntryId at = kRootEntry, top;
+  a.tree.beginBatch();
+  for (int i = 0; i < 1000; ++i) {
+    at = a.tree.create(at, "d", EntryKind::Directory, directoryVersion()).value();
+    if (i == 0) top = at;
+  }
+  a.tree.flush();
+
+  b.pull(a, 100);
+  CHECK(b.received == 1000);
+  CHECK(a.tree.digest() == b.tree.digest());
+  REQUIRE(b.tree.remove(top).ok());
+  sync(a, b);
+
+  CHECK(a.tree.children(kRootEntry, "", 10).empty());
+}
+
 TEST_CASE("a hundred thousand creates, and their transfer, cost little") {
   TreePeer a('a'), b('b');
   double start = cpuSeconds();

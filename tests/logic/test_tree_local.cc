@@ -312,6 +312,24 @@ TEST_CASE("a claim that shows nothing new is told apart from what changed") {
   CHECK(quiet == std::vector<EntryId>{f});
 }
 
+TEST_CASE("a version keeps only what its kind has, and a symlink needs a target") {
+  TreePeer a('a');
+  Version v = textVersion("x");
+  v.linkTarget = "somewhere";
+
+  EntryId file = a.tree.create(kRootEntry, "f", EntryKind::File, v).value();
+  EntryId link = a.tree.create(kRootEntry, "l", EntryKind::Symlink, v).value();
+  EntryId folder = a.tree.create(kRootEntry, "d", EntryKind::Directory, v).value();
+
+  CHECK(a.tree.shownHeads(file)[0].version.linkTarget.empty());
+  CHECK(a.tree.shownHeads(link)[0].version.blob.isZero());
+  CHECK(a.tree.shownHeads(folder)[0].version.blob.isZero());
+  v.linkTarget.clear();
+  CHECK(a.tree.create(kRootEntry, "m", EntryKind::Symlink, v).code() == Code::InvalidArgument);
+  v.linkTarget.assign(5000, 'x');
+  CHECK(a.tree.write(link, v).code() == Code::NameTooLong);
+}
+
 TEST_CASE("only the last few replaced contents are remembered, the newest first") {
   TreePeer a('a');
   EntryId f = a.file("f", "0");

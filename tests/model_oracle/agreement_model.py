@@ -41,7 +41,7 @@ RULES = {
     "snapshot": "a resumed batch completes what the sender had when it began, not what it has at the end",
     "own-last": "a batch goes through the sender's own origin last, where touches issued again turn up",
     "no-bound": "a batch goes through each origin to its end, past the snapshot: touches move up while it runs",
-    "sent-before": "only a touch between base and snapshot proves that an entry was sent under an earlier origin",
+    "sent-before": "only a touch between base and snapshot proves that an entry was sent earlier in the batch",
     "life": "a cursor is good only for the life of the sender that gave it",
 }
 OFF = set()
@@ -164,7 +164,9 @@ class Peer:
             old = (e.place[1], e.place[2]) if e.place else (ROOT, place[1])
             e.place = ((self.hlc, self.origin),) + place + (self.shown_at.get(i, old))
         past = self.truth.get(i, frozenset())
-        if base: past = base[1] | {x for x in past if self.world.events[x][5] in own}
+        if base:                                 # and what those claims had seen
+            claims = {x for x in past if self.world.events[x][5] in own}
+            past = base[1].union(claims, *(self.world.events[x][4] for x in claims))
         ev = (self.name, self.life, next(self.world.counter), i)
         self.world.events[ev] = (claim, write, delete, let_go, past, dot)
         self.truth[i] = self.truth.get(i, frozenset()) | {ev}
@@ -198,7 +200,7 @@ class Peer:
             self.change(links[0], write=version)
         else: self.change(i, claim=True, write=version, base=base)
     def delete(self, view, i, base=None):
-        for k in list(view.kids.get(i, {}).values()): self.delete(view, k)
+        for _, k in sorted(view.kids.get(i, {}).items(), reverse=True): self.delete(view, k)   # links count: an order
         self.hold(view, view.where[i][0])
         linked = any(v[1] == i for j, e in self.entries.items() if j != i and e.live for v in e.heads.values())
         self.change(i, delete=True, let_go=not linked, base=base)
@@ -301,24 +303,25 @@ class Peer:
         self.batches[src.name] = b
         if not on("snapshot"): b["snapshot"] = dict(src.V)
         order = lambda o: (on("own-last") and o == src.origin, o)
-        def sent_before(e, at):
-            return any(s > b["base"].get(o, 0) and (not on("sent-before") or s <= b["snapshot"].get(o, 0))
-                       and order(o) < order(at) for o, s in e.touch.items())
-        wanted = lambda e, at: not geq(self.V, e.touch) and not sent_before(e, at)
+        def sent_before(e):
+            return b["at"] is not None and any(
+                s > b["base"].get(o, 0) and (not on("sent-before") or s <= b["snapshot"].get(o, 0))
+                and (order(o), s) <= b["at"] for o, s in e.touch.items())
+        wanted = lambda e: not geq(self.V, e.touch) and not sent_before(e)
         keys = sorted((order(o), s, o, i) for i, e in src.entries.items() for o, s in e.touch.items()
                       if s > b["base"].get(o, 0) and (on("no-bound") or s <= b["snapshot"].get(o, 0)))
         out = {}
-        def put(i, at):
+        def put(i):
             if i in out: return
             out[i] = None                        # here, not below: places may form a cycle
             e = src.entries[i]
             for j in [e.place[1]] + [v[1] for v in e.heads.values() if v[1]]:
-                if j in src.entries and (on("chain") and not src.entries[j].live or on("order") and wanted(src.entries[j], at)): put(j, at)
+                if j in src.entries and (on("chain") and not src.entries[j].live or on("order") and wanted(src.entries[j])): put(j)
             del out[i]; out[i] = None            # what it stands in goes before it
         for key, s, o, i in keys:
             if b["at"] is not None and (key, s) <= b["at"]: continue
             if len(out) >= limit: return list(out), False
-            if wanted(src.entries[i], o): put(i, o)
+            if wanted(src.entries[i]): put(i)
             b["at"] = (key, s)
         return list(out), True
     def pull_all(self, src):
