@@ -53,7 +53,7 @@ class ArenaFileSystem final : public FileSystem {
 
  private:
   struct State;
-  std::unique_ptr<State> s_;
+  std::shared_ptr<State> s_;
 };
 
 }  // namespace realize::peer

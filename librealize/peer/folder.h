@@ -53,6 +53,10 @@ class Folder {
   void hintDirectory(NodeId directory);
   /// The file's bytes may have changed (the mount wrote): durable in DiskRow::dirty before the write is answered.
   void hintContent(NodeId file);
+  /// The mount changed names in this directory: a listing of it that is under way is old, and read again.
+  void changedByMount(const std::string& directory);
+  /// The mount renamed a directory on disk: the watch follows.
+  void directoryRenamed(const std::string& from, const std::string& to);
   void rescanAll();
   /// Local changes are known to exist that are not in the tree yet, or tree changes not in the folder yet (other than
   /// missing bytes).

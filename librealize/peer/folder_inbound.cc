@@ -195,6 +195,12 @@ void Folder::hintContent(NodeId file) {
   hintDirectory(row->parentNode);
 }
 
+void Folder::changedByMount(const std::string& directory) {
+  if (s_->passRunning) s_->changedByMount.insert(directory);
+}
+
+void Folder::directoryRenamed(const std::string& from, const std::string& to) { s_->watch->renamed(from, to); }
+
 void Folder::rescanAll() {
   s_->scanWanted = true;
   s_->schedulePass();
@@ -229,6 +235,7 @@ void Folder::State::schedulePass() {
 void Folder::State::startPass() {
   if (passRunning || core.stopping || core.suspended || !root) return;
   passRunning = true;
+  changedByMount.clear();
   timerAtNs = 0;
   std::vector<std::string> paths;
   const bool full = scanWanted;
@@ -283,6 +290,21 @@ void Folder::State::onListed(std::shared_ptr<ListingBatch> batch, std::shared_pt
   }
   scannedEntries += batch->entries;
   input->root = batch->root;
+  // Under the lock that the mount changes names under: else what it did meanwhile would be undone as if done on disk.
+  if (!changedByMount.empty()) {
+    std::vector<std::string> again;
+    for (const auto* listings : {&input->listings, &batch->listings})
+      for (const auto& listing : *listings)
+        if (changedByMount.contains(listing.path)) again.push_back(listing.path);
+    if (!again.empty()) {
+      auto fresh = listAll(*root, *watch, markerText, std::move(again), false);
+      for (auto* listings : {&input->listings, &batch->listings})
+        for (auto& listing : *listings)
+          for (const auto& now : fresh->listings)
+            if (fresh->marker.ok() && now.path == listing.path) listing = now;
+    }
+    changedByMount.clear();
+  }
   for (auto& listing : batch->listings) {
     auto same = std::find_if(input->listings.begin(), input->listings.end(),
                              [&](const auto& other) { return other.path == listing.path; });

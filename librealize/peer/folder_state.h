@@ -65,6 +65,7 @@ struct Folder::State {
   bool waitingForTree = false;
   bool joining = false;              ///< the first scan of a folder that was joined
   bool passRunning = false;
+  std::set<std::string> changedByMount;  ///< while a pass is running: directories whose listings are old
   int64_t timerAtNs = 0;             ///< when the next pass is scheduled; 0: it is not
   uint64_t scannedEntries = 0;
   std::deque<std::shared_ptr<std::vector<HashJob>>> toHash;

@@ -43,6 +43,9 @@ class Transfers {
                       std::function<void(Result<void>)> done);
 
   // --- making real
+  /// Makes this file Real now, whatever is marked: fetched if need be, then put in place. `done` on the core, once.
+  /// Errors: Unreachable, NotFound (replaced meanwhile), Busy, NoSpace, disk errors.
+  void makeReal(const EntryId& id, Dot dot, const BlobId& blob, uint64_t sizeBytes, std::function<void(Result<void>)> done);
   /// The wanted queue changed, or a peer connected: works through Marks' wanted entries in the background, many small
   /// files a request, large ones by chunks; every completed batch is synced once and put in place with Folder::place.
   void wakeWanted();

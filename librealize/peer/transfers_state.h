@@ -148,6 +148,8 @@ struct Transfers::State {
   Result<void> settle(NodeId node, const BlobId& blob, uint64_t sizeBytes, const std::string& tempPath);
   void settleFailed(NodeId node, const BlobId& blob, const Error& error);
   void retryLater(int64_t delayMs);
+  // transfers_real.cc
+  void placeCopy(const EntryId& id, Dot dot, const BlobId& blob, uint64_t sizeBytes, std::function<void(Result<void>)> done);
 
   // transfers_serve.cc
   struct Source {

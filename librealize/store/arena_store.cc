@@ -110,6 +110,7 @@ void ArenaStore::setValue(const std::string& key, const std::string& value) { tr
 
 std::optional<NodeId> ArenaStore::nodeOf(const EntryId& id) { return tree_->nodeOf(id); }
 std::optional<EntryId> ArenaStore::idOf(NodeId node) { return tree_->idOf(node); }
+NodeId ArenaStore::renumber(const EntryId& id, NodeId to) { return tree_->renumber(id, to); }
 const TreeCounts& ArenaStore::counts() { return tree_->counts(); }
 std::vector<EntryId> ArenaStore::allEntries(NodeId after, size_t limit) { return tree_->allEntries(after, limit); }
 std::vector<EntryId> ArenaStore::withSeveralHeads(NodeId after, size_t limit) {

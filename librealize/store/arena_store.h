@@ -79,6 +79,10 @@ class ArenaStore final : public logic::TreeStore {
   /// Beyond TreeStore. Cheaper than get().
   std::optional<NodeId> nodeOf(const EntryId& id);
   std::optional<EntryId> idOf(NodeId node);
+  /// Gives a file or symlink another number: `to`, which no entry has now, or a new one (0). Where a name gets another
+  /// file, the number goes with the file, because who has the file open knows it by that. Tables that name the old number
+  /// are the caller's to mend. Within a transaction; a Tree in use must be flushed before, and told after (setNode).
+  NodeId renumber(const EntryId& id, NodeId to = 0);
   const TreeCounts& counts();
   /// Every entry, dead ones too, by node from after `after`, at most `limit`.
   std::vector<EntryId> allEntries(NodeId after, size_t limit);

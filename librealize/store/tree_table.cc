@@ -105,6 +105,7 @@ TreeTable::TreeTable(Database& db, OriginTable& origins)
                " flags = 0, size = 0, state = NULL WHERE node = ?"),
       erase_(db, "DELETE FROM entry WHERE node = ?"),
       hasPlaced_(db, "SELECT 1 FROM entry WHERE parent = ? LIMIT 1"),
+      setNode_(db, "UPDATE entry SET node = ? WHERE node = ?"),
       shownAt_(db,
                "SELECT base, id, node, kind FROM entry INDEXED BY entry_by_place"
                " WHERE parent = ? AND base = ? AND shown = 1 AND shown_name IS NULL"),
@@ -178,6 +179,24 @@ NodeId TreeTable::newNode() {
   }
   nextNodeChanged_ = true;
   return nextNode_++;
+}
+
+NodeId TreeTable::renumber(const EntryId& id, NodeId to) {
+  const Record* old = find(id);
+  if (old == nullptr || old->entry.kind == EntryKind::Directory)
+    throw DatabaseError(Code::Internal, "only a known file or symlink gets another number");
+  Record record = *old;
+  if (to == 0) to = newNode();
+  writeTouch(record.node, record.entry.touch, {});
+  writeLinks(record.node, &record.entry, nullptr);
+  setNode_.run(to, record.node);
+  ids_.erase(record.node);
+  ids_.erase(to);
+  record.node = to;
+  writeTouch(to, {}, record.entry.touch);
+  writeLinks(to, nullptr, &record.entry);
+  cache_.put(std::move(record));
+  return to;
 }
 
 NodeId TreeTable::nodeForParent(const EntryId& id) {

@@ -57,6 +57,8 @@ class TreeTable {
   /// Also of an unknown parent that has a number only.
   std::optional<NodeId> nodeOf(const EntryId& id);
   std::optional<EntryId> idOf(NodeId node);
+  /// See ArenaStore::renumber.
+  NodeId renumber(const EntryId& id, NodeId to);
   const TreeCounts& counts();
 
   void writeBack();
@@ -81,7 +83,7 @@ class TreeTable {
   TotalsKeeper files_, directories_, symlinks_;
 
   Statement get_, nodeOf_, idOf_, maxNode_, insert_, update_, updatePlace_, updateChildren_, keepNumber_, hideRow_,
-      erase_, hasPlaced_;
+      erase_, hasPlaced_, setNode_;
   Statement shownAt_, shownAtClashed_, shownIn_, shownInClashed_, placedAt_, placedIn_, clashedIn_;
   Statement addTouch_, eraseTouch_, touchedAfter_, touchOrigins_, addLink_, eraseLink_, linksTo_;
   Statement allDirectories_, flagged_, flaggedCount_, all_, getValue_, setValue_;

@@ -1,0 +1,279 @@
+// Renames through a mount. A file renamed over another is an edit of that entry: the entry keeps its identity, and gets
+// the number of the file that it is now, because a kernel goes on calling an open or renamed file by its number.
+
+#include <algorithm>
+#include <set>
+
+#include "librealize/peer/arena_file_system_state.h"
+#include "librealize/peer/invalidations.h"
+#include "librealize/peer/marks.h"
+
+namespace realize::peer {
+
+namespace {
+constexpr size_t kMaxRenamedAway = 1000;
+
+bool sameBytes(const store::DiskRow& row, const FileStat& stat) {
+  return row.device == stat.device && row.inode == stat.inode && row.birthNs == stat.birthNs &&
+         row.sizeBytes == stat.sizeBytes && row.mtimeNs == stat.mtimeNs;
+}
+}  // namespace
+
+std::vector<Dot> ArenaFileSystem::State::fullBase(const EntryId& id) {
+  auto record = core.tree.get(id);
+  return record ? Core::baseOf(record->entry, nullptr) : std::vector<Dot>();
+}
+
+/// When the folder shows that content of it.
+std::vector<Dot> ArenaFileSystem::State::seenBase(const EntryId& id, const BlobId& blob) {
+  auto record = core.tree.get(id);
+  if (!record) return {};
+  for (const auto& head : core.tree.shownHeads(id))
+    if (head.version.blob == blob) return Core::baseOf(record->entry, &head);
+  return Core::baseOf(record->entry, nullptr);
+}
+
+/// After a change made here: what it had seen, and itself.
+std::vector<Dot> ArenaFileSystem::State::rebased(const std::vector<Dot>& base, const std::optional<logic::Record>& before,
+                                                 const EntryId& id) {
+  std::set<Dot> out(base.begin(), base.end());
+  auto after = core.tree.get(id);
+  if (!after) return base;
+  std::set<Dot> had;
+  if (before) {
+    had.insert(before->entry.live.begin(), before->entry.live.end());
+    for (const auto& [dot, version] : before->entry.heads) had.insert(dot);
+  }
+  for (const auto& dot : after->entry.live)
+    if (!had.contains(dot)) out.insert(dot);
+  for (const auto& [dot, version] : after->entry.heads)
+    if (!had.contains(dot)) out.insert(dot);
+  return {out.begin(), out.end()};
+}
+
+/// What a file is now, as far as it has been read.
+Version ArenaFileSystem::State::versionFor(const Found& entry) {
+  auto shown = core.shownVersion(entry.record);
+  if (!entry.row || entry.record.entry.kind != EntryKind::File) return shown ? shown->second : Version();
+  for (const auto& head : core.tree.shownHeads(entry.record.entry.id))
+    if (head.version.blob == entry.row->blob) return head.version;
+  Version version;
+  version.blob = entry.row->blob;
+  version.sizeBytes = entry.row->sizeBytes;
+  version.mode = entry.row->mode & 0777;
+  version.mtimeNs = entry.row->mtimeNs;
+  return version;
+}
+
+/// What goes away with this name: the version that was shown, not those beside it.
+logic::Base ArenaFileSystem::State::baseFor(const Found& entry) {
+  if (entry.row) return logic::Base::only(entry.row->base);
+  const auto heads = core.tree.shownHeads(entry.record.entry.id);
+  if (heads.size() < 2) return logic::Base::all();
+  return logic::Base::only(Core::baseOf(entry.record.entry, &heads.front()));
+}
+
+/// The source's row, as it lies now.
+void ArenaFileSystem::State::putMoved(const Found& source, NodeId parent, const std::string& name,
+                                      const std::optional<FileStat>& moved, std::vector<Dot> base) {
+  if (!source.row) return;
+  auto row = *source.row;
+  row.parentNode = parent;
+  row.name = name;
+  row.base = std::move(base);
+  if (moved) {
+    if (row.kind == EntryKind::File && !sameBytes(row, *moved)) row.dirty = true;
+    row.setStat(*moved);
+  }
+  core.store.disk().put(row);
+}
+
+Result<void> ArenaFileSystem::State::replaceEntry(const Found& source, const Found& target, NodeId newParent,
+                                                  const std::string& newName, const std::optional<FileStat>& moved) {
+  const EntryId from = source.record.entry.id, to = target.record.entry.id;
+  const NodeId fromNode = source.record.node, toNode = target.record.node;
+  const auto before = core.tree.get(to);
+  const auto seen = target.row ? logic::Base::only(target.row->base) : logic::Base::all();
+  REALIZE_TRY(core.tree.write(to, versionFor(source), seen));
+  REALIZE_TRY(core.tree.remove(from, baseFor(source)));
+  core.tree.flush();
+  core.tree.beginBatch();
+  const Mark mark = core.marks->own(toNode);
+  if (mark != Mark::None) core.marks->set(target.record, Mark::None);
+  if (core.marks->own(fromNode) != Mark::None) core.marks->set(source.record, Mark::None);
+  renumber(from);
+  renumber(to, fromNode);
+  core.store.disk().erase(toNode);
+  putMoved(source, newParent, newName, moved, target.row ? rebased(target.row->base, before, to) : fullBase(to));
+  auto record = core.tree.get(to);
+  if (mark != Mark::None && record) core.marks->set(*record, mark);
+  core.marks->entryChanged(to);
+  core.folder->entryChanged(to);
+  return {};
+}
+
+Result<void> ArenaFileSystem::State::renameTree(const Found& source, const std::optional<Found>& target,
+                                                const logic::Record& newParent, const std::string& newName,
+                                                const std::optional<FileStat>& moved) {
+  const EntryId id = source.record.entry.id;
+  const auto kind = source.record.entry.kind;
+  if (target && kind != EntryKind::Directory && target->record.entry.kind == kind)
+    return replaceEntry(source, *target, newParent.node, newName, moved);
+  if (target) removeEntry(*target, newParent.node, newName);
+  const auto before = core.tree.get(id);
+  auto away = target || kind != EntryKind::File ? std::nullopt : takenBack(newParent.entry.id, newName);
+  if (away && away->entry.id != id) {
+    auto made = takeBack(*away, newParent.entry.id, newName, versionFor(source));
+    if (made.ok()) {
+      const auto seen = baseFor(source);
+      REALIZE_TRY(core.tree.remove(id, seen));
+      core.tree.flush();
+      core.tree.beginBatch();
+      renumber(id);
+      renumber(made->id, source.record.node);
+      putMoved(source, newParent.node, newName, moved, seenBase(made->id, versionFor(source).blob));
+      core.marks->entryChanged(made->id);
+      return {};
+    }
+  }
+  REALIZE_TRY(core.tree.move(id, newParent.entry.id, newName));
+  putMoved(source, newParent.node, newName, moved, source.row ? rebased(source.row->base, before, id) : std::vector<Dot>());
+  return {};
+}
+
+Result<std::optional<FileStat>> ArenaFileSystem::State::renameOnDisk(Directory& root, Found& source,
+                                                                    const std::optional<Found>& target,
+                                                                    const logic::Record& newParent,
+                                                                    const std::string& newName) {
+  const bool replaces = target && target->row;
+  if (!source.row) {
+    if (!replaces) return std::optional<FileStat>();
+    auto gone = target->record.entry.kind == EntryKind::Directory ? root.removeDirectory(target->path)
+                                                                  : root.unlink(target->path);
+    if (!gone.ok() && gone.code() != Code::NotFound) return gone.error();
+    return std::optional<FileStat>();
+  }
+  REALIZE_ASSIGN(const std::string parentPath, core.folder->materialize(newParent.entry.id));
+  source = found(source.record);  // Making the folder may have moved what is above.
+  if (!source.row) return Error{Code::Busy, newName + ": is being moved"};
+  const std::string to = joinedPath(parentPath, newName);
+  if (replaces && core.folder->diskPath(target->record.node) != to) return Error{Code::Busy, to + ": is being moved"};
+  auto renamed = root.rename(source.path, to, replaces ? RenameKind::Replace : RenameKind::NoReplace);
+  if (!renamed.ok() && renamed.code() == Code::Unsupported && !root.stat(to).ok())
+    renamed = root.rename(source.path, to, RenameKind::Replace);
+  if (!renamed.ok()) {
+    if (renamed.code() == Code::NotFound) core.folder->hintDirectory(source.row->parentNode);
+    if (replaces || renamed.code() != Code::Exists) return renamed.error();
+    core.folder->hintDirectory(newParent.node);
+    return Error{Code::Busy, to + ": a file that has not been read yet is there"};
+  }
+  if (source.record.entry.kind == EntryKind::Directory) core.folder->directoryRenamed(source.path, to);
+  REALIZE_ASSIGN(auto stat, root.stat(to));
+  return std::optional<FileStat>(stat);
+}
+
+Result<void> ArenaFileSystem::State::exchange(Directory& root, Found source, Found target, const logic::Record& parent,
+                                              const logic::Record& newParent, const std::string& name,
+                                              const std::string& newName) {
+  std::string sourceTo = target.path, targetTo = source.path;
+  if (source.row && target.row) {
+    REALIZE_TRY(root.rename(source.path, target.path, RenameKind::Exchange));
+  } else if (source.row) {
+    REALIZE_ASSIGN(auto above, core.folder->materialize(newParent.entry.id));
+    sourceTo = joinedPath(above, newName);
+    source = found(source.record);
+    REALIZE_TRY(root.rename(source.path, sourceTo, RenameKind::NoReplace));
+  } else if (target.row) {
+    REALIZE_ASSIGN(auto above, core.folder->materialize(parent.entry.id));
+    targetTo = joinedPath(above, name);
+    target = found(target.record);
+    REALIZE_TRY(root.rename(target.path, targetTo, RenameKind::NoReplace));
+  }
+  auto statOf = [&](const Found& entry, const std::string& path) -> std::optional<FileStat> {
+    auto stat = entry.row ? root.stat(path) : Result<FileStat>(Error{});
+    return stat.ok() ? std::optional(*stat) : std::nullopt;
+  };
+  const auto sourceStat = statOf(source, sourceTo), targetStat = statOf(target, targetTo);
+  if (source.row && source.record.entry.kind == EntryKind::Directory) core.folder->directoryRenamed(source.path, sourceTo);
+  if (target.row && target.record.entry.kind == EntryKind::Directory) core.folder->directoryRenamed(target.path, targetTo);
+  const EntryId a = source.record.entry.id, b = target.record.entry.id;
+  const std::string aside = ".exchange-" + std::to_string(source.record.node) + "-" + std::to_string(monotonicNs());
+  Result<void> done;
+  const bool noted = core.transact([&] {
+    const auto beforeA = core.tree.get(a), beforeB = core.tree.get(b);
+    done = core.tree.move(a, parent.entry.id, aside);
+    if (done.ok()) done = core.tree.move(b, parent.entry.id, name);
+    if (done.ok()) done = core.tree.move(a, newParent.entry.id, newName);
+    if (!done.ok()) return;
+    if (source.row) core.store.disk().erase(source.row->node);
+    putMoved(target, parent.node, name, targetStat, target.row ? rebased(target.row->base, beforeB, b) : std::vector<Dot>());
+    putMoved(source, newParent.node, newName, sourceStat,
+             source.row ? rebased(source.row->base, beforeA, a) : std::vector<Dot>());
+  }, false);
+  if (!noted) return Error{Code::Suspended, core.suspendedWhy};
+  return done;
+}
+
+bool ArenaFileSystem::State::isWithin(EntryId inner, const EntryId& outer) {
+  while (inner != kRootEntry) {
+    if (inner == outer) return true;
+    auto record = core.tree.get(inner);
+    if (!record) return false;
+    inner = record->shownParent;
+  }
+  return false;
+}
+
+Result<void> ArenaFileSystem::rename(NodeId parent, const std::string& name, NodeId newParent, const std::string& newName,
+                                     RenameFlag flag) {
+  auto& s = *s_;
+  auto& core = s.core;
+  std::lock_guard held(s.lock());
+  REALIZE_ASSIGN(auto root, s.usable());
+  REALIZE_TRY(s.checkNewName(newName));
+  REALIZE_ASSIGN(const auto above, s.directoryOf(parent));
+  REALIZE_ASSIGN(const auto newAbove, s.directoryOf(newParent));
+  auto from = core.tree.lookup(above.entry.id, name);
+  if (!from) return Error{Code::NotFound, name + ": no such entry"};
+  auto to = core.tree.lookup(newAbove.entry.id, newName);
+  if (to && flag == RenameFlag::NoReplace) return Error{Code::Exists, newName + ": is there already"};
+  if (!to && flag == RenameFlag::Exchange) return Error{Code::NotFound, newName + ": no such entry"};
+  if (to && to->entry.id == from->entry.id) return {};
+  const bool directory = from->entry.kind == EntryKind::Directory;
+  const bool overDirectory = to && to->entry.kind == EntryKind::Directory;
+  if (directory && s.isWithin(newAbove.entry.id, from->entry.id))
+    return Error{Code::InvalidArgument, "a folder cannot be moved into itself"};
+  if (flag == RenameFlag::Exchange) {
+    if (overDirectory && s.isWithin(above.entry.id, to->entry.id))
+      return Error{Code::InvalidArgument, "a folder cannot be moved into itself"};
+    REALIZE_TRY(s.exchange(*root, s.found(*from), s.found(*to), above, newAbove, name, newName));
+  } else {
+    if (to && directory && !overDirectory) return Error{Code::NotDirectory, newName + ": is no folder"};
+    if (!directory && overDirectory) return Error{Code::IsDirectory, newName + ": is a folder"};
+    if (overDirectory && !core.tree.children(to->entry.id, "", 1).empty())
+      return Error{Code::NotEmpty, newName + ": is not empty"};
+    auto source = s.found(*from);
+    const auto target = to ? std::optional(s.found(*to)) : std::nullopt;
+    REALIZE_ASSIGN(const auto moved, s.renameOnDisk(*root, source, target, newAbove, newName));
+    Result<void> done;
+    if (!core.transact([&] { done = s.renameTree(source, target, newAbove, newName, moved); }, false))
+      return Error{Code::Suspended, core.suspendedWhy};
+    if (!done.ok()) {
+      // The disk has it, the tree not: what is there is read.
+      core.folder->hintDirectory(parent);
+      core.folder->hintDirectory(newParent);
+      return done;
+    }
+    if (!to && from->entry.kind == EntryKind::File) {
+      if (s.renamedAway.size() > kMaxRenamedAway)
+        std::erase_if(s.renamedAway, [&](const auto& a) { return s.monotonicNs() - a.second.atNs > s.restNs(); });
+      if (auto record = s.recordOf(from->node); record.ok())
+        s.renamedAway[{above.entry.id, name}] = {record->entry.id, s.monotonicNs()};
+    }
+  }
+  s.changedIn(parent, core.folder->diskPath(parent).value_or(""));
+  s.changedIn(newParent, core.folder->diskPath(newParent).value_or(""));
+  return {};
+}
+
+}  // namespace realize::peer

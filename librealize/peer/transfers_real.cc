@@ -1,0 +1,78 @@
+// One file becomes Real because somebody opened it for writing.
+
+#include <algorithm>
+
+#include "librealize/model/blob.h"
+#include "librealize/peer/exchange.h"
+#include "librealize/peer/folder.h"
+#include "librealize/peer/transfers_state.h"
+
+namespace realize::peer {
+
+namespace {
+
+/// A verified, synced copy at `temp`. Thread: pool.
+Result<void> copyTo(Directory& root, const std::string& temp, DiskFile* from, const BlobId& blob, uint64_t sizeBytes) {
+  REALIZE_ASSIGN(auto file, root.open(temp, OpenMode::CreateNew, 0600));
+  if (sizeBytes > 0) {
+    REALIZE_TRY(file->cloneRange(*from, 0, sizeBytes, 0));
+    ContentHasher hasher(sizeBytes);
+    Bytes piece(std::min<uint64_t>(sizeBytes, 1 << 20));
+    for (uint64_t offset = 0; offset < sizeBytes;) {
+      REALIZE_ASSIGN(const size_t got,
+                     file->read(offset, std::span(piece).first(std::min<uint64_t>(piece.size(), sizeBytes - offset))));
+      if (got == 0) return Error{Code::Busy, temp + ": became shorter while it was copied"};
+      hasher.add(std::span(piece).first(got));
+      offset += got;
+    }
+    REALIZE_ASSIGN(auto content, hasher.finish());
+    if (content.blob != blob) return Error{Code::Corrupt, "the bytes kept here are not what they were hashed as"};
+  }
+  return file->sync(true);
+}
+
+}  // namespace
+
+void Transfers::makeReal(const EntryId& id, Dot dot, const BlobId& blob, uint64_t sizeBytes,
+                         std::function<void(Result<void>)> done) {
+  if (sizeBytes == 0) return s_->placeCopy(id, dot, blob, sizeBytes, std::move(done));
+  auto held = std::make_shared<OpenBlob>(complete(blob) ? OpenBlob() : OpenBlob{s_->stateOf(blob, sizeBytes)});
+  fetchWhole(blob, sizeBytes, nullptr,
+             [s = s_.get(), alive = s_->alive, held, id, dot, blob, sizeBytes, done](Result<void> fetched) {
+    if (!*alive) return done(Error{Code::Suspended, "the arena is being closed"});
+    if (!fetched.ok()) return done(fetched);
+    s->placeCopy(id, dot, blob, sizeBytes, done);
+  });
+}
+
+void Transfers::State::placeCopy(const EntryId& id, Dot dot, const BlobId& blob, uint64_t sizeBytes,
+                                 std::function<void(Result<void>)> done) {
+  auto root = core.folder->root();
+  if (!root) return done(Error{Code::Suspended, core.suspendedWhy});
+  std::optional<Source> source;
+  if (sizeBytes > 0) {
+    source = sourceOf(blob, {});
+    if (!source) return done(Error{Code::Unreachable, "the bytes went away again"});
+  }
+  const std::string temp = std::string(kTempFolder) + "/r" + std::to_string(++batchCounter);
+  core.env.scheduler.onPool(true, [this, alive = alive, root, source, id, dot, blob, sizeBytes, temp, done,
+                                   &scheduler = core.env.scheduler] {
+    auto copied = std::make_shared<Result<void>>([&]() -> Result<void> {
+      if (!source) return copyTo(*root, temp, nullptr, blob, sizeBytes);
+      if (source->cached) return copyTo(*root, temp, source->cached->file.get(), blob, sizeBytes);
+      REALIZE_ASSIGN(auto file, openUnchanged(*root, source->path, *source->row));
+      return copyTo(*root, temp, file.get(), blob, sizeBytes);
+    }());
+    scheduler.onCore([this, alive, root, id, dot, temp, copied, done] {
+      Result<void> placed = *copied;
+      if (!*alive) placed = Error{Code::Suspended, "the arena is being closed"};
+      else if (placed.ok()) placed = core.folder->place(id, dot, temp);
+      auto gone = root->unlink(temp);
+      (void)gone;  // In place already, or never made.
+      if (placed.ok()) core.exchange->changed(true);
+      done(placed);
+    });
+  });
+}
+
+}  // namespace realize::peer
