@@ -33,7 +33,8 @@ struct MountOptions {
   size_t queuedInvalidations = 65536;  ///< bound; the library's notifying thread waits beyond it
   /// Paths that the mount point must not lie in and that must not lie in it, such as the state folder.
   std::vector<std::string> forbidden;
-  /// Called once when the mount has ended, from a thread of the mount. May destroy the Mount.
+  /// Called once when the mount has ended, from a thread of the mount; it may come before start() returned. May
+  /// destroy the Mount.
   std::function<void(const MountEnd&)> onEnd;
 };
 

@@ -1,6 +1,5 @@
 // The life of a mount: where it may be, how it ends.
 
-#include <sys/mount.h>
 #include <sys/wait.h>
 
 #include <future>
@@ -14,6 +13,14 @@ namespace realize::test {
 using fuse::Mount;
 using fuse::MountEnd;
 using fuse::MountOptions;
+
+namespace {
+
+bool unmountFromOutside(const std::string& path) {
+  return std::system(("fusermount3 -u '" + path + "'").c_str()) == 0;
+}
+
+}  // namespace
 
 TEST_CASE("a mount shows in the mount table under its arena's name") {
   MountOptions options;
@@ -69,7 +76,7 @@ TEST_CASE("an unmount from outside is noticed and reported once") {
   options.onEnd = [&](const MountEnd& end) { ended.set_value(end); };
   Mounted m(options);
 
-  REQUIRE(umount(m.folder.path().c_str()) == 0);
+  REQUIRE(unmountFromOutside(m.folder.path()));
 
   CHECK_FALSE(ended.get_future().get().requested);
   CHECK(m.mount->waitUntilEnded(-1));
@@ -78,21 +85,21 @@ TEST_CASE("an unmount from outside is noticed and reported once") {
 TEST_CASE("a mount may be destroyed from its own end") {
   TemporaryFolder folder;
   MemoryFileSystem fs;
+  std::promise<std::unique_ptr<Mount>> made;
   std::promise<void> ended;
-  std::unique_ptr<Mount> mount;
   MountOptions options;
   options.onEnd = [&](const MountEnd&) {
-    mount.reset();
+    made.get_future().get().reset();
     ended.set_value();
   };
   auto started = Mount::start(fs, folder.path(), options);
   REQUIRE(started.ok());
-  mount = std::move(*started);
+  made.set_value(std::move(*started));
 
-  REQUIRE(umount(folder.path().c_str()) == 0);
+  REQUIRE(unmountFromOutside(folder.path()));
 
   ended.get_future().get();
-  CHECK_FALSE(mount);
+  CHECK_FALSE(fuse::mountedAt(folder.path()));
 }
 
 TEST_CASE("a mount whose end comes while reads wait fails them") {
