@@ -131,7 +131,9 @@ void Folder::State::forgetUnsynced() {
       if (!row) continue;
       auto path = core.folder->diskPath(task.node);
       auto stat = path ? root->stat(*path) : Result<FileStat>(Error{Code::NotFound, ""});
-      if (stat.ok() && row->matches(*stat)) continue;
+      // A directory's times move with what is put into it.
+      const bool directory = row->kind == EntryKind::Directory;
+      if (stat.ok() && (directory ? stat->inode == row->inode && stat->device == row->device : row->matches(*stat))) continue;
       core.store.disk().erase(task.node);
       if (auto id = core.store.idOf(task.node)) core.marks->entryChanged(*id);
     }
@@ -230,6 +232,7 @@ Result<uint64_t> Folder::confirmHeld(bool keep) {
   if (s.held == 0) return Error{Code::NotFound, "nothing is held back"};
   const uint64_t count = s.held;
   s.held = 0;
+  s.heldNodes.clear();
   const auto nodes = s.guard.confirm();
   s.core.transact([&] {
     s.core.store.problems().eraseKind("held-removal");

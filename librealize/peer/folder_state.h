@@ -74,7 +74,7 @@ struct Folder::State {
   std::vector<std::function<void()>> barriers;
   logic::RemovalGuard guard;
   uint64_t held = 0;
-  bool confirmKeep = false;
+  std::set<NodeId> heldNodes;        ///< gone from the folder, their removal held back
   std::set<NodeId> confirmed;        ///< removals that someone confirmed
 
   // Outbound (folder_outbound.cc)
@@ -111,6 +111,7 @@ struct Folder::State {
   // folder_steps.cc
   void carryOut(logic::Plan& plan);
   void holdBack(logic::Plan& plan);
+  void noteReturned();
   bool stepNew(const logic::Step& step, NodeId parent, NodeId& made, bool hasChildren);
   void stepMove(const logic::Step& step, NodeId parent);
   void stepChanged(const logic::Step& step);

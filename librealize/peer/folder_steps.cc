@@ -110,7 +110,21 @@ std::optional<EntryId> Folder::State::directoryEntry(NodeId node) {
 
 // --- steps --------------------------------------------------------------------------------------------------------
 
+/// What was held back and is there again is held no more.
+void Folder::State::noteReturned() {
+  if (heldNodes.empty()) return;
+  for (auto it = heldNodes.begin(); it != heldNodes.end();) {
+    auto path = core.folder->diskPath(*it);
+    const bool there = path && root->stat(*path).ok();
+    if (there) guard.returned(*it);
+    it = there ? heldNodes.erase(it) : std::next(it);
+  }
+  held = guard.heldEntries();
+  if (held == 0) core.transact([&] { core.store.problems().eraseKind("held-removal"); });
+}
+
 void Folder::State::holdBack(logic::Plan& plan) {
+  noteReturned();
   auto removed = plan.removed();
   // What peers removed, and this program took away, is no removal by anyone here.
   std::erase_if(removed, [&](NodeId node) {
@@ -125,6 +139,7 @@ void Folder::State::holdBack(logic::Plan& plan) {
   const uint64_t known = counts.files + counts.directories + counts.symlinks;
   if (guard.offer(now(), known, removed) == logic::RemovalGuard::Verdict::Apply) return;
   logic::dropRemovals(plan);
+  heldNodes.insert(removed.begin(), removed.end());
   held = guard.heldEntries();
   problem("", "held-removal", std::to_string(held) + " entries are gone from the folder at once: their removal is held back. "
                                   "Say `realize confirm " + core.options.name + "` if it was meant, or `realize confirm " +
