@@ -23,6 +23,8 @@ struct ThreadScheduler::State {
   std::deque<std::function<void()>> jobs;
   std::multimap<SteadyClock::time_point, std::function<void()>> timers;
   bool stopping = false;
+  size_t onPool = 0;  // jobs posted there and not ended
+  std::condition_variable poolDone;
   std::thread thread;
 
   void run() {
@@ -64,6 +66,11 @@ void ThreadScheduler::stop() {
   }
   s_->wake.notify_all();
   if (s_->thread.joinable()) s_->thread.join();
+  {
+    // They may still look at what the arena lent them.
+    std::unique_lock held(s_->mutex);
+    s_->poolDone.wait(held, [&] { return s_->onPool == 0; });
+  }
   std::deque<std::function<void()>> jobs;
   std::multimap<SteadyClock::time_point, std::function<void()>> timers;
   std::lock_guard held(s_->mutex);
@@ -90,8 +97,19 @@ void ThreadScheduler::onCoreAfter(int64_t delayMs, std::function<void()> job) {
 }
 
 void ThreadScheduler::onPool(bool interactive, std::function<void()> job) {
+  {
+    std::lock_guard held(s_->mutex);
+    ++s_->onPool;
+  }
   // The arena bounds what it has on the pool; waiting here would hold up its core.
-  s_->pool.postCounted(std::move(job), interactive ? Priority::Interactive : Priority::Bulk);
+  s_->pool.postCounted(
+      [s = s_.get(), job = std::move(job)]() mutable {
+        job();
+        job = nullptr;
+        std::lock_guard held(s->mutex);
+        if (--s->onPool == 0) s->poolDone.notify_all();
+      },
+      interactive ? Priority::Interactive : Priority::Bulk);
 }
 
 FairMutex& ThreadScheduler::coreLock() { return s_->core; }

@@ -11,7 +11,7 @@ class Executor;
 namespace realize::peer {
 
 /// The real scheduler of one arena: its core thread, the peer's pool. Lifetime: stop() (or the destructor) runs no
-/// further job and joins; jobs posted later are dropped. Pool jobs must not outlive what they captured.
+/// further core job, joins, and waits for the pool jobs of this arena; core jobs posted later are dropped.
 class ThreadScheduler final : public Scheduler {
  public:
   explicit ThreadScheduler(Executor& pool);
