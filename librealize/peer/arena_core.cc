@@ -139,15 +139,16 @@ bool ArenaCore::State::transact(const std::function<void()>& work, bool rested) 
     return true;
   }
   if (databaseFailed) return false;
-  std::vector<logic::Effect> effects;
+  const VersionVector before = tree.vector();
   ++depth;
   auto outcome = store::catching([&] {
     store->transact([&] {
       tree.beginBatch();
       work();
       tree.flush();
-      effects = tree.drainEffects();
-      distribute(effects, rested);
+      std::vector<EntryId> quiet;
+      distribute(tree.drainEffects(&quiet), rested);
+      for (const auto& id : quiet) folder->entryChanged(id);  // Its row's base follows the claims.
     });
   });
   --depth;
@@ -158,7 +159,7 @@ bool ArenaCore::State::transact(const std::function<void()>& work, bool rested) 
     suspend("its database failed: " + outcome.error().message);
     return false;
   }
-  if (!effects.empty()) exchange->changed(rested);
+  if (tree.vector() != before) exchange->changed(rested);
   return true;
 }
 
