@@ -95,8 +95,10 @@ class Tree {
   // `version`: stamp, author and writtenNs are filled in here; setuid, setgid and a file's sticky bit are dropped.
 
   /// Errors: NotFound (parent not shown), NotDirectory, InvalidArgument (name). A name that is shown with the same
-  /// kind is a write to that entry; with another kind, that one is removed first.
-  Result<EntryId> create(const EntryId& parent, const std::string& name, EntryKind kind, const Version& version);
+  /// kind is a write to that entry; with another kind, that one is removed first. `beside`: who made it has not seen what
+  /// is shown there; that stays, and one of the two gets another name (rule 12).
+  Result<EntryId> create(const EntryId& parent, const std::string& name, EntryKind kind, const Version& version,
+                         bool beside = false);
   /// Errors: NotFound (not shown).
   Result<void> write(const EntryId& id, const Version& version, const Base& base = Base::all());
   /// A write of the same content; `dot` names the head meant (default: the greatest stamp). Other heads stay.
@@ -108,8 +110,8 @@ class Tree {
   /// above it shown. Unknown and dead ones are skipped.
   Result<void> removeListed(const std::vector<std::pair<EntryId, Base>>& entries);
   /// Errors: NotFound, NotDirectory, InvalidArgument (name, or into itself), Exists (something shown there, unless both
-  /// are files or symlinks: then that one is removed).
-  Result<void> move(const EntryId& id, const EntryId& parent, const std::string& name);
+  /// are files or symlinks: then that one is removed). `beside`: as in create().
+  Result<void> move(const EntryId& id, const EntryId& parent, const std::string& name, bool beside = false);
   /// A rename of a file over a file, as editors save: an edit of `target`, and `source` is removed.
   /// Where the kinds differ it is move(). Errors: as move.
   Result<void> replaceByRename(const EntryId& source, const EntryId& target, std::optional<Dot> sourceHead = std::nullopt,
@@ -227,7 +229,7 @@ class Tree {
   void removeTree(const EntryId& id, const Base& base);
   bool isLinked(const EntryId& id);
   Result<void> checkPlace(const EntryId& parent, const std::string& name);
-  Result<void> moveChecked(const EntryId& id, const EntryId& parent, const std::string& name);
+  Result<void> moveChecked(const EntryId& id, const EntryId& parent, const std::string& name, bool beside);
   bool isBelow(const EntryId& id, const EntryId& directory);
   std::optional<ShownHead> headNamed(const Entry& entry, std::optional<Dot> dot);
 

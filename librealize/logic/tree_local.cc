@@ -145,11 +145,12 @@ Result<void> Tree::checkPlace(const EntryId& parent, const std::string& name) {
   return {};
 }
 
-Result<EntryId> Tree::create(const EntryId& parent, const std::string& name, EntryKind kind, const Version& version) {
+Result<EntryId> Tree::create(const EntryId& parent, const std::string& name, EntryKind kind, const Version& version,
+                             bool beside) {
   Call call(*this);
   REALIZE_TRY(checkPlace(parent, name));
   REALIZE_TRY(checkVersion(version, kind));
-  if (Record* there = records_.shownAt(parent, name)) {
+  if (Record* there = beside ? nullptr : records_.shownAt(parent, name)) {
     EntryId id = there->entry.id;
     if (there->entry.kind == kind) {
       if (kind != EntryKind::Directory) REALIZE_TRY(write(id, version));
@@ -312,7 +313,7 @@ bool Tree::isBelow(const EntryId& id, const EntryId& directory) {
   return false;
 }
 
-Result<void> Tree::move(const EntryId& id, const EntryId& parent, const std::string& name) {
+Result<void> Tree::move(const EntryId& id, const EntryId& parent, const std::string& name, bool beside) {
   Call call(*this);
   Record* r = shown(id);
   if (!r) return {Code::NotFound, "the entry to move is not there"};
@@ -320,21 +321,21 @@ Result<void> Tree::move(const EntryId& id, const EntryId& parent, const std::str
   if (isBelow(parent, id)) return {Code::InvalidArgument, "a folder cannot be moved into itself"};
   if (Record* there = records_.shownAt(parent, name)) {
     if (there->entry.id == id) return {};
-    if (there->entry.kind == EntryKind::Directory || r->entry.kind == EntryKind::Directory) {
+    if (!beside && (there->entry.kind == EntryKind::Directory || r->entry.kind == EntryKind::Directory)) {
       return {Code::Exists, "'" + name + "' is there already"};
     }
   }
   movedBefore_.clear();
   moving_ = true;
-  Result<void> result = moveChecked(id, parent, name);
+  Result<void> result = moveChecked(id, parent, name, beside);
   moving_ = false;
   movedBefore_.clear();
   return result;
 }
 
-Result<void> Tree::moveChecked(const EntryId& id, const EntryId& parent, const std::string& name) {
+Result<void> Tree::moveChecked(const EntryId& id, const EntryId& parent, const std::string& name, bool beside) {
   constexpr int kRounds = 4;
-  if (Record* there = records_.shownAt(parent, name)) removeTree(there->entry.id, Base::all());
+  if (Record* there = beside ? nullptr : records_.shownAt(parent, name)) removeTree(there->entry.id, Base::all());
   hold(records_.find(id)->shownParent);
   hold(parent);
   LocalChange moved;

@@ -116,6 +116,7 @@ struct Folder::State {
   void stepMove(const logic::Step& step, NodeId parent);
   void stepChanged(const logic::Step& step);
   void stepAttributes(const logic::Step& step);
+  std::optional<logic::Record> bindable(const EntryId& parent, const std::string& name, EntryKind kind);
   NodeId bindDirectory(NodeId parent, const std::string& name, const FileStat& stat);
   void bindSymlink(NodeId parent, const std::string& name, const FileStat& stat);
   /// The entry of a directory on disk, revived if a peer removed it meanwhile.

@@ -90,7 +90,8 @@ std::optional<EntryId> Folder::State::directoryEntry(NodeId node) {
   FileStat stat;
   stat.mode = row->mode;
   stat.mtimeNs = row->mtimeNs;
-  auto made = core.tree.create(*parent, row->name, EntryKind::Directory, versionOf(stat, nullptr));
+  auto made = core.tree.create(*parent, row->name, EntryKind::Directory, versionOf(stat, nullptr),
+                               !bindable(*parent, row->name, EntryKind::Directory));
   if (!made.ok()) return std::nullopt;
   core.tree.flush();
   core.tree.beginBatch();
@@ -208,7 +209,15 @@ void Folder::State::carryOut(logic::Plan& plan) {
           if (parent) stepNew(step, parent, made[i], parents.contains(i));
           break;
         }
-        case logic::Step::Kind::Park: break;  // The rows move when they move; the tree needs no empty place.
+        case logic::Step::Kind::Park: {
+          // Names of rows are unique; the tree moves it once, to where it ends.
+          auto row = core.store.disk().get(step.node);
+          if (!row) break;
+          row->parentNode = kRootNode;
+          row->name = logic::parkName(step.node);
+          core.store.disk().put(*row);
+          break;
+        }
         case logic::Step::Kind::Move:
           if (parent) stepMove(step, parent);
           break;
@@ -222,19 +231,21 @@ void Folder::State::carryOut(logic::Plan& plan) {
   });
 }
 
+/// What the tree shows at a name where the folder has something new of that kind: the same thing, if it is nowhere else
+/// on this disk. Whatever else is shown there was not seen here, and ours goes beside it.
+std::optional<logic::Record> Folder::State::bindable(const EntryId& parent, const std::string& name, EntryKind kind) {
+  auto there = core.tree.lookup(parent, name);
+  if (!there || there->entry.kind != kind || core.store.disk().get(there->node)) return std::nullopt;
+  return there;
+}
+
 NodeId Folder::State::bindDirectory(NodeId parent, const std::string& name, const FileStat& stat) {
   auto parentId = directoryEntry(parent);
   if (!parentId) return 0;
   std::optional<EntryId> id;
-  auto there = core.tree.lookup(*parentId, name);
-  if (there && there->entry.kind != EntryKind::Directory) {
-    problem(childPath(parent, name), "clash", "a peer has a file of this name: this folder stays here only until one of "
-                                              "them is renamed");
-    return 0;
-  }
-  if (there && !core.store.disk().get(there->node)) {
+  if (auto there = bindable(*parentId, name, EntryKind::Directory)) {
     id = there->entry.id;
-  } else if (!there && joining) {
+  } else if (joining && !core.tree.lookup(*parentId, name)) {
     // The same directory by birth, renamed elsewhere since the folder was copied.
     const EntryId born = entryIdFor(*parentId, name, EntryKind::Directory, 0);
     auto record = core.tree.get(born);
@@ -242,7 +253,7 @@ NodeId Folder::State::bindDirectory(NodeId parent, const std::string& name, cons
   }
   std::optional<logic::Record> before;
   if (!id) {
-    auto made = core.tree.create(*parentId, name, EntryKind::Directory, versionOf(stat, nullptr));
+    auto made = core.tree.create(*parentId, name, EntryKind::Directory, versionOf(stat, nullptr), true);
     if (!made.ok()) {
       problem(childPath(parent, name), "not-taken", made.error().message);
       return 0;
@@ -265,9 +276,8 @@ void Folder::State::bindSymlink(NodeId parent, const std::string& name, const Fi
   if (!parentId || !target.ok()) return hint(core.folder->diskPath(parent).value_or(""));
   Version version = versionOf(stat, nullptr);
   version.linkTarget = *target;
-  auto there = core.tree.lookup(*parentId, name);
   std::optional<EntryId> id;
-  if (there && there->entry.kind == EntryKind::Symlink && !core.store.disk().get(there->node)) {
+  if (auto there = bindable(*parentId, name, EntryKind::Symlink)) {
     id = there->entry.id;
     const auto heads = core.tree.shownHeads(*id);
     const bool same = std::any_of(heads.begin(), heads.end(), [&](const auto& h) { return h.version.linkTarget == *target; });
@@ -275,11 +285,8 @@ void Folder::State::bindSymlink(NodeId parent, const std::string& name, const Fi
       auto written = core.tree.write(*id, version, logic::Base::only({}));
       (void)written;  // Shown a moment ago.
     }
-  } else if (there && there->entry.kind != EntryKind::Symlink && !core.store.disk().get(there->node)) {
-    problem(childPath(parent, name), "clash", "a peer has something else of this name: rename one of them");
-    return;
   } else {
-    auto made = core.tree.create(*parentId, name, EntryKind::Symlink, version);
+    auto made = core.tree.create(*parentId, name, EntryKind::Symlink, version, true);
     if (!made.ok()) return problem(childPath(parent, name), "not-taken", made.error().message);
     id = *made;
     core.tree.flush();
@@ -287,7 +294,9 @@ void Folder::State::bindSymlink(NodeId parent, const std::string& name, const Fi
   }
   auto record = core.tree.get(*id);
   const NodeId node = core.store.nodeOf(*id).value_or(0);
-  if (node && record) putRow(node, parent, name, EntryKind::Symlink, stat, BlobId(), Core::baseOf(record->entry, nullptr));
+  if (!node || !record) return;
+  putRow(node, parent, name, EntryKind::Symlink, stat, BlobId(), Core::baseOf(record->entry, nullptr));
+  core.folder->entryChanged(*id);
 }
 
 bool Folder::State::stepNew(const logic::Step& step, NodeId parent, NodeId& made, bool hasChildren) {
@@ -318,16 +327,11 @@ void Folder::State::stepMove(const logic::Step& step, NodeId parent) {
   auto parentId = directoryEntry(parent);
   if (!id || !row || !parentId) return;
   const auto before = core.tree.get(*id);
-  const std::string from = childPath(row->parentNode, row->name);
+  const std::string from = childPath(step.fromParent, step.fromName);
   if (before && before->shown) {
-    if (auto there = core.tree.lookup(*parentId, step.name);
-        there && there->entry.id != *id && there->entry.kind == EntryKind::File && before->entry.kind == EntryKind::File &&
-        !core.store.disk().get(there->node)) {
-      // A peer's file of that name is not on this disk: it was not seen, and is not overwritten.
-      problem(childPath(parent, step.name), "clash", "a peer has a file of this name, too: rename one of them");
-    } else if (auto moved = core.tree.move(*id, *parentId, step.name); !moved.ok()) {
-      problem(childPath(parent, step.name), "clash", moved.error().message);
-    }
+    // What the folder had there has left it in an earlier step: what is shown there still was not seen here.
+    if (auto moved = core.tree.move(*id, *parentId, step.name, true); !moved.ok())
+      problem(childPath(parent, step.name), "not-moved", moved.error().message);
   }
   row->parentNode = parent;
   row->name = step.name;
@@ -454,12 +458,7 @@ void Folder::State::newFile(const HashJob& job) {
       if (std::any_of(heads.begin(), heads.end(), [&](const auto& h) { return h.version.blob == content.blob; })) there = record;
     }
   }
-  const bool unseen = there && !core.store.disk().get(there->node);
-  if (there && unseen && there->entry.kind != EntryKind::File) {
-    problem(job.path, "clash", "a peer has something else than a file of this name: it stays here only until one of them is "
-                               "renamed");
-    return;
-  }
+  const bool unseen = there && there->entry.kind == EntryKind::File && !core.store.disk().get(there->node);
   EntryId id;
   std::vector<Dot> base;
   if (there && unseen) {
@@ -476,7 +475,7 @@ void Folder::State::newFile(const HashJob& job) {
       base = rebased({}, before, id);
     }  // Else it is an older version of the same file: not an edit, and replaced by the newest.
   } else {
-    auto made = core.tree.create(*parentId, job.name, EntryKind::File, version);
+    auto made = core.tree.create(*parentId, job.name, EntryKind::File, version, true);
     if (!made.ok()) return problem(job.path, "not-taken", made.error().message);
     id = *made;
     core.tree.flush();

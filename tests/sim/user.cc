@@ -429,8 +429,9 @@ void World::markSomething(size_t number) {
   std::vector<std::pair<std::string, EntryId>> found;
   std::function<void(const EntryId&, const std::string&)> collect = [&](const EntryId& directory, const std::string& path) {
     for (const auto& child : core.tree.children(directory, "", 100)) {
-      found.emplace_back(joined(path, child.name), child.id);
-      if (child.kind == EntryKind::Directory) collect(child.id, found.back().first);
+      const std::string here = joined(path, child.name);
+      found.emplace_back(here, child.id);
+      if (child.kind == EntryKind::Directory) collect(child.id, here);
     }
   };
   std::lock_guard held(peer.scheduler->coreLock());
