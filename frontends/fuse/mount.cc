@@ -25,6 +25,7 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 constexpr auto kBusyRetry = std::chrono::milliseconds(50);
+constexpr auto kSignalRecheck = std::chrono::milliseconds(200);
 
 }  // namespace
 
@@ -50,6 +51,7 @@ class Mount::Impl : public std::enable_shared_from_this<Impl> {
   void work();
   bool waitForRequest(int epoll);
   bool isMounted() const;
+  void waitForEnd();
   void keep();
 
   MountOptions options_;
@@ -67,6 +69,7 @@ class Mount::Impl : public std::enable_shared_from_this<Impl> {
   bool stopWanted_ = false;  // by end()
   bool requested_ = false;   // by us
   bool ended_ = false;
+  bool signalled_ = false;  // a request had a signal that did not end it: Pending::recheck()
 };
 
 Mount::Impl::~Impl() {
@@ -101,9 +104,13 @@ Result<void> Mount::Impl::start(const std::string& mountPoint) {
   stopEvent_ = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
   if (stopEvent_ < 0) return {Code::Io, std::string("eventfd: ") + std::strerror(errno)};
 
+  session_->watchSignals = [this] {
+    std::lock_guard lock(mutex_);
+    signalled_ = true;
+    changed_.notify_all();
+  };
   session_->cacheSeconds = static_cast<double>(std::max<int64_t>(options_.cacheMs, 0)) / 1000;
   session_->negativeCacheSeconds = static_cast<double>(std::max<int64_t>(options_.negativeCacheMs, 0)) / 1000;
-  session_->spliceReads = options_.spliceReads;
 
   bool allowOther = options_.allowOther.value_or(geteuid() == 0);
   auto mounted = mountFuse(mountPoint_, "realize:" + options_.arenaName, allowOther);
@@ -204,14 +211,28 @@ void Mount::Impl::end() {
   changed_.notify_all();
 }
 
+void Mount::Impl::waitForEnd() {
+  std::unique_lock lock(mutex_);
+  auto ending = [&] { return stopWanted_ || running_ < workers_.size(); };
+  while (!ending()) {
+    if (!signalled_) {
+      changed_.wait(lock);
+      continue;
+    }
+    changed_.wait_for(lock, kSignalRecheck, ending);
+    signalled_ = false;
+    lock.unlock();
+    bool more = session_->pending.recheck();
+    lock.lock();
+    signalled_ |= more;
+  }
+}
+
 // Waits for the end, then takes things down in an order in which nothing waits for what is gone: first every kept
 // request is answered, then nothing more is reported, then the invalidator ends (it may wait in the kernel for a
 // request, so the workers must still serve), then the workers.
 void Mount::Impl::keep() {
-  {
-    std::unique_lock lock(mutex_);
-    changed_.wait(lock, [&] { return stopWanted_ || running_ < workers_.size(); });
-  }
+  waitForEnd();
   session_->pending.failAll(ENOTCONN);
   subscription_.reset();
   session_->invalidator->stop();

@@ -27,7 +27,6 @@ struct MountOptions {
   int64_t cacheMs = 24LL * 3600 * 1000;          ///< how long the kernel may keep names and attributes
   int64_t negativeCacheMs = 24LL * 3600 * 1000;  ///< the same for names that do not exist
   uint32_t readAheadKib = 1024;  ///< of the kernel, where we may set it (root); 0 leaves it
-  bool spliceReads = false;      ///< answer reads of Real files with splice(2) instead of a copy
   int64_t unmountGraceMs = 2000;  ///< how long a busy mount is waited for before it is detached
   std::optional<bool> allowOther;  ///< let other users in; without a value: when we are root
   size_t queuedInvalidations = 65536;  ///< bound; the library's notifying thread waits beyond it

@@ -50,7 +50,7 @@ void truncateByOpening(const std::shared_ptr<Session>& session, uint64_t id, Nod
 
 }  // namespace
 
-void opInit(void* userdata, fuse_conn_info* connection) {
+void opInit(void*, fuse_conn_info* connection) {
   auto want = [&](unsigned capability) {
     if (connection->capable & capability) connection->want |= capability;
   };
@@ -73,10 +73,8 @@ void opInit(void* userdata, fuse_conn_info* connection) {
 #ifdef FUSE_CAP_DIRECT_IO_ALLOW_MMAP
   want(FUSE_CAP_DIRECT_IO_ALLOW_MMAP);
 #endif
-  if (!static_cast<Session*>(userdata)->spliceReads) {
-    refuse(FUSE_CAP_SPLICE_WRITE);
-    refuse(FUSE_CAP_SPLICE_MOVE);
-  }
+  refuse(FUSE_CAP_SPLICE_WRITE);
+  refuse(FUSE_CAP_SPLICE_MOVE);
   connection->max_write = kMaxIoBytes;
   connection->max_background = kMaxBackground;
   connection->congestion_threshold = kMaxBackground * 3 / 4;

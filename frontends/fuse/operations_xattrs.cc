@@ -13,6 +13,9 @@ namespace {
 // Access lists among them: cp and tar would take one that is stored for one that is obeyed, and leave out chmod.
 bool isKernels(std::string_view name) { return name.starts_with("system."); }
 
+// The kernel asks for it before each write. The mount is nosuid, so it means nothing here.
+bool isCapability(std::string_view name) { return name == "security.capability"; }
+
 // As getxattr(2): size 0 asks how long the value is.
 void replyValue(fuse_req_t req, const std::string& value, size_t size) {
   if (size == 0)
@@ -27,6 +30,10 @@ void replyValue(fuse_req_t req, const std::string& value, size_t size) {
 
 void opGetxattr(fuse_req_t req, fuse_ino_t node, const char* name, size_t size) {
   if (isKernels(name)) return replyCode(req, Code::Unsupported);
+  if (isCapability(name)) {
+    fuse_reply_err(req, ENODATA);
+    return;
+  }
   auto value = sessionOf(req).fileSystem.getXattr(node, name);
   if (!value.ok()) {
     fuse_reply_err(req, toXattrErrno(value.code()));
@@ -40,7 +47,7 @@ void opListxattr(fuse_req_t req, fuse_ino_t node, size_t size) {
   if (!names.ok()) return replyCode(req, names.code());
   std::string list;
   for (const std::string& name : *names)
-    if (!isKernels(name)) list.append(name).push_back('\0');
+    if (!isKernels(name) && !isCapability(name)) list.append(name).push_back('\0');
   replyValue(req, list, size);
 }
 

@@ -30,7 +30,7 @@ uint64_t Pending::add(fuse_req_t req) {
   std::lock_guard lock(mutex_);
   if (closed_) return 0;
   uint64_t id = ++lastId_;
-  entries_.emplace(id, Entry{req, 0});
+  entries_.emplace(id, Entry{req, 0, false});
   return id;
 }
 
@@ -63,18 +63,32 @@ void Pending::started(uint64_t id, uint64_t request) {
   fileSystem_.cancel(request);  // Interrupted before it had a number; or answered, and then this does nothing.
 }
 
-void Pending::interrupted(uint64_t id) {
+bool Pending::interrupted(uint64_t id) {
   uint64_t request;
   {
     std::lock_guard lock(mutex_);
     auto it = entries_.find(id);
-    if (it == entries_.end()) return;
-    if (!givesUp(fuse_req_ctx(it->second.req)->pid)) return;
+    if (it == entries_.end()) return true;
+    it->second.signalled = true;
+    if (!givesUp(fuse_req_ctx(it->second.req)->pid)) return false;
     request = it->second.request;
   }
   // Answer first: the caller is waiting, and the library's answer then finds nothing to do.
   answer(id, [](fuse_req_t req) { fuse_reply_err(req, EINTR); });
   if (request != 0) fileSystem_.cancel(request);
+  return true;
+}
+
+bool Pending::recheck() {
+  std::vector<uint64_t> signalled;
+  {
+    std::lock_guard lock(mutex_);
+    for (auto& [id, entry] : entries_)
+      if (entry.signalled) signalled.push_back(id);
+  }
+  bool left = false;
+  for (uint64_t id : signalled) left |= !interrupted(id);
+  return left;
 }
 
 void Pending::failAll(int error) {

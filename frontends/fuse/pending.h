@@ -26,8 +26,11 @@ class Pending {
   bool answer(uint64_t id, const std::function<void(fuse_req_t)>& answer);
   /// The library's number of the request, so that an interrupt can cancel it.
   void started(uint64_t id, uint64_t request);
-  /// The kernel gave up waiting: cancels at the library, or where that cannot be, answers EINTR.
-  void interrupted(uint64_t id);
+  /// A signal came for who waits. If it means to give up, answers EINTR and cancels at the library. If not, the kernel
+  /// will tell of no further one: then returns false, and recheck() is to be called now and then.
+  [[nodiscard]] bool interrupted(uint64_t id);
+  /// Looks again at those who had a signal. True while there are some.
+  bool recheck();
   /// Answers all with `error` and takes no more; returns once no reply is under way.
   void failAll(int error);
 
@@ -35,6 +38,7 @@ class Pending {
   struct Entry {
     fuse_req_t req = nullptr;
     uint64_t request = 0;
+    bool signalled = false;
   };
 
   FileSystem& fileSystem_;

@@ -30,7 +30,8 @@ mode_t typeBits(EntryKind kind) {
 }
 
 void onInterrupt(fuse_req_t req, void* data) {
-  sessionOf(req).pending.interrupted(reinterpret_cast<uintptr_t>(data));
+  Session& s = sessionOf(req);
+  if (!s.pending.interrupted(reinterpret_cast<uintptr_t>(data))) s.watchSignals();
 }
 
 }  // namespace

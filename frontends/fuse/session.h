@@ -2,6 +2,7 @@
 
 // What every operation needs, and how values become libfuse's.
 
+#include <functional>
 #include <memory>
 #include <string>
 
@@ -28,9 +29,9 @@ struct Session : std::enable_shared_from_this<Session> {
   Pending pending;
   std::unique_ptr<Invalidator> invalidator;
   fuse_session* fuse = nullptr;
+  std::function<void()> watchSignals;  ///< asks that Pending::recheck() be called until it returns false
   double cacheSeconds = 0;
   double negativeCacheSeconds = 0;
-  bool spliceReads = false;
 };
 
 inline Session& sessionOf(fuse_req_t req) { return *static_cast<Session*>(fuse_req_userdata(req)); }

@@ -28,7 +28,7 @@ class MemoryFileSystem final : public FileSystem {
 
   // --- what a test does to it; paths have no leading slash ---
   NodeId nodeAt(const std::string& path);  ///< 0 if there is none
-  NodeId writeUnderneath(const std::string& path, const std::string& content);
+  NodeId writeUnderneath(const std::string& path, const std::string& content, bool told = true);
   void changeInPlaceUnderneath(const std::string& path, const std::string& bytes);  ///< open handles see it
   NodeId makeDirectoryUnderneath(const std::string& path);
   void removeUnderneath(const std::string& path);  ///< a file or an empty directory

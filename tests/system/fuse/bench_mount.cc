@@ -87,10 +87,9 @@ void walk() {
   rmdir(folder.c_str());
 }
 
-void data(const char* name, bool descriptors, bool splice, uint32_t readAheadKib) {
+void data(const char* name, bool descriptors, uint32_t readAheadKib) {
   MemoryFileSystem fs(descriptors);
   realize::fuse::MountOptions options;
-  options.spliceReads = splice;
   options.readAheadKib = readAheadKib;
   std::string folder = makeFolder();
   {
@@ -119,10 +118,9 @@ void data(const char* name, bool descriptors, bool splice, uint32_t readAheadKib
 
 int main() {
   walk();
-  data("in memory, read ahead 128 KiB", false, false, 0);
-  data("in memory, read ahead 1 MiB", false, false, 1024);
-  data("descriptor, copied, read ahead 128 KiB", true, false, 0);
-  data("descriptor, copied, read ahead 1 MiB", true, false, 1024);
-  data("descriptor, spliced, read ahead 1 MiB", true, true, 1024);
+  data("in memory, read ahead 128 KiB", false, 0);
+  data("in memory, read ahead 1 MiB", false, 1024);
+  data("descriptor, read ahead 128 KiB", true, 0);
+  data("descriptor, read ahead 1 MiB", true, 1024);
   return 0;
 }

@@ -81,6 +81,19 @@ TEST_CASE("a name that did not exist appears") {
   CHECK(namesIn(m.folder.path()) == std::set<std::string>{"a"});
 }
 
+TEST_CASE("O_CREAT of what appeared a moment ago opens it, before the kernel was told") {
+  Mounted m;
+  CHECK_FALSE(exists(m.at("a")));
+  NodeId node = m.fs.writeUnderneath("a", "text", false);
+  m.fs.setUnreal(node);
+
+  File file(m.at("a"), O_RDWR | O_CREAT);
+
+  REQUIRE(file.ok());
+  char buffer[10] = {};
+  CHECK(read(file.fd(), buffer, sizeof buffer) == 4);
+}
+
 TEST_CASE("a removed name goes, and who has it open is told") {
   Mounted m;
   m.fs.writeUnderneath("a", "text");

@@ -2,7 +2,6 @@
 
 #include <dirent.h>
 #include <linux/falloc.h>
-#include <spawn.h>
 #include <sys/mman.h>
 #include <sys/statvfs.h>
 #include <sys/sysmacros.h>
@@ -11,8 +10,6 @@
 
 #include <algorithm>
 #include <atomic>
-#include <csignal>
-#include <future>
 #include <set>
 #include <thread>
 #include <vector>
@@ -465,117 +462,6 @@ TEST_CASE("errors of the library become the errno of their meaning") {
     CHECK(errorOf(fsync(file.fd())) == row.error);
   }
   m.fs.failWith(std::nullopt);
-}
-
-TEST_CASE("a read that waits for the network blocks nobody else") {
-  fuse::MountOptions options;
-  options.threads = 2;
-  Mounted m(options);
-  std::vector<std::future<std::string>> readers;
-  std::vector<NodeId> nodes;
-  for (int i = 0; i < 10; ++i) {
-    std::string name = "slow" + std::to_string(i);
-    nodes.push_back(m.fs.writeUnderneath(name, "content of " + name));
-    m.fs.holdReads(nodes.back());
-  }
-  for (int i = 0; i < 10; ++i)
-    readers.push_back(std::async(std::launch::async, readFile, m.at("slow" + std::to_string(i))));
-  m.fs.waitForHeldReads(10);
-
-  CHECK(writeFile(m.at("other"), "text"));
-  CHECK(readFile(m.at("other")) == "text");
-  CHECK(listing(m.folder.path()).size() == 13);
-  CHECK(m.fs.heldReads() >= 10);
-  for (NodeId node : nodes) m.fs.releaseReads(node);
-
-  for (int i = 0; i < 10; ++i) CHECK(readers[i].get() == "content of slow" + std::to_string(i));
-}
-
-TEST_CASE("bytes that no peer has fail soon, and are readable when one connects") {
-  Mounted m;
-  NodeId node = m.fs.writeUnderneath("a", "text");
-  m.fs.holdReads(node);
-  auto reader = std::async(std::launch::async, readFile, m.at("a"));
-  m.fs.waitForHeldReads(1);
-
-  m.fs.failReads(node, Code::Unreachable);
-  CHECK(reader.get() == "errno " + std::to_string(EHOSTUNREACH));
-  CHECK(readFile(m.at("a")) == "errno " + std::to_string(EHOSTUNREACH));
-  m.fs.releaseReads(node);
-
-  CHECK(readFile(m.at("a")) == "text");
-}
-
-TEST_CASE("an Unreal file is truncated by its path by opening it") {
-  Mounted m;
-  NodeId node = m.fs.writeUnderneath("a", "0123456789");
-  m.fs.setUnreal(node);
-
-  CHECK(truncate(m.at("a").c_str(), 4) == 0);
-
-  CHECK(m.fs.contentAt("a") == "0123");
-  CHECK(m.fs.openHandles() == 0);
-}
-
-namespace {
-
-// Runs a program, waits until `blocked`, sends it `signal` and waits for its end. A program, not a fork of this test:
-// a fork would keep the mount's descriptor, and so a request waiting that nobody answers.
-template <typename Blocked>
-int killWhenBlocked(std::vector<std::string> command, Blocked blocked, int signal) {
-  std::vector<char*> argv;
-  for (std::string& word : command) argv.push_back(word.data());
-  argv.push_back(nullptr);
-  pid_t child = 0;
-  REQUIRE(posix_spawnp(&child, argv[0], nullptr, nullptr, argv.data(), environ) == 0);
-  blocked();
-  kill(child, signal);
-  int status = 0;
-  waitpid(child, &status, 0);
-  return WIFSIGNALED(status) ? WTERMSIG(status) : 0;
-}
-
-}  // namespace
-
-TEST_CASE("a reader that waits can be killed") {
-  Mounted m;
-  NodeId node = m.fs.writeUnderneath("a", "text");
-  m.fs.holdReads(node);
-
-  int signal = killWhenBlocked({"cat", m.at("a")}, [&] { m.fs.waitForHeldReads(1); }, SIGKILL);
-
-  CHECK(signal == SIGKILL);
-  m.fs.releaseReads(node);
-  CHECK(readFile(m.at("a")) == "text");
-}
-
-TEST_CASE("a direct read that is interrupted is cancelled at the library") {
-  Mounted m;
-  NodeId node = m.fs.writeUnderneath("a", std::string(4096, 'x'));
-  m.fs.holdReads(node);
-
-  int signal = killWhenBlocked({"dd", "iflag=direct", "bs=4096", "of=/dev/null", "if=" + m.at("a")},
-                               [&] { m.fs.waitForHeldReads(1); }, SIGTERM);
-
-  CHECK(signal == SIGTERM);
-  m.fs.waitForCancelled(1);  // The reader is let go first.
-  CHECK(m.fs.heldReads() == 0);
-}
-
-TEST_CASE("an open that waits can be killed, and its handle is released when it comes") {
-  Mounted m;
-  m.fs.writeUnderneath("a", "text");
-  m.fs.holdOpens(true);
-  struct stat st = statOf(m.at("a"));
-  REQUIRE(st.st_size == 4);
-
-  int signal = killWhenBlocked({"sh", "-c", "exec 3<>'" + m.at("a") + "'"},
-                               [&] { m.fs.waitForHeldOpens(1); }, SIGINT);
-  CHECK(signal == SIGINT);
-  m.fs.holdOpens(false);
-
-  CHECK(m.fs.openHandles() == 0);
-  CHECK(readFile(m.at("a")) == "text");
 }
 
 TEST_CASE("many threads create, rename, read, list and remove at once") {
