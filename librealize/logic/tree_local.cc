@@ -102,6 +102,8 @@ Dot Tree::change(const EntryId& id, const LocalChange& what) {
     e.heads = realHeads(e);
     std::vector<Dot> gone;
     for (const auto& [d, v] : e.heads) if (saw(what.base, d) || isLetGo(e, d)) gone.push_back(d);
+    // Who removes the one of two versions that he saw has not removed the other, whoever claims the name for it.
+    if (e.live.empty() && gone.size() < e.heads.size()) e.live.push_back(dot);
     e.tombs.clear();
     if (!gone.empty()) e.tombs.emplace_back(dot, std::move(gone));
   }
