@@ -187,14 +187,21 @@ uint64_t RpcRemoteArena::get(const GetRequest& wanted, std::function<void(ChunkA
     writeGet(request, number, wanted);
     auto chunks = self->chunks_;
     const size_t count = wanted.wants.size();
-    self->side_->tasks.add(request.send().then(
-        [chunks, number, count](auto&& response) {
+    auto& side = *self->side_;
+    const uint64_t call = ++side.lastCall;
+    side.abandon.emplace(call, [chunks, number] { chunks->failed(number, lost()); });
+    side.tasks.add(request.send().then(
+        [&side, call, chunks, number, count](auto&& response) {
+          side.abandon.erase(call);
           std::vector<WantStatus> statuses;
           for (auto status : response.getStatuses()) statuses.push_back(fromWire(status));
           if (statuses.size() != count) return chunks->failed(number, Error{Code::Corrupt, "a peer answered other than asked"});
           chunks->answered(number, std::move(statuses), response.getFrames());
         },
-        [chunks, number](kj::Exception&& e) { chunks->failed(number, fromKj(e)); }));
+        [&side, call, chunks, number](kj::Exception&& e) {
+          side.abandon.erase(call);
+          chunks->failed(number, fromKj(e));
+        }));
   });
   if (!posted) chunks_->failed(number, lost());
   return number;
@@ -293,10 +300,11 @@ class ArenaServer final : public schema::ArenaService::Server {
     const uint64_t number = context.getParams().getRequest();
     using Statuses = std::vector<WantStatus>;
     auto frames = std::make_shared<std::atomic<uint32_t>>(0);
-    auto sink = [send = sendChunk_, number, frames, cancelled = cancelled_](ChunkArrival chunk) {
+    auto sink = [send = sendChunk_, number, interactive = request->interactive, frames,
+                 cancelled = cancelled_](ChunkArrival chunk) {
       if (cancelled->has(number)) return false;
       ++*frames;  // Before it is sent: the answer, which counts them, comes after the last.
-      if (send(number, std::move(chunk))) return true;
+      if (send(number, interactive, std::move(chunk))) return true;
       --*frames;
       return false;
     };

@@ -29,8 +29,8 @@ struct HostedArena {
 };
 
 /// Sends one chunk as a bulk frame under a request number of the other side's choosing. False when the connection is
-/// gone. Thread: any.
-using SendChunk = std::function<bool(uint64_t request, ChunkArrival chunk)>;
+/// gone. Interactive chunks overtake the others. Thread: any.
+using SendChunk = std::function<bool(uint64_t request, bool interactive, ChunkArrival chunk)>;
 
 /// Numbers requests for chunks on one connection, and takes the frames that answer them. Thread: any.
 class ChunkRequests {

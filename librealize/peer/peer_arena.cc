@@ -1,0 +1,234 @@
+// The public Arena: calls into the arena's core under its lock, and waits for what takes time.
+
+#include <algorithm>
+#include <chrono>
+#include <condition_variable>
+#include <cstring>
+
+#include "librealize/peer/folder.h"
+#include "librealize/peer/marks.h"
+#include "librealize/peer/peer_impl.h"
+#include "librealize/peer/transfers.h"
+
+namespace realize::peer {
+
+namespace {
+
+constexpr size_t kFetchesAtOnce = 4;
+constexpr auto kProgressEvery = std::chrono::milliseconds(200);
+
+class ArenaHandle final : public Arena {
+ public:
+  ArenaHandle(std::shared_ptr<Hosted> arena, ArenaQuestions ask) : arena_(std::move(arena)), ask_(std::move(ask)) {}
+
+  std::string name() const override { return arena_->name(); }
+  ArenaId id() const override { return arena_->id(); }
+  std::string folder() const override { return arena_->userFolder() ? arena_->folder() : ""; }
+  FileSystem& fileSystem() override { return arena_->fileSystem(); }
+
+  Result<EntryInfo> stat(const std::string& path) override;
+  Result<std::vector<EntryInfo>> list(const std::string& path) override;
+  Result<size_t> read(const std::string& path, uint64_t offset, std::span<std::byte> dst) override;
+  Result<void> fetch(const std::string& path, std::function<bool(const Progress&)> progress) override;
+  Result<void> mark(const std::string& path, Mark mark) override;
+  Result<std::vector<EntryInfo>> conflicts() override;
+  Result<void> resolve(const std::string& path, const std::string& label) override;
+  Result<uint64_t> confirm(bool keep) override;
+  Result<std::vector<HistoryItem>> history(const std::string& path, size_t limit) override;
+  Result<ArenaStatus> status() override { return ask_.status(*arena_); }
+  Result<uint64_t> shrinkCache(uint64_t bytes) override;
+  Result<void> rescan() override;
+
+ private:
+  struct Wanted {
+    BlobId blob;
+    uint64_t sizeBytes = 0;
+  };
+  void name(EntryInfo& entry);
+  Result<std::vector<Wanted>> filesBelow(const std::string& path);
+
+  std::shared_ptr<Hosted> arena_;
+  ArenaQuestions ask_;
+};
+
+/// Keys become names, where known.
+void ArenaHandle::name(EntryInfo& entry) {
+  for (auto& head : entry.heads) head.peer = ask_.nameOf(head.peer);
+  for (auto& holder : entry.holders) holder = ask_.nameOf(holder);
+}
+
+Result<EntryInfo> ArenaHandle::stat(const std::string& path) {
+  REALIZE_ASSIGN(auto tidy, tidyPath(path));
+  REALIZE_ASSIGN(auto entry, arena_->locked([&](ArenaCore& core) { return core.stat(tidy); }));
+  name(entry);
+  return entry;
+}
+
+Result<std::vector<EntryInfo>> ArenaHandle::list(const std::string& path) {
+  REALIZE_ASSIGN(auto tidy, tidyPath(path));
+  REALIZE_ASSIGN(auto entries, arena_->locked([&](ArenaCore& core) { return core.list(tidy); }));
+  for (auto& entry : entries) name(entry);
+  std::sort(entries.begin(), entries.end(), [](const auto& a, const auto& b) { return a.path < b.path; });
+  return entries;
+}
+
+Result<size_t> ArenaHandle::read(const std::string& path, uint64_t offset, std::span<std::byte> dst) {
+  REALIZE_ASSIGN(auto entry, stat(path));
+  if (entry.kind == EntryKind::Directory) return Error{Code::IsDirectory, name() + ":" + path + ": is a folder"};
+  if (entry.kind == EntryKind::Symlink)
+    return Error{Code::InvalidArgument, name() + ":" + path + ": is a symlink; read what it points to"};
+  auto& files = arena_->fileSystem();
+  auto opened = std::make_shared<std::promise<Result<FileHandle>>>();
+  auto handle = opened->get_future();
+  files.open(entry.node, OpenFlags{}, [opened](Result<FileHandle> result) { opened->set_value(std::move(result)); });
+  REALIZE_ASSIGN(const FileHandle file, handle.get());
+  auto got = std::make_shared<std::promise<Result<Bytes>>>();
+  auto answer = got->get_future();
+  files.read(file, offset, dst.size(), [got](Result<Bytes> result) { got->set_value(std::move(result)); });
+  auto bytes = answer.get();
+  files.release(file);
+  if (!bytes.ok()) return bytes.error();
+  const size_t size = std::min(bytes->size(), dst.size());
+  std::memcpy(dst.data(), bytes->data(), size);
+  return size;
+}
+
+Result<std::vector<ArenaHandle::Wanted>> ArenaHandle::filesBelow(const std::string& path) {
+  std::vector<Wanted> out;
+  std::vector<std::string> folders;
+  auto take = [&](const EntryInfo& entry) {
+    if (entry.kind == EntryKind::Directory) folders.push_back(entry.path);
+    if (entry.kind != EntryKind::File || entry.real) return;
+    for (const auto& head : entry.heads)
+      if (head.shown && !head.here && head.sizeBytes > 0) out.push_back({head.blob, head.sizeBytes});
+  };
+  REALIZE_ASSIGN(auto top, stat(path));
+  take(top);
+  while (!folders.empty()) {
+    const std::string folder = std::move(folders.back());
+    folders.pop_back();
+    auto entries = list(folder);
+    if (!entries.ok() && entries.code() == Code::NotFound) continue;  // Gone meanwhile.
+    if (!entries.ok()) return entries.error();
+    for (const auto& entry : *entries) take(entry);
+  }
+  return out;
+}
+
+Result<void> ArenaHandle::fetch(const std::string& path, std::function<bool(const Progress&)> progress) {
+  REALIZE_ASSIGN(auto files, filesBelow(path));
+  struct Shared {
+    std::mutex mutex;
+    std::condition_variable changed;
+    std::map<size_t, uint64_t> partBytes;  // of those under way
+    std::map<size_t, uint64_t> requests;
+    uint64_t doneBytes = 0, doneFiles = 0;
+    Result<void> outcome;
+  };
+  auto shared = std::make_shared<Shared>();
+  Progress total;
+  total.totalFiles = files.size();
+  for (const auto& file : files) total.totalBytes += file.sizeBytes;
+  size_t next = 0;
+  bool cancelled = false;
+  std::unique_lock held(shared->mutex);
+  while (shared->doneFiles < files.size() && !cancelled && shared->outcome.ok()) {
+    while (next < files.size() && shared->partBytes.size() < kFetchesAtOnce) {
+      const size_t number = next++;
+      shared->partBytes[number] = 0;
+      held.unlock();
+      auto started = arena_->locked([&](ArenaCore& core) -> Result<uint64_t> {
+        auto note = [shared, number](uint64_t bytes) {
+          std::lock_guard guard(shared->mutex);
+          if (auto part = shared->partBytes.find(number); part != shared->partBytes.end()) part->second = bytes;
+        };
+        auto done = [shared, number, size = files[number].sizeBytes](Result<void> result) {
+          std::lock_guard guard(shared->mutex);
+          shared->partBytes.erase(number);
+          shared->requests.erase(number);
+          if (result.ok()) {
+            ++shared->doneFiles;
+            shared->doneBytes += size;
+          } else if (shared->outcome.ok()) {
+            shared->outcome = result;
+          }
+          shared->changed.notify_all();
+        };
+        return core.core().transfers->fetchWhole(files[number].blob, files[number].sizeBytes, note, done);
+      });
+      if (!started.ok()) return started.error();
+      held.lock();
+      if (shared->partBytes.contains(number)) shared->requests[number] = *started;
+    }
+    shared->changed.wait_for(held, kProgressEvery);
+    total.doneFiles = shared->doneFiles;
+    total.doneBytes = shared->doneBytes;
+    for (const auto& [number, bytes] : shared->partBytes) total.doneBytes += bytes;
+    held.unlock();
+    cancelled = progress && !progress(total);
+    // An arena that was closed answers nothing any more.
+    auto alive = arena_->locked([](ArenaCore&) { return Result<void>(); });
+    held.lock();
+    if (!alive.ok() && shared->outcome.ok()) shared->outcome = alive;
+  }
+  const auto outcome = shared->outcome;
+  const auto rest = shared->requests;
+  held.unlock();
+  auto ended = arena_->locked([&](ArenaCore& core) -> Result<void> {
+    for (const auto& [number, request] : rest) core.core().transfers->cancel(request);
+    return {};
+  });
+  (void)ended;  // Nothing to cancel in an arena that is closed.
+  if (cancelled) return Error{Code::Cancelled, name() + ":" + path + ": fetching was cancelled"};
+  return outcome;
+}
+
+Result<void> ArenaHandle::mark(const std::string& path, Mark mark) {
+  REALIZE_ASSIGN(auto tidy, tidyPath(path));
+  return arena_->locked([&](ArenaCore& core) -> Result<void> {
+    REALIZE_ASSIGN(auto record, core.core().recordAt(tidy));
+    core.core().marks->set(record, mark);
+    return {};
+  });
+}
+
+Result<std::vector<EntryInfo>> ArenaHandle::conflicts() {
+  REALIZE_ASSIGN(auto entries, arena_->locked([](ArenaCore& core) { return core.conflicts(); }));
+  for (auto& entry : entries) name(entry);
+  return entries;
+}
+
+Result<void> ArenaHandle::resolve(const std::string& path, const std::string& label) {
+  REALIZE_ASSIGN(auto tidy, tidyPath(path));
+  return arena_->locked([&](ArenaCore& core) { return core.resolve(tidy, label); });
+}
+
+Result<uint64_t> ArenaHandle::confirm(bool keep) {
+  return arena_->locked([&](ArenaCore& core) { return core.core().folder->confirmHeld(keep); });
+}
+
+Result<std::vector<HistoryItem>> ArenaHandle::history(const std::string& path, size_t limit) {
+  REALIZE_ASSIGN(auto tidy, tidyPath(path));
+  REALIZE_ASSIGN(auto items, arena_->locked([&](ArenaCore& core) { return core.history(tidy, limit); }));
+  for (auto& item : items) item.peer = ask_.nameOf(item.peer);
+  return items;
+}
+
+Result<uint64_t> ArenaHandle::shrinkCache(uint64_t bytes) {
+  return arena_->locked([&](ArenaCore& core) -> Result<uint64_t> { return core.core().transfers->shrink(bytes); });
+}
+
+Result<void> ArenaHandle::rescan() {
+  return arena_->locked([](ArenaCore& core) -> Result<void> {
+    core.core().folder->rescanAll();
+    return {};
+  });
+}
+
+}  // namespace
+
+std::shared_ptr<Arena> makeArena(std::shared_ptr<Hosted> arena, ArenaQuestions ask) {
+  return std::make_shared<ArenaHandle>(std::move(arena), std::move(ask));
+}
+
+}  // namespace realize::peer

@@ -1,0 +1,467 @@
+#include "librealize/peer/peer_impl.h"
+
+#include <fcntl.h>
+#include <ifaddrs.h>
+#include <arpa/inet.h>
+#include <net/if.h>
+#include <netinet/in.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdio>
+
+#include "librealize/base/errno_code.h"
+#include "librealize/loop/socket.h"
+
+namespace realize {
+
+Result<void> Peer::init(const std::string& stateDir, const InitOptions& options) {
+  if (mkdir(stateDir.c_str(), 0700) != 0 && errno != EEXIST) return errnoError(errno, stateDir);
+  struct stat there{};
+  if (stat(stateDir.c_str(), &there) != 0) return errnoError(errno, stateDir);
+  if (!S_ISDIR(there.st_mode)) return Error{Code::NotDirectory, stateDir + ": is not a folder"};
+  const std::string database = stateDir + "/peer.db";
+  if (access(database.c_str(), F_OK) == 0)
+    return Error{Code::Exists, stateDir + ": a peer is here already; use another --state folder, or remove this one"};
+  if (chmod(stateDir.c_str(), 0700) != 0) return errnoError(errno, stateDir);
+  std::string name = options.name;
+  if (name.empty()) {
+    char host[256] = "";
+    if (gethostname(host, sizeof host - 1) != 0 || !*host) std::snprintf(host, sizeof host, "peer");
+    name = std::string(host).substr(0, std::string(host).find('.'));
+    if (!peer::checkName("peer", name).ok()) name = "peer";
+  }
+  return peer::Household::create(database, name, options.listen, systemClock(), systemRandom());
+}
+
+Result<std::unique_ptr<Peer>> Peer::open(const std::string& stateDir) {
+  REALIZE_ASSIGN(auto opened, peer::PeerImpl::open(stateDir));
+  return std::unique_ptr<Peer>(std::move(opened));
+}
+
+std::string_view libraryVersion() { return REALIZE_VERSION; }
+
+}  // namespace realize
+
+namespace realize::peer {
+
+namespace {
+
+constexpr kj::Duration kListenAgain = 5 * kj::SECONDS;
+
+/// Holds the state folder for this process. The pid in it is only for the message.
+Result<OwnedFd> lockState(const std::string& stateDir) {
+  const std::string path = stateDir + "/lock";
+  OwnedFd fd(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
+  if (fd.get() < 0) return errnoError(errno, path);
+  if (flock(fd.get(), LOCK_EX | LOCK_NB) != 0) {
+    if (errno != EWOULDBLOCK) return errnoError(errno, path);
+    char text[32] = "";
+    [[maybe_unused]] ssize_t got = pread(fd.get(), text, sizeof text - 1, 0);
+    const std::string pid(text, strcspn(text, "\n"));
+    return Error{Code::AlreadyRunning,
+                 stateDir + ": another process" + (pid.empty() ? "" : " (pid " + pid + ")") + " runs this peer already"};
+  }
+  const std::string pid = std::to_string(getpid()) + "\n";
+  if (ftruncate(fd.get(), 0) != 0 || pwrite(fd.get(), pid.data(), pid.size(), 0) != ssize_t(pid.size()))
+    return errnoError(errno, path);
+  return fd;
+}
+
+bool isAnyHost(const std::string& host) { return host.empty() || host == "0.0.0.0" || host == "::"; }
+
+std::string withPort(const std::string& host, uint16_t port) {
+  const bool six = host.find(':') != std::string::npos;
+  return (six ? "[" + host + "]" : host) + ":" + std::to_string(port);
+}
+
+/// This machine's addresses that others might reach, IPv4 first, those of the machine alone last.
+std::vector<std::string> machineAddresses(bool four, bool six) {
+  std::vector<std::pair<int, std::string>> ranked;
+  ifaddrs* list = nullptr;
+  if (getifaddrs(&list) != 0) return {};
+  for (auto* at = list; at; at = at->ifa_next) {
+    if (!at->ifa_addr || !(at->ifa_flags & IFF_UP)) continue;
+    char text[INET6_ADDRSTRLEN] = "";
+    const bool alone = at->ifa_flags & IFF_LOOPBACK;
+    if (four && at->ifa_addr->sa_family == AF_INET) {
+      inet_ntop(AF_INET, &reinterpret_cast<sockaddr_in*>(at->ifa_addr)->sin_addr, text, sizeof text);
+      ranked.emplace_back(alone ? 2 : 0, text);
+    } else if (six && at->ifa_addr->sa_family == AF_INET6) {
+      const auto& address = reinterpret_cast<sockaddr_in6*>(at->ifa_addr)->sin6_addr;
+      if (IN6_IS_ADDR_LINKLOCAL(&address)) continue;  // Means nothing without the interface's name.
+      inet_ntop(AF_INET6, &address, text, sizeof text);
+      ranked.emplace_back(alone ? 3 : 1, text);
+    }
+  }
+  freeifaddrs(list);
+  std::stable_sort(ranked.begin(), ranked.end(), [](auto& a, auto& b) { return a.first < b.first; });
+  std::vector<std::string> out;
+  for (auto& [rank, text] : ranked) out.push_back(text);
+  return out;
+}
+
+}  // namespace
+
+// --- threads ------------------------------------------------------------------------------------------------------
+
+SerialThread::SerialThread() {
+  thread_ = std::thread([this] {
+    std::unique_lock held(mutex_);
+    while (true) {
+      wake_.wait(held, [&] { return stopping_ || !jobs_.empty(); });
+      if (jobs_.empty()) return;
+      auto job = std::move(jobs_.front());
+      jobs_.pop_front();
+      held.unlock();
+      job();
+      job = nullptr;
+      held.lock();
+    }
+  });
+}
+
+SerialThread::~SerialThread() { stop(); }
+
+void SerialThread::post(std::function<void()> job) {
+  {
+    std::lock_guard held(mutex_);
+    if (stopping_) return;
+    jobs_.push_back(std::move(job));
+  }
+  wake_.notify_one();
+}
+
+void SerialThread::stop() {
+  {
+    std::lock_guard held(mutex_);
+    stopping_ = true;
+  }
+  wake_.notify_one();
+  if (thread_.joinable()) thread_.join();
+}
+
+struct EventHub::Sink {
+  std::recursive_mutex mutex;  // held during a call; a sink may drop its own token
+  std::function<void(const Event&)> call;
+};
+
+EventHub::EventHub() = default;
+
+void EventHub::emit(Event event) {
+  {
+    std::lock_guard held(mutex_);
+    if (sinks_.empty()) return;
+    if (waiting_.size() >= kMaxWaiting) waiting_.pop_front();
+    waiting_.push_back(std::move(event));
+    if (std::exchange(posted_, true)) return;
+  }
+  thread_.post([this] { deliver(); });
+}
+
+void EventHub::deliver() {
+  std::deque<Event> events;
+  std::vector<std::shared_ptr<Sink>> sinks;
+  {
+    std::lock_guard held(mutex_);
+    events.swap(waiting_);
+    posted_ = false;
+    std::erase_if(sinks_, [](const auto& sink) { return sink.expired(); });
+    for (auto& weak : sinks_)
+      if (auto sink = weak.lock()) sinks.push_back(std::move(sink));
+  }
+  for (const auto& event : events)
+    for (auto& sink : sinks) {
+      std::lock_guard held(sink->mutex);
+      if (sink->call) sink->call(event);
+    }
+}
+
+std::shared_ptr<void> EventHub::subscribe(std::function<void(const Event&)> call) {
+  auto sink = std::make_shared<Sink>();
+  sink->call = std::move(call);
+  std::lock_guard held(mutex_);
+  sinks_.push_back(sink);
+  return std::shared_ptr<void>(sink.get(), [sink](void*) {
+    std::lock_guard calling(sink->mutex);
+    sink->call = nullptr;
+  });
+}
+
+// --- life ---------------------------------------------------------------------------------------------------------
+
+Result<std::unique_ptr<PeerImpl>> PeerImpl::open(const std::string& stateDir) {
+  char* real = realpath(stateDir.c_str(), nullptr);
+  const std::string folder = real ? real : stateDir;
+  free(real);
+  if (access((folder + "/peer.db").c_str(), F_OK) != 0) {
+    if (errno != ENOENT && errno != ENOTDIR) return errnoError(errno, folder);
+    return Error{Code::NotFound, stateDir + ": there is no peer here yet; make one with `realize init`"};
+  }
+  REALIZE_ASSIGN(auto lock, lockState(folder));
+  REALIZE_ASSIGN(auto household, Household::open(folder + "/peer.db", systemClock(), systemRandom()));
+  std::unique_ptr<PeerImpl> out(new PeerImpl(folder, std::move(lock), std::move(household)));
+  REALIZE_TRY(out->start());
+  return out;
+}
+
+PeerImpl::PeerImpl(std::string stateDir, OwnedFd lock, std::unique_ptr<Household> household)
+    : stateDir_(std::move(stateDir)), lock_(std::move(lock)), life_(systemRandom().next64()),
+      household_(std::move(household)), pool_(std::make_shared<Pool>()) {}
+
+Result<void> PeerImpl::start() {
+  self_->peer = this;
+  loop_ = std::make_unique<loop::Loop>([](const std::string& text) { std::fprintf(stderr, "realize: %s\n", text.c_str()); });
+  householdThread_ = std::make_unique<SerialThread>();
+  watch_ = std::make_unique<FolderWatch>();
+  const auto arenas = household_->view()->arenas;
+  for (const auto& [id, row] : arenas) {
+    auto run = runArena(row, false, !household_->value("joining " + id.hex()).empty(), Mark::None);
+    if (run.ok()) continue;
+    log("arena " + row.name + ": " + run.error().message);
+    std::lock_guard held(mutex_);
+    broken_.emplace(id, run.error());
+  }
+  loop_->run([&] {
+    net::Limits limits;
+    limits.maxQueuedBulkBytes = 64u << 20;  // What one well-behaved peer may have asked for, and more.
+    local_.reset(new net::Local{*loop_, loop_->timer(), *pool_, household_->identity(), systemRandom(), limits});
+    ConnectorHost& host = *this;
+    connector_ = std::make_unique<Connector>(host, *local_, systemClock());
+  });
+  household_->onChanged([this] { refreshConnections(); });
+  auto listening = startListening();
+  if (!listening.ok()) {
+    log(listening.error().message);
+    listenAgainLater();
+  }
+  refreshConnections();
+  return {};
+}
+
+PeerImpl::~PeerImpl() {
+  {
+    std::lock_guard held(self_->mutex);
+    self_->peer = nullptr;
+  }
+  {
+    std::lock_guard held(mutex_);
+    stopping_ = true;
+  }
+  changed_.notify_all();
+  // Connections first, so that nothing new comes in; their ends are queued for the arenas, which then stop.
+  if (connector_) loop_->run([&] { return connector_->shutdown(); });
+  watch_ = nullptr;
+  for (auto& arena : allHosted()) arena->close();
+  if (householdThread_) householdThread_->stop();
+  if (pool_) pool_->waitIdle();
+  if (loop_) {
+    loop_->run([&] {
+      connector_ = nullptr;
+      local_ = nullptr;
+    });
+  }
+  arenas_.clear();
+  events_.stop();
+  loop_ = nullptr;
+}
+
+// --- what the connections ask -------------------------------------------------------------------------------------
+
+std::map<ArenaId, RunningArena> PeerImpl::running() {
+  std::map<ArenaId, RunningArena> out;
+  std::lock_guard held(mutex_);
+  for (const auto& [id, arena] : arenas_) out[id] = {arena, arena->life()};
+  return out;
+}
+
+void PeerImpl::onHousehold(std::function<Result<void>()> work, std::function<void(Result<void>)> then) {
+  householdThread_->post([this, work = std::move(work), then = std::move(then)] {
+    auto outcome = std::make_shared<Result<void>>(work());
+    // A callback may hold what lives on the loop: it ends there as well.
+    loop_->post([then, outcome] { then(std::move(*outcome)); });
+  });
+}
+
+Result<void> PeerImpl::merge(const PeerKey& from, const HouseholdRows& rows) {
+  auto merged = household_->merge(from, rows);
+  if (!merged.ok()) return merged.error();
+  // Another peer's news may have changed our own row: only the name is others' to change.
+  std::string address;
+  {
+    std::lock_guard held(mutex_);
+    address = listening_;
+  }
+  const auto own = household_->view()->infoOf(household_->identity().key());
+  if (address.empty() ? !own.address.empty() : own.address.empty()) return household_->setOwnAddress(dialableAddress(address));
+  return {};
+}
+
+Result<void> PeerImpl::admitJoiner(const net::InviteSecret& secret, const PeerKey& key, const std::string& name,
+                                   const std::string& address) {
+  return household_->admitJoiner(secret, key, name, address);
+}
+
+void PeerImpl::useInvite(const net::InviteSecret& secret, const PeerKey& by, std::function<void(Result<void>)> then) {
+  onHousehold([this, secret, by] { return household_->useInvite(secret, by); }, std::move(then));
+}
+
+void PeerImpl::peerConnected(const PeerKey& key) {
+  events_.emit(Event{.whenNs = systemClock().nowNs(), .type = "connected", .arena = "", .path = "", .peer = key.hex(), .detail = ""});
+  std::lock_guard held(mutex_);
+  ++changes_;
+  changed_.notify_all();
+}
+
+void PeerImpl::peerDisconnected(const PeerKey& key, const std::string& why) {
+  events_.emit(Event{.whenNs = systemClock().nowNs(), .type = "disconnected", .arena = "", .path = "", .peer = key.hex(), .detail = why});
+  std::lock_guard held(mutex_);
+  ++changes_;
+  changed_.notify_all();
+}
+
+void PeerImpl::log(const std::string& text) { loop_->log(text); }
+
+void PeerImpl::refreshConnections() {
+  {
+    std::lock_guard held(mutex_);
+    ++changes_;
+    changed_.notify_all();
+    if (stopping_ || refreshPosted_) return;
+    refreshPosted_ = true;
+  }
+  loop_->post([this] {
+    {
+      std::lock_guard held(mutex_);
+      refreshPosted_ = false;
+    }
+    if (connector_) connector_->refresh();
+  });
+}
+
+std::map<PeerKey, PeerConnection> PeerImpl::connections() {
+  return loop_->run([&] { return connector_->status(); });
+}
+
+// --- listening ----------------------------------------------------------------------------------------------------
+
+Result<void> PeerImpl::startListening() {
+  const std::string wanted = household_->listenAddress();
+  if (wanted.empty()) {
+    loop_->run([&] { connector_->stopListening(); });
+    {
+      std::lock_guard held(mutex_);
+      listening_.clear();
+    }
+    return household_->setOwnAddress("");
+  }
+  REALIZE_ASSIGN(auto parsed, loop::parseHostPort(wanted));
+  REALIZE_ASSIGN(auto actual, loop_->run([&] { return connector_->listen(wanted); }));
+  REALIZE_ASSIGN(auto bound, loop::parseHostPort(actual));
+  const std::string kept = withPort(parsed.host, bound.port);
+  {
+    std::lock_guard held(mutex_);
+    listening_ = kept;
+  }
+  if (parsed.port == 0) REALIZE_TRY(household_->setListenAddress(kept));
+  return household_->setOwnAddress(dialableAddress(kept));
+}
+
+void PeerImpl::listenAgainLater() {
+  loop_->post([this] {
+    loop_->detach(loop_->timer().afterDelay(kListenAgain).then([this] {
+      householdThread_->post([this] {
+        {
+          std::lock_guard held(mutex_);
+          if (stopping_ || !listening_.empty()) return;
+        }
+        if (!startListening().ok()) listenAgainLater();
+      });
+    }));
+  });
+}
+
+std::string PeerImpl::dialableAddress(const std::string& listening) {
+  const auto all = allAddresses(listening);
+  return all.empty() ? "" : all.front();
+}
+
+std::vector<std::string> PeerImpl::allAddresses(const std::string& listening) {
+  auto where = loop::parseHostPort(listening);
+  if (!where.ok()) return {};
+  if (!isAnyHost(where->host)) return {withPort(where->host, where->port)};
+  std::vector<std::string> out;
+  for (const auto& host : machineAddresses(true, where->host != "0.0.0.0")) out.push_back(withPort(host, where->port));
+  if (out.size() > net::kMaxInviteAddresses) out.resize(net::kMaxInviteAddresses);
+  return out;
+}
+
+// --- the household ------------------------------------------------------------------------------------------------
+
+PeerInfo PeerImpl::self() {
+  const auto view = household_->view();
+  return view->infoOf(view->self);
+}
+
+std::vector<PeerInfo> PeerImpl::peers() { return household_->view()->peers(); }
+
+Result<std::string> PeerImpl::invite(const InviteOptions& options) {
+  std::string listening;
+  {
+    std::lock_guard held(mutex_);
+    listening = listening_;
+  }
+  if (listening.empty())
+    return Error{Code::Refused, "this peer does not listen, so nobody could join through it; invite from the other side, or "
+                                "let it listen first: `realize config listen HOST:PORT` (or `realize init --listen`)"};
+  return household_->makeInvite(options, allAddresses(listening));
+}
+
+Result<std::vector<std::string>> PeerImpl::join(const std::string& code) {
+  REALIZE_ASSIGN(auto invite, net::decodeInvite(code, systemClock().nowNs()));
+  const PeerKey inviter = invite.inviter;
+  if (inviter == household_->identity().key())
+    return Error{Code::InvalidArgument, "this invite was made by this very peer: use it on another machine"};
+  Result<void> paired = loop_->run([&] { return connector_->pair(std::move(invite)); });
+  if (!paired.ok()) return paired.error();
+  refreshConnections();
+  const auto view = household_->view();
+  std::vector<std::string> out;
+  for (const auto& [id, name] : view->sharedWith(inviter))
+    if (!view->arenas.contains(id)) out.push_back(name);
+  std::sort(out.begin(), out.end());
+  return out;
+}
+
+Result<void> PeerImpl::addPeer(const std::string& name, const std::string& keyHex, const std::string& address) {
+  REALIZE_ASSIGN(auto key, net::parsePeerKey(keyHex));
+  return household_->addPeer(name, key, address);
+}
+
+Result<void> PeerImpl::removePeer(const std::string& nameOrKey) {
+  auto removed = household_->removePeer(nameOrKey);
+  if (!removed.ok()) return removed.error();
+  // Cut off when this returns.
+  loop_->run([&] { connector_->refresh(); });
+  return {};
+}
+
+std::shared_ptr<void> PeerImpl::subscribe(std::function<void(const Event&)> sink) {
+  return events_.subscribe([back = self_, sink = std::move(sink)](const Event& event) {
+    Event named = event;
+    {
+      std::lock_guard held(back->mutex);
+      if (back->peer && !named.peer.empty()) named.peer = back->peer->nameOfKeyHex(named.peer);
+    }
+    sink(named);
+  });
+}
+
+std::string PeerImpl::nameOfKeyHex(const std::string& hex) {
+  auto key = net::parsePeerKey(hex);
+  return key.ok() ? household_->view()->nameOf(*key) : hex;
+}
+
+}  // namespace realize::peer

@@ -1,0 +1,264 @@
+// Status, waiting for consensus, settings.
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <charconv>
+#include <chrono>
+
+#include "librealize/loop/socket.h"
+#include "librealize/peer/exchange.h"
+#include "librealize/peer/folder.h"
+#include "librealize/peer/marks.h"
+#include "librealize/peer/peer_impl.h"
+
+namespace realize::peer {
+
+namespace {
+
+using SteadyClock = std::chrono::steady_clock;
+
+std::string plural(uint64_t count, const std::string& one) {
+  return std::to_string(count) + " " + one + (count == 1 ? "" : "s");
+}
+
+}  // namespace
+
+// --- status -------------------------------------------------------------------------------------------------------
+
+ArenaStatus PeerImpl::complete(ArenaStatus status, const std::map<PeerKey, PeerConnection>& connections) {
+  const auto view = household_->view();
+  std::erase_if(status.members, [&](const MemberStatus& member) { return !view->isAdmitted(status.id, member.peer.key); });
+  // Members that the arena has never met.
+  for (const auto& [key, row] : view->admissions) {
+    if (key.first != status.id || key.second == view->self || !view->isAdmitted(key.first, key.second)) continue;
+    const bool known = std::any_of(status.members.begin(), status.members.end(),
+                                   [&, peer = key.second](auto& member) { return member.peer.key == peer; });
+    if (known) continue;
+    MemberStatus member;
+    member.peer.key = key.second;
+    member.detail = "has not been connected in this arena yet";
+    status.members.push_back(std::move(member));
+  }
+  for (auto& member : status.members) {
+    member.peer = view->infoOf(member.peer.key);
+    auto connection = connections.find(member.peer.key);
+    if (!member.connected && connection != connections.end() && connection->second.connected)
+      member.detail = "connected, but not in this arena";
+  }
+  std::sort(status.members.begin(), status.members.end(),
+            [](const MemberStatus& a, const MemberStatus& b) { return a.peer.name < b.peer.name; });
+  std::lock_guard held(mutex_);
+  auto [begin, end] = mounts_.equal_range(status.name);
+  for (auto it = begin; it != end; ++it) status.mounts.push_back(it->second);
+  return status;
+}
+
+Result<ArenaStatus> PeerImpl::arenaStatus(Hosted& arena) {
+  REALIZE_ASSIGN(auto status, arena.locked([](ArenaCore& core) -> Result<ArenaStatus> { return core.status(); }));
+  return complete(std::move(status), connections());
+}
+
+PeerStatus PeerImpl::status() {
+  PeerStatus out;
+  const auto view = household_->view();
+  const auto now = connections();
+  out.self = view->infoOf(view->self);
+  out.pid = getpid();
+  out.version = libraryVersion();
+  out.stateDir = stateDir_;
+  for (const auto& info : view->peers()) {
+    if (info.self) continue;
+    ConnectionStatus status;
+    status.peer = info;
+    if (auto connection = now.find(info.key); connection != now.end()) {
+      status.connected = connection->second.connected;
+      status.sinceNs = connection->second.sinceNs;
+      status.lastError = connection->second.lastError;
+      status.sentBytes = connection->second.sentBytes;
+      status.receivedBytes = connection->second.receivedBytes;
+    }
+    out.peers.push_back(std::move(status));
+  }
+  for (auto& arena : allHosted()) {
+    auto status = arena->locked([](ArenaCore& core) -> Result<ArenaStatus> { return core.status(); });
+    if (status.ok()) {
+      out.arenas.push_back(complete(std::move(*status), now));
+      continue;
+    }
+    ArenaStatus failed;
+    failed.name = arena->name();
+    failed.id = arena->id();
+    failed.folder = arena->userFolder() ? arena->folder() : "";
+    failed.suspended = true;
+    failed.suspendedWhy = status.error().message;
+    failed.consensusWhy = "suspended";
+    out.arenas.push_back(std::move(failed));
+  }
+  std::lock_guard held(mutex_);
+  out.listen = listening_;
+  for (const auto& [id, error] : broken_) {
+    auto row = view->arenas.find(id);
+    if (row == view->arenas.end()) continue;
+    ArenaStatus failed;
+    failed.name = row->second.name;
+    failed.id = id;
+    failed.folder = row->second.ownFolder ? "" : row->second.folder;
+    failed.suspended = true;
+    failed.suspendedWhy = error.message;
+    failed.consensusWhy = "suspended";
+    out.arenas.push_back(std::move(failed));
+  }
+  return out;
+}
+
+// --- waiting ------------------------------------------------------------------------------------------------------
+
+namespace {
+
+/// What is not there yet, as far as the arena knows now. Under the core lock, after a refresh.
+std::vector<std::string> whatIsMissing(ArenaCore& arena, const HouseholdView& view) {
+  auto& core = arena.core();
+  std::vector<std::string> missing;
+  if (core.suspended) missing.push_back("the arena is suspended here: " + core.suspendedWhy);
+  if (core.folder->settling()) missing.push_back("local changes are still being read");
+  if (const uint64_t files = core.marks->missingFiles())
+    missing.push_back(plural(files, "file") + " marked real here " + (files == 1 ? "is" : "are") + " not complete (" +
+                      plural(core.marks->missingBytes(), "byte") + ")");
+  size_t connected = 0;
+  for (const auto& [key, member] : core.exchange->members()) {
+    if (!member.connected) continue;
+    ++connected;
+    const std::string name = view.nameOf(key);
+    if (!member.said) missing.push_back(name + " has not said its state yet");
+    else if (member.said->suspended) missing.push_back(name + " has suspended the arena");
+    else if (member.said->settling) missing.push_back(name + " is reading changes of its own");
+    else if (!core.exchange->agreesWith(key)) missing.push_back(name + " and this peer do not have the same tree yet");
+    if (member.said && member.said->missingFiles > 0)
+      missing.push_back(plural(member.said->missingFiles, "file") + " marked real on " + name + " " +
+                        (member.said->missingFiles == 1 ? "is" : "are") + " not complete there (" +
+                        plural(member.said->missingBytes, "byte") + ")");
+  }
+  if (connected == 0) missing.push_back("no other member of the arena is connected");
+  return missing;
+}
+
+}  // namespace
+
+Result<WaitOutcome> PeerImpl::wait(const std::string& name, int64_t timeoutMs) {
+  auto hosted = hostedByName(name);
+  if (!hosted) return unknownArena(name);
+  constexpr int64_t kLongestMs = 1000LL * 3600 * 24 * 365;
+  const auto deadline = SteadyClock::now() + std::chrono::milliseconds(std::clamp<int64_t>(timeoutMs, 0, kLongestMs));
+  auto pause = std::chrono::milliseconds(10);
+  WaitOutcome outcome;
+  while (true) {
+    // What is known may be old: everybody is asked anew, behind what their watches have queued.
+    auto refreshed = std::make_shared<std::promise<void>>();
+    auto answer = refreshed->get_future();
+    REALIZE_TRY(hosted->locked([&](ArenaCore& core) -> Result<void> {
+      core.core().exchange->refresh([refreshed] { refreshed->set_value(); });
+      return {};
+    }));
+    refreshed = nullptr;
+    const bool inTime = answer.wait_until(deadline) == std::future_status::ready;
+    const auto view = household_->view();
+    outcome.missing.clear();
+    REALIZE_TRY(hosted->locked([&](ArenaCore& core) -> Result<void> {
+      outcome.missing = whatIsMissing(core, *view);
+      return {};
+    }));
+    if (!inTime && outcome.missing.empty()) outcome.missing.push_back("not every connected peer has answered yet");
+    outcome.reached = outcome.missing.empty();
+    if (outcome.reached || SteadyClock::now() >= deadline) return outcome;
+    std::unique_lock held(mutex_);
+    const uint64_t seen = changes_;
+    changed_.wait_until(held, std::min(deadline, SteadyClock::now() + pause), [&] { return stopping_ || changes_ != seen; });
+    if (stopping_) return Error{Code::Cancelled, name + ": the peer is stopping"};
+    pause = std::min(pause * 2, std::chrono::milliseconds(200));
+  }
+}
+
+// --- settings -----------------------------------------------------------------------------------------------------
+
+namespace {
+
+struct SettingKind {
+  const char* name;
+  const char* otherwise;
+  const char* unit;
+  const char* help;
+  double least, most;
+  bool whole;
+};
+
+constexpr SettingKind kArenaSettings[] = {
+    {"rest_ms", "100", "ms", "a change is read when its folder has been quiet this long", 0, 3'600'000, true},
+    {"rest_max_ms", "10000", "ms", "but at the latest after this, while writes continue", 0, 86'400'000, true},
+    {"guard_share", "0.333333", "share", "a removal of more than this share of the arena waits to be confirmed", 0, 1, false},
+    {"guard_minimum", "100", "entries", "and only if it concerns at least so many entries", 1, 1e15, true},
+    {"cache_limit_bytes", "0", "bytes", "bytes of Unreal files kept here; 0: no limit", 0, 9e18, true},
+};
+
+Result<std::string> checkSetting(const SettingKind& kind, const std::string& value) {
+  double number = 0;
+  const char* end = value.data() + value.size();
+  auto parsed = std::from_chars(value.data(), end, number);
+  uint64_t integer = 0;
+  const bool isInteger = std::from_chars(value.data(), end, integer).ptr == end;
+  if (value.empty() || parsed.ec != std::errc() || parsed.ptr != end || !(number >= kind.least && number <= kind.most) ||
+      (kind.whole && !isInteger))
+    return Error{Code::InvalidArgument, std::string(kind.name) + ": \"" + value + "\" is not " +
+                                            (kind.whole ? "a whole number" : "a number") + " of " + kind.unit +
+                                            " in the range allowed"};
+  return value;
+}
+
+}  // namespace
+
+std::vector<Setting> PeerImpl::settings(const std::string& arena) {
+  std::vector<Setting> out;
+  if (arena.empty()) {
+    out.push_back({"listen", household_->listenAddress(), "", "host:port",
+                   "where this peer listens; empty: it does not, and only dials others"});
+    out.push_back({"name", self().name, "", "", "how this peer is called in its household"});
+    return out;
+  }
+  const auto view = household_->view();
+  for (const auto& [id, row] : view->arenas) {
+    if (row.name != arena) continue;
+    for (const auto& kind : kArenaSettings)
+      out.push_back({kind.name, household_->setting(id.hex(), kind.name, kind.otherwise), kind.otherwise, kind.unit, kind.help});
+  }
+  return out;
+}
+
+Result<void> PeerImpl::set(const std::string& arena, const std::string& name, const std::string& value) {
+  if (arena.empty()) {
+    if (name == "name") return household_->rename(value);
+    if (name != "listen") return Error{Code::NotFound, name + ": no such setting; `realize config` lists them"};
+    std::lock_guard one(changing_);
+    const std::string before = household_->listenAddress();
+    REALIZE_TRY(household_->setListenAddress(value));
+    auto listening = startListening();
+    if (listening.ok()) return {};
+    auto restored = household_->setListenAddress(before);
+    (void)restored;  // The first failure is the one to tell.
+    return listening;
+  }
+  auto hosted = hostedByName(arena);
+  if (!hosted) return unknownArena(arena);
+  for (const auto& kind : kArenaSettings) {
+    if (name != kind.name) continue;
+    REALIZE_ASSIGN(auto checked, checkSetting(kind, value));
+    REALIZE_TRY(household_->setSetting(hosted->id().hex(), name, checked));
+    const auto settings = readSettings(hosted->id());
+    return hosted->locked([&](ArenaCore& core) -> Result<void> {
+      core.setSettings(settings);
+      return {};
+    });
+  }
+  return Error{Code::NotFound, name + ": no such setting; `realize config " + arena + ":` lists them"};
+}
+
+}  // namespace realize::peer
