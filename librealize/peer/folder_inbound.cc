@@ -195,11 +195,33 @@ void Folder::hintContent(NodeId file) {
   hintDirectory(row->parentNode);
 }
 
-void Folder::changedByMount(const std::string& directory) {
-  if (s_->passRunning) s_->changedByMount.insert(directory);
+void Folder::changedByMount(const std::string& directory) { s_->changedByUs(directory); }
+
+void Folder::State::changedByUs(const std::string& directory) {
+  if (passRunning) changedMeanwhile.insert(directory);
 }
 
-void Folder::directoryRenamed(const std::string& from, const std::string& to) { s_->watch->renamed(from, to); }
+void Folder::directoryRenamed(const std::string& from, const std::string& to) { s_->directoryMoved(from, to, true); }
+
+/// What is noted by path follows; what a pass under way has listed under the old one is listed again.
+void Folder::State::directoryMoved(const std::string& from, const std::string& to, bool byUs) {
+  watch->renamed(from, to);
+  auto within = [&](const std::string& path) { return path == from || path.starts_with(from + "/"); };
+  std::vector<std::pair<std::string, Hint>> moved;
+  for (auto it = dirty.lower_bound(from); it != dirty.end() && it->first.starts_with(from);) {
+    if (!within(it->first)) {
+      ++it;
+      continue;
+    }
+    moved.emplace_back(to + it->first.substr(from.size()), it->second);
+    it = dirty.erase(it);
+  }
+  for (const auto& [path, hint] : moved) dirty.insert_or_assign(path, hint);
+  if (!passRunning || !byUs) return;
+  if (scanning) scanWanted = true;
+  for (const auto& path : passPaths)
+    if (within(path)) hint(to + path.substr(from.size()));
+}
 
 void Folder::rescanAll() {
   s_->scanWanted = true;
@@ -235,7 +257,7 @@ void Folder::State::schedulePass() {
 void Folder::State::startPass() {
   if (passRunning || core.stopping || core.suspended || !root) return;
   passRunning = true;
-  changedByMount.clear();
+  changedMeanwhile.clear();
   timerAtNs = 0;
   std::vector<std::string> paths;
   const bool full = scanWanted;
@@ -249,6 +271,7 @@ void Folder::State::startPass() {
     for (const auto& [path, hint] : dirty) paths.push_back(path);
     dirty.clear();
   }
+  passPaths = paths;
   listThen(std::move(paths), full, std::make_shared<logic::ReconcileInput>(), 0);
 }
 
@@ -290,12 +313,12 @@ void Folder::State::onListed(std::shared_ptr<ListingBatch> batch, std::shared_pt
   }
   scannedEntries += batch->entries;
   input->root = batch->root;
-  // Under the lock that the mount changes names under: else what it did meanwhile would be undone as if done on disk.
-  if (!changedByMount.empty()) {
+  // Under the lock that we change the folder under: else what we did meanwhile would be undone as if done by someone.
+  if (!changedMeanwhile.empty()) {
     std::vector<std::string> again;
     for (const auto* listings : {&input->listings, &batch->listings})
       for (const auto& listing : *listings)
-        if (changedByMount.contains(listing.path)) again.push_back(listing.path);
+        if (changedMeanwhile.contains(listing.path)) again.push_back(listing.path);
     if (!again.empty()) {
       auto fresh = listAll(*root, *watch, markerText, std::move(again), false);
       for (auto* listings : {&input->listings, &batch->listings})
@@ -303,7 +326,7 @@ void Folder::State::onListed(std::shared_ptr<ListingBatch> batch, std::shared_pt
           for (const auto& now : fresh->listings)
             if (fresh->marker.ok() && now.path == listing.path) listing = now;
     }
-    changedByMount.clear();
+    changedMeanwhile.clear();
   }
   for (auto& listing : batch->listings) {
     auto same = std::find_if(input->listings.begin(), input->listings.end(),

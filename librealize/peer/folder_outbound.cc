@@ -177,6 +177,7 @@ bool Folder::State::applyGone(const store::DiskRow& row, std::set<std::string>& 
       return false;
     }
   }
+  changedByUs(parentPath(*path));
   parents.insert(parentPath(*path));
   gone.push_back(row.node);
   return true;
@@ -234,7 +235,9 @@ bool Folder::State::applyMove(const logic::Record& record, store::DiskRow& row, 
   (void)synced, (void)syncedTo;  // Failing, it is the disk's last word; the next scan reads what is there.
   const NodeId oldParent = row.parentNode;
   const std::string oldName = row.name;
-  if (row.kind == EntryKind::Directory) watch->renamed(from, to);
+  if (row.kind == EntryKind::Directory) directoryMoved(from, to, true);
+  changedByUs(parentPath(from));
+  changedByUs(*parent);
   row.parentNode = parentNode;
   row.name = record.shownName;
   if (auto now = root->stat(to); now.ok() && sameBytes(row, *now)) row.setStat(*now);
@@ -271,6 +274,7 @@ bool Folder::State::applyAttributes(const logic::Record& record, store::DiskRow&
   if (!path) return false;
   if (!directory && leftAlone(row, *path)) return false;
   Result<void> set;
+  changedByUs(parentPath(*path));
   if ((row.mode & 0777) != mode) set = root->setMode(*path, mode);
   if (set.ok() && times) set = root->setTimes(*path, head->version.mtimeNs);
   if (!set.ok()) {
@@ -315,6 +319,7 @@ bool Folder::State::applySymlink(const logic::Record& record, const std::optiona
       return false;
     }
   }
+  changedByUs(*parent);
   auto stat = root->stat(path);
   if (!stat.ok()) return false;
   putRow(record.node, core.store.nodeOf(record.shownParent).value_or(0), record.shownName, EntryKind::Symlink, *stat, BlobId(),
@@ -357,6 +362,7 @@ Result<std::string> Folder::materialize(const EntryId& id) {
   });
   s.flushUnsyncedSoon();
   s.watch->add(path);
+  s.changedByUs(parent);
   if (!made.ok()) s.hint(path);  // It was there, with contents nobody has read.
   return path;
 }
@@ -402,6 +408,7 @@ Result<void> Folder::place(const EntryId& id, Dot dot, const std::string& tempPa
     auto gone = s.root->unlink(tempPath);
     (void)gone;  // Emptied at the next start.
   }
+  s.changedByUs(parent);
   auto placed = s.root->stat(path);
   if (!placed.ok()) return placed.error();
   core.transact([&] {
@@ -431,6 +438,7 @@ Result<void> Folder::displace(const EntryId& id, const std::string& cachePath) {
     if (!back.ok()) return back;
     return Error{Code::Busy, *path + ": changed here at this moment"};
   }
+  s.changedByUs(parentPath(*path));
   core.transact([&] { core.store.disk().erase(*node); });
   return {};
 }

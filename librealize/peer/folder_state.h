@@ -65,7 +65,8 @@ struct Folder::State {
   bool waitingForTree = false;
   bool joining = false;              ///< the first scan of a folder that was joined
   bool passRunning = false;
-  std::set<std::string> changedByMount;  ///< while a pass is running: directories whose listings are old
+  std::vector<std::string> passPaths;    ///< what it was started for
+  std::set<std::string> changedMeanwhile;  ///< by us, while a pass is running: these directories' listings are old
   int64_t timerAtNs = 0;             ///< when the next pass is scheduled; 0: it is not
   uint64_t scannedEntries = 0;
   std::deque<std::shared_ptr<std::vector<HashJob>>> toHash;
@@ -105,6 +106,8 @@ struct Folder::State {
   void onListed(std::shared_ptr<ListingBatch> batch, std::shared_ptr<logic::ReconcileInput> input, int round);
   void keepKnownNames(logic::ReconcileInput& input);
   void endPass();
+  void changedByUs(const std::string& directory);
+  void directoryMoved(const std::string& from, const std::string& to, bool byUs);
   void leaveBehind(const logic::ReconcileInput& input);
   void takeNotes(const std::vector<logic::Note>& notes);
 
@@ -122,6 +125,7 @@ struct Folder::State {
   /// The entry of a directory on disk, revived if a peer removed it meanwhile.
   std::optional<EntryId> directoryEntry(NodeId node);
   void addHash(HashJob job);
+  void lookAgain(const HashJob& job);
   void pumpHashes();
   void finishHashes(const std::vector<HashJob>& jobs);
   void newFile(const HashJob& job);

@@ -337,7 +337,7 @@ void Folder::State::stepMove(const logic::Step& step, NodeId parent) {
   row->name = step.name;
   row->base = rebased(row->base, before, *id);
   core.store.disk().put(*row);
-  if (row->kind == EntryKind::Directory) watch->renamed(from, childPath(parent, step.name));
+  if (row->kind == EntryKind::Directory) directoryMoved(from, childPath(parent, step.name), false);
   core.folder->entryChanged(*id);
 }
 
@@ -396,6 +396,12 @@ void Folder::State::stepAttributes(const logic::Step& step) {
 
 // --- hashing ------------------------------------------------------------------------------------------------------
 
+/// Where it lies now: a folder above may have been renamed meanwhile.
+void Folder::State::lookAgain(const HashJob& job) {
+  auto row = job.node ? core.store.disk().get(job.node) : std::nullopt;
+  hint(core.folder->diskPath(row ? row->parentNode : job.parent).value_or(parentPath(job.path)));
+}
+
 void Folder::State::addHash(HashJob job) {
   if (job.node && !hashingNodes.insert(job.node).second) return hint(parentPath(job.path));  // Again when it is through.
   const bool full = toHash.empty() || toHash.back()->size() >= kHashBatchFiles ||
@@ -431,7 +437,7 @@ void Folder::State::finishHashes(const std::vector<HashJob>& jobs) {
           problem(job.path, "unreadable", joinPath(core.options.folder, job.path) + ": cannot be read (" +
                                               job.content.error().message + "); it is left as it was");
         } else {
-          hint(parentPath(job.path));  // It changed or went while it was read: look again after the rest.
+          lookAgain(job);  // It changed or went while it was read: look again after the rest.
         }
         continue;
       }
@@ -443,9 +449,9 @@ void Folder::State::finishHashes(const std::vector<HashJob>& jobs) {
 }
 
 void Folder::State::newFile(const HashJob& job) {
-  if (core.store.disk().getAt(job.parent, job.name)) return hint(parentPath(job.path));  // Known meanwhile.
+  if (core.store.disk().getAt(job.parent, job.name)) return lookAgain(job);  // Known meanwhile.
   auto parentId = directoryEntry(job.parent);
-  if (!parentId) return hint(parentPath(job.path));
+  if (!parentId) return lookAgain(job);
   const Content& content = *job.content;
   const Version version = versionOf(job.stat, &content);
   auto there = core.tree.lookup(*parentId, job.name);
@@ -493,7 +499,7 @@ void Folder::State::newFile(const HashJob& job) {
 void Folder::State::changedFile(const HashJob& job) {
   auto row = core.store.disk().get(job.node);
   auto id = core.store.idOf(job.node);
-  if (!row || !id || row->parentNode != job.parent || row->name != job.name) return hint(parentPath(job.path));
+  if (!row || !id || row->parentNode != job.parent || row->name != job.name) return lookAgain(job);
   const Content& content = *job.content;
   const Version version = versionOf(job.stat, &content);
   const auto before = core.tree.get(*id);
