@@ -70,13 +70,7 @@ Result<std::shared_ptr<Directory>> ArenaFileSystem::State::usable() {
 }
 
 Result<logic::Record> ArenaFileSystem::State::recordOf(NodeId node) {
-  if (node == kRootNode) {
-    logic::Record root;
-    root.entry.kind = EntryKind::Directory;
-    root.node = kRootNode;
-    root.shown = true;
-    return root;
-  }
+  if (node == kRootNode) return Core::rootRecord();
   auto id = core.store.idOf(node);
   auto record = id ? core.tree.get(*id) : std::nullopt;
   if (!record || !record->shown || record->node != node) return Error{Code::NotFound, "the entry is gone"};
