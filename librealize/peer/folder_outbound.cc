@@ -185,73 +185,101 @@ bool Folder::State::applyGone(const store::DiskRow& row, std::set<std::string>& 
 
 bool Folder::State::applyMove(const logic::Record& record, store::DiskRow& row, int depth) {
   const EntryId& id = record.entry.id;
-  auto parent = core.folder->materialize(record.shownParent);
-  if (!parent.ok()) {
+  const bool outermost = moving.insert(id).second;
+  const bool moved = moveOnDisk(record, row, depth);
+  if (outermost) moving.erase(id);
+  return moved;
+}
+
+/// Where the row is now, and where it is to go. Making folders and moving others may have moved this one, too.
+std::optional<Folder::State::DiskMove> Folder::State::nextMove(const logic::Record& record, store::DiskRow& row) {
+  auto current = core.store.disk().get(row.node);
+  if (!current) return std::nullopt;
+  row = *current;
+  const NodeId parentNode = core.store.nodeOf(record.shownParent).value_or(0);
+  auto parent = core.folder->diskPath(parentNode);
+  auto from = core.folder->diskPath(row.node);
+  if (!parent || !from) return std::nullopt;
+  return DiskMove{parentNode, *from, joinPath(*parent, record.shownName),
+                  row.parentNode == parentNode && row.name == record.shownName};
+}
+
+bool Folder::State::moveOnDisk(const logic::Record& record, store::DiskRow& row, int depth) {
+  const EntryId& id = record.entry.id;
+  if (!core.folder->materialize(record.shownParent).ok()) {
     retry(id);
     return false;
   }
-  // Making the parent may have moved what is above this one.
-  auto current = core.store.disk().get(row.node);
-  if (!current) return false;
-  row = *current;
-  const NodeId parentNode = core.store.nodeOf(record.shownParent).value_or(0);
-  const std::string from = childPath(row.parentNode, row.name), to = joinPath(*parent, record.shownName);
-  auto stat = root->stat(from);
+  auto move = nextMove(record, row);
+  if (!move || move->done) return move.has_value();
+  auto stat = root->stat(move->from);
   if (!stat.ok() || stat->device != row.device || stat->inode != row.inode) {
-    hint(parentPath(from));
+    hint(parentPath(move->from));
     return false;
   }
-  auto renamed = root->rename(from, to, RenameKind::NoReplace);
+  auto renamed = root->rename(move->from, move->to, RenameKind::NoReplace);
   std::optional<store::DiskRow> swapped;
   if (!renamed.ok() && renamed.code() == Code::Exists) {
-    auto occupant = core.store.disk().getAt(parentNode, record.shownName);
+    auto occupant = core.store.disk().getAt(move->parentNode, record.shownName);
     auto occupantId = occupant ? core.store.idOf(occupant->node) : std::nullopt;
-    if (!occupant || !occupantId || depth >= kMaxDepth) {
-      hint(*parent);
-      retry(id);
-      return false;
-    }
-    applyOne(*occupantId, depth + 1);
-    renamed = root->rename(from, to, RenameKind::NoReplace);
-    if (!renamed.ok() && renamed.code() == Code::Exists) {
-      // Each is in the other's way: they change places, and the other goes on from ours.
-      auto there = root->stat(to);
-      occupant = core.store.disk().get(occupant->node);
-      if (occupant && there.ok() && there->inode == occupant->inode && there->device == occupant->device) {
-        renamed = root->rename(from, to, RenameKind::Exchange);
-        if (renamed.ok()) swapped = occupant;
-      }
-    }
+    if (occupantId && depth < kMaxDepth && !moving.contains(*occupantId)) applyOne(*occupantId, depth + 1);
+    move = nextMove(record, row);
+    if (!move || move->done) return move.has_value();
+    renamed = root->rename(move->from, move->to, RenameKind::NoReplace);
+    if (!renamed.ok() && renamed.code() == Code::Exists && (swapped = inEachOthersWay(*move, record.shownName)))
+      renamed = root->rename(move->from, move->to, RenameKind::Exchange);
   }
   if (!renamed.ok()) {
     if (renamed.code() == Code::NoSpace || renamed.code() == Code::Io || renamed.code() == Code::NameTooLong)
-      problem(from, "not-moved", renamed.error().message);
+      problem(move->from, "not-moved", renamed.error().message);
+    if (renamed.code() == Code::Exists) hint(parentPath(move->to));
     retry(id);
     return false;
   }
   // Before the row says so: a crash must not make the old place look like a move back.
-  auto synced = root->syncDirectory(parentPath(from));
-  auto syncedTo = root->syncDirectory(*parent);
+  auto synced = root->syncDirectory(parentPath(move->from));
+  auto syncedTo = root->syncDirectory(parentPath(move->to));
   (void)synced, (void)syncedTo;  // Failing, it is the disk's last word; the next scan reads what is there.
   const NodeId oldParent = row.parentNode;
   const std::string oldName = row.name;
-  if (row.kind == EntryKind::Directory) directoryMoved(from, to, true);
-  changedByUs(parentPath(from));
-  changedByUs(*parent);
-  row.parentNode = parentNode;
+  const std::string aside = std::string(kTempFolder) + "/swap";
+  if (swapped && swapped->kind == EntryKind::Directory) directoryMoved(move->to, aside, true);
+  if (row.kind == EntryKind::Directory) directoryMoved(move->from, move->to, true);
+  if (swapped && swapped->kind == EntryKind::Directory) directoryMoved(aside, move->from, true);
+  changedByUs(parentPath(move->from));
+  changedByUs(parentPath(move->to));
+  if (swapped) {  // Out of its place first: no two rows have one name.
+    swapped->parentNode = kRootNode;
+    swapped->name = logic::parkName(swapped->node);
+    core.store.disk().put(*swapped);
+  }
+  row.parentNode = move->parentNode;
   row.name = record.shownName;
-  if (auto now = root->stat(to); now.ok() && sameBytes(row, *now)) row.setStat(*now);
+  if (auto now = root->stat(move->to); now.ok() && sameBytes(row, *now)) row.setStat(*now);
   core.store.disk().put(row);
   if (swapped) {
     swapped->parentNode = oldParent;
     swapped->name = oldName;
-    if (auto now = root->stat(from); now.ok() && sameBytes(*swapped, *now)) swapped->setStat(*now);
+    if (auto now = root->stat(move->from); now.ok() && sameBytes(*swapped, *now)) swapped->setStat(*now);
     core.store.disk().put(*swapped);
     if (auto other = core.store.idOf(swapped->node)) core.folder->entryChanged(*other);
   }
   if (emptyLater.erase(oldParent))
     if (auto above = core.store.idOf(oldParent)) core.folder->entryChanged(*above);
   return true;
+}
+
+/// What is in the way, if it is known and on its way elsewhere, too: then the two change places, and the other goes on
+/// from ours.
+std::optional<store::DiskRow> Folder::State::inEachOthersWay(const DiskMove& move, const std::string& name) {
+  auto occupant = core.store.disk().getAt(move.parentNode, name);
+  auto id = occupant ? core.store.idOf(occupant->node) : std::nullopt;
+  auto record = id ? core.tree.get(*id) : std::nullopt;
+  auto there = root->stat(move.to);
+  if (!record || !record->shown || !there.ok()) return std::nullopt;
+  if (there->inode != occupant->inode || there->device != occupant->device) return std::nullopt;
+  const bool stays = core.store.nodeOf(record->shownParent) == occupant->parentNode && record->shownName == occupant->name;
+  return stays ? std::nullopt : occupant;
 }
 
 bool Folder::State::applyAttributes(const logic::Record& record, store::DiskRow& row) {

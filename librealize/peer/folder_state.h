@@ -142,11 +142,20 @@ struct Folder::State {
   bool applyOne(const EntryId& id, int depth);
   bool applyGone(const store::DiskRow& row, std::set<std::string>& parents, std::vector<NodeId>& gone);
   bool applyMove(const logic::Record& record, store::DiskRow& row, int depth);
+  struct DiskMove {
+    NodeId parentNode = 0;
+    std::string from, to;
+    bool done = false;
+  };
+  std::optional<DiskMove> nextMove(const logic::Record& record, store::DiskRow& row);
+  bool moveOnDisk(const logic::Record& record, store::DiskRow& row, int depth);
+  std::optional<store::DiskRow> inEachOthersWay(const DiskMove& move, const std::string& name);
   bool applyAttributes(const logic::Record& record, store::DiskRow& row);
   bool applySymlink(const logic::Record& record, const std::optional<store::DiskRow>& row);
   bool leftAlone(const store::DiskRow& row, const std::string& path);
   bool nobodyWrites(const std::string& path);
   void retry(const EntryId& id);
+  std::set<EntryId> moving;              ///< on their way now; others are moved out of theirs meanwhile
   std::vector<NodeId> goneNow;           ///< removed in this slice; rows go once their folders are synced
   std::set<std::string> goneParents;
 };

@@ -103,8 +103,6 @@ void World::checkFolders() {
         if (!wrong.empty()) return;
       }
       for (const auto& [path, stat] : onDisk) {
-        const bool known = std::any_of(machines_.begin(), machines_.end(), [](const auto&) { return false; });
-        (void)known, (void)stat;
         std::string why;
         for (const auto& problem : core.store.problems().list(100))
           if (problem.path == path) why += " (" + problem.kind + ")";
@@ -112,8 +110,24 @@ void World::checkFolders() {
         return;
       }
     });
-    if (!wrong.empty()) throw Broken(name(i) + ": " + wrong);
+    if (!wrong.empty()) throw Broken(name(i) + ": " + wrong + "\n" + rowsOf(i) + machines_[i].peer->disk.dump(kSimFolder));
   }
+}
+
+/// The disk table and the problems, for people.
+std::string World::rowsOf(size_t number) {
+  auto& store = machines_[number].peer->core->core().store;
+  std::string out;
+  for (const auto& row : store.disk().all(0, 10'000)) {
+    auto id = store.idOf(row.node);
+    auto record = id ? store.get(*id) : std::nullopt;
+    out += "row " + std::to_string(row.node) + " in " + std::to_string(row.parentNode) + " '" + row.name + "' " + kindName(row.kind) +
+           (row.dirty ? " dirty" : "") + " " + row.blob.hex().substr(0, 8);
+    if (record) out += record->shown ? ", shown in " + std::to_string(store.nodeOf(record->shownParent).value_or(0)) + " as " + record->shownName : ", not shown";
+    out += "\n";
+  }
+  for (const auto& problem : store.problems().list(100)) out += "problem " + problem.path + ": " + problem.kind + ", " + problem.detail + "\n";
+  return out;
 }
 
 /// All contents that are whole on some machine, in folders and caches.

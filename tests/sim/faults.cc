@@ -130,6 +130,17 @@ void World::crashed(size_t number) {
   queue_.after(wait, [this, number] { startPeer(number); });
 }
 
+void World::tell(size_t number, const FakeCall& call) {
+  static const char* const kNames[] = {"stat", "open", "create", "openDirectory", "list", "makeDirectory", "makeSymlink",
+    "readSymlink", "unlink", "removeDirectory", "rename", "setMode", "setTimes", "setOwner", "getXattr", "setXattr", "listXattrs",
+    "removeXattr", "syncDirectory", "syncAll", "space", "read", "write", "truncate", "fileStat", "fileSync", "allocate",
+    "punchHole", "seek", "nobodyWrites", "cloneRange", "watch"};
+  const bool told = call.changes() || call.op == FakeOp::List || call.op == FakeOp::Watch;
+  if (!told || machines_[number].peer->userActing || !call.path.starts_with(kSimFolder)) return;
+  say(number, std::string("    . ") + kNames[size_t(call.op)] + " " + call.path.substr(6) +
+                  (call.path2.empty() ? "" : " -> " + call.path2.substr(6)));
+}
+
 /// Just before the program changes a file of the user's, the user does.
 void World::raceWith(size_t number, const FakeCall& call) {
   auto& peer = *machines_[number].peer;

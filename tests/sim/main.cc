@@ -24,6 +24,7 @@ struct Arguments {
   int jobs = 1;
   int steps = 0;
   bool explain = false;
+  bool calls = false;
   bool twice = false;
   bool faults = true;
 };
@@ -37,7 +38,8 @@ struct Outcome {
 
 Outcome runSeed(uint64_t seed, const Arguments& arguments, bool echo) {
   Outcome outcome;
-  World world({.seed = seed, .steps = arguments.steps, .faults = arguments.faults, .echo = echo});
+  World world({.seed = seed, .steps = arguments.steps, .faults = arguments.faults, .echo = echo,
+               .calls = arguments.calls});
   try {
     world.run();
   } catch (const Broken& broken) {
@@ -137,7 +139,7 @@ int runMany(const Arguments& arguments) {
 }
 
 int usage() {
-  fprintf(stderr, "realize-sim --seed N [--explain] | --seeds A..B [--jobs J] [--twice]   [--steps N] [--no-faults]\n");
+  fprintf(stderr, "realize-sim --seed N [--explain] [--calls] | --seeds A..B [--jobs J] [--twice]   [--steps N] [--no-faults]\n");
   return 2;
 }
 
@@ -150,6 +152,7 @@ int main(int argc, char** argv) {
     const std::string argument = argv[i];
     const char* value = i + 1 < argc ? argv[i + 1] : nullptr;
     if (argument == "--explain") arguments.explain = true;
+    else if (argument == "--calls") arguments.calls = arguments.explain = true;
     else if (argument == "--twice") arguments.twice = true;
     else if (argument == "--no-faults") arguments.faults = false;
     else if (!value) return usage();

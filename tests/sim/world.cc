@@ -27,7 +27,10 @@ World::World(const WorldOptions& options) : options_(options), random_(options.s
     peer.joining = i > 0;
     machines_.push_back({});
     machines_.back().peer = std::make_unique<SimPeer>(queue_, peer);
-    machines_.back().peer->onCall = [this, i](const FakeCall& call) { raceWith(i, call); };
+    machines_.back().peer->onCall = [this, i](const FakeCall& call) {
+      if (options_.calls) tell(i, call);
+      raceWith(i, call);
+    };
   }
   const bool chain = peers == 3 && oneIn(3);
   for (size_t a = 0; a < peers; ++a)

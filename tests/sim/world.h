@@ -23,6 +23,7 @@ struct WorldOptions {
   int steps = 0;        ///< of users; 0: by the seed
   bool faults = true;
   bool echo = false;    ///< each line of the story to stdout as it happens
+  bool calls = false;   ///< the story tells what the programs do on their disks, too
 };
 
 /// Every write carries one, so that it can be found again.
@@ -72,6 +73,7 @@ class World {
   void fault();
   void reconnectSoon(SimLink& link);
   void raceWith(size_t number, const FakeCall& call);
+  void tell(size_t number, const FakeCall& call);
 
   // user.cc: what users do to their folder
   using Steps = std::vector<std::function<void()>>;
@@ -105,6 +107,7 @@ class World {
   void checkReading();
   void checkQuiet();
   std::string treeOf(size_t number);
+  std::string rowsOf(size_t number);
   void treeBelow(size_t number, const EntryId& directory, const std::string& path, std::string& out);
   std::map<BlobId, std::string> bytesEverywhere();
 
