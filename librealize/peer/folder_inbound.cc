@@ -239,11 +239,10 @@ void Folder::State::schedulePass() {
   if (timerAtNs != 0 && timerAtNs <= due) return;
   timerAtNs = due;
   const int64_t delayMs = std::max<int64_t>(0, (due - now() + kNsPerMs - 1) / kNsPerMs);
-  auto job = [this, alive = alive, due] {
+  auto job = [this, alive = alive, due, rest, longest] {
     if (!*alive || timerAtNs != due) return;
     timerAtNs = 0;
     // More may have happened meanwhile, and then the rest begins anew.
-    const int64_t rest = core.settings.restMs * kNsPerMs, longest = core.settings.restMaxMs * kNsPerMs;
     bool ready = scanWanted;
     for (const auto& [path, hint] : dirty)
       ready = ready || hint.lastNs + rest <= now() || hint.firstNs + longest <= now();

@@ -63,9 +63,9 @@ std::shared_ptr<void> Invalidations::subscribe(InvalidationSink& sink) {
   s_->sinks.push_back(&sink);
   if (!s_->thread.joinable()) s_->thread = std::thread([s = s_.get()] { s->run(); });
   return std::shared_ptr<void>(&sink, [s = s_](void* gone) {
-    std::unique_lock held(s->mutex);
+    std::unique_lock owner(s->mutex);
     std::erase(s->sinks, static_cast<InvalidationSink*>(gone));
-    s->told.wait(held, [&] { return s->telling != gone; });
+    s->told.wait(owner, [&] { return s->telling != gone; });
   });
 }
 

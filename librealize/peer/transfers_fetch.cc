@@ -154,9 +154,9 @@ bool Transfers::State::askPieces(const std::shared_ptr<BlobState>& blob, const s
     if (arrivals->posted) return;
     arrivals->posted = true;
     scheduler.onCore([this, alive, weak] {
-      if (auto blob = weak.lock(); blob && *alive) {
-        takeArrivals(blob);
-        pump(blob);
+      if (auto fetched = weak.lock(); fetched && *alive) {
+        takeArrivals(fetched);
+        pump(fetched);
       }
     });
   };
