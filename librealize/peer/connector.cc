@@ -7,6 +7,7 @@ namespace realize::peer {
 namespace {
 
 constexpr kj::Duration kHelloTime = 15 * kj::SECONDS;
+constexpr int64_t kSteadyNs = 5'000'000'000;  // What ended sooner is not dialled again at once, or two could spin.
 
 }  // namespace
 
@@ -108,7 +109,6 @@ std::shared_ptr<PeerSession> Connector::adopt(std::unique_ptr<net::Connection> c
       peer.number = number;
       peer.sinceNs = clock_.nowNs();
       peer.lastError.clear();
-      peer.backoff.reset();
       host_.peerConnected(key);
       // In a turn of its own: the answer to hello leaves first.
       host_.loop().post([weak = std::weak_ptr(peer.session)] {
@@ -153,13 +153,15 @@ void Connector::ended(uint64_t number) {
   peer.sentBytes += session->sentBytes();
   peer.receivedBytes += session->receivedBytes();
   if (peer.session == session) {
+    const bool steady = clock_.nowNs() - peer.sinceNs > kSteadyNs;
     peer.session = nullptr;
     peer.sinceNs = clock_.nowNs();
     peer.lastError = why;
     host_.peerDisconnected(session->key(), why);
-    peer.backoff.reset();
-    if (!stopping_) dial(session->key());
+    if (steady) peer.backoff.reset();
+    else if (!stopping_) dialLater(session->key(), why);
   }
+  if (!stopping_) dial(session->key());
   if (stopping_ && sessions_.empty() && allEnded_) allEnded_->fulfill();
 }
 
@@ -205,6 +207,9 @@ void Connector::hurry() {
 void Connector::dial(const PeerKey& key) {
   auto& peer = known(key);
   if (stopping_ || peer.address.empty() || peer.trying || peer.waiting || (peer.session && !peer.session->closed())) return;
+  // One that it has dialled may be about to be ready; when it ends, we come back here.
+  for (const auto& [number, session] : sessions_)
+    if (session->key() == key && !session->dialled() && !session->closed()) return;
   peer.trying = true;
   const uint64_t attempt = ++peer.attempt;
   auto dialled = net::dial(local_, peer.address, net::Expected{key, std::nullopt, {}});

@@ -112,6 +112,8 @@ void Exchange::onAnnounce(const PeerKey& from, const ArenaState& state) {
       nothing.trimmed = state.trimmed;
       core.transact([&] { core.tree.completeBatch(from, nothing); });
     }
+    // Its whole tree is here, be it empty; unless it is one that waits for a tree itself.
+    if (!state.settling && !state.suspended) core.folder->treeReceived();
   }
   s_->pullIfBehind(from);
 }

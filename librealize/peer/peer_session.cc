@@ -18,6 +18,7 @@ constexpr kj::Duration kOpenAgain = 500 * kj::MILLISECONDS;
 struct IgnoreErrors final : kj::TaskSet::ErrorHandler {
   void taskFailed(kj::Exception&&) override {}  // The connection is gone; whoever waits is told by its end.
 };
+IgnoreErrors ignoreErrors;  // Without state: tasks may outlive their session by a turn.
 
 kj::Exception broken(const std::string& text) { return KJ_EXCEPTION(FAILED, kj::StringPtr(text.c_str())); }
 
@@ -89,7 +90,7 @@ class PeerSession::Server final : public schema::PeerService::Server {
 
 PeerSession::PeerSession(SessionHost& host, std::unique_ptr<net::Connection> connection, Admittance admittance)
     : host_(host), connection_(std::move(connection)), key_(connection_->remoteKey()), admittance_(std::move(admittance)),
-      ignoreErrors_(std::make_unique<IgnoreErrors>()), tasks_(std::make_unique<kj::TaskSet>(*ignoreErrors_)) {}
+      tasks_(std::make_unique<kj::TaskSet>(ignoreErrors)) {}
 
 PeerSession::~PeerSession() = default;
 

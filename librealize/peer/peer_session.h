@@ -127,7 +127,6 @@ class PeerSession final : public std::enable_shared_from_this<PeerSession> {
   kj::Array<capnp::word> lastSent_;
   std::map<ArenaId, Link> links_;
   std::map<ArenaId, uint64_t> opening_;  // by the life of theirs
-  std::unique_ptr<kj::TaskSet::ErrorHandler> ignoreErrors_;
   std::unique_ptr<kj::TaskSet> tasks_;
 };
 
