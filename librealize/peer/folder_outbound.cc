@@ -222,6 +222,7 @@ bool Folder::State::moveOnDisk(const logic::Record& record, store::DiskRow& row,
   if (!renamed.ok() && renamed.code() == Code::Exists) {
     auto occupant = core.store.disk().getAt(move->parentNode, record.shownName);
     auto occupantId = occupant ? core.store.idOf(occupant->node) : std::nullopt;
+    if (move->from.starts_with(move->to + "/")) stepOut(*move, record, row);
     if (occupantId && depth < kMaxDepth && !moving.contains(*occupantId)) applyOne(*occupantId, depth + 1);
     move = nextMove(record, row);
     if (!move || move->done) return move.has_value();
@@ -267,6 +268,25 @@ bool Folder::State::moveOnDisk(const logic::Record& record, store::DiskRow& row,
   if (emptyLater.erase(oldParent))
     if (auto above = core.store.idOf(oldParent)) core.folder->entryChanged(*above);
   return true;
+}
+
+/// It takes the name of a folder that it is in. The folder can go only when this one is out of it; a crash before it has
+/// its name leaves a rename that the next scan reads.
+void Folder::State::stepOut(const DiskMove& move, const logic::Record& record, store::DiskRow& row) {
+  const std::string name = record.shownName + "~" + record.entry.id.hex().substr(0, 8);
+  const std::string beside = joinPath(parentPath(move.to), name);
+  if (!root->rename(move.from, beside, RenameKind::NoReplace).ok()) return;
+  auto synced = root->syncDirectory(parentPath(move.to));
+  (void)synced;
+  if (row.kind == EntryKind::Directory) directoryMoved(move.from, beside, true);
+  changedByUs(parentPath(move.from));
+  changedByUs(parentPath(move.to));
+  if (emptyLater.erase(row.parentNode))
+    if (auto above = core.store.idOf(row.parentNode)) core.folder->entryChanged(*above);
+  row.parentNode = move.parentNode;
+  row.name = name;
+  if (auto now = root->stat(beside); now.ok() && sameBytes(row, *now)) row.setStat(*now);
+  core.store.disk().put(row);
 }
 
 /// What is in the way, if it is known and on its way elsewhere, too: then the two change places, and the other goes on

@@ -148,6 +148,7 @@ struct Folder::State {
     bool done = false;
   };
   std::optional<DiskMove> nextMove(const logic::Record& record, store::DiskRow& row);
+  void stepOut(const DiskMove& move, const logic::Record& record, store::DiskRow& row);
   bool moveOnDisk(const logic::Record& record, store::DiskRow& row, int depth);
   std::optional<store::DiskRow> inEachOthersWay(const DiskMove& move, const std::string& name);
   bool applyAttributes(const logic::Record& record, store::DiskRow& row);

@@ -103,6 +103,7 @@ struct Transfers::State {
   // Wanted (transfers_wanted.cc)
   bool wantedAwake = false;
   std::set<std::pair<NodeId, BlobId>> inFlight;
+  std::set<std::pair<NodeId, BlobId>> postponed;  ///< could not be put in place: tried again with the next retry only
   std::map<BlobId, std::set<PeerKey>> wantedRefused;
   uint32_t smallBatches = 0;
   uint32_t largeFetches = 0;

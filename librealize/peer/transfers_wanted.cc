@@ -49,6 +49,7 @@ void Transfers::State::retryLater(int64_t delayMs) {
     retryScheduled = false;
     outOfSpace = false;
     wantedRefused.clear();
+    postponed.clear();
     pumpWanted();
   });
 }
@@ -72,7 +73,7 @@ void Transfers::State::pumpWanted() {
     for (const auto& task : tasks) {
       ++looked;
       if (smallBatches >= kMaxSmallBatches && largeFetches >= kMaxLargeFetches) break;
-      if (inFlight.contains({task.node, task.blob})) continue;
+      if (inFlight.contains({task.node, task.blob}) || postponed.contains({task.node, task.blob})) continue;
       if (startLocal(task.node, task.blob, task.sizeBytes)) continue;
       auto refused = wantedRefused.find(task.blob);
       if (peers.empty() || (refused != wantedRefused.end() && refused->second.size() >= peers.size())) {
@@ -229,7 +230,8 @@ Result<void> Transfers::State::settle(NodeId node, const BlobId& blob, uint64_t 
   return {};
 }
 
-void Transfers::State::settleFailed(NodeId node, const BlobId&, const Error& error) {
+void Transfers::State::settleFailed(NodeId node, const BlobId& blob, const Error& error) {
+  postponed.insert({node, blob});
   if (error.code == Code::NoSpace) {
     outOfSpace = true;
     problem("", "no-space", "no space left on the disk of the arena's folder: files marked real are not complete. Free "
