@@ -8,6 +8,8 @@ namespace {
 
 // A reply that names the node may be on its way to the kernel, which says ENOENT until it has read it.
 constexpr int kMaxTries = 10;
+// Of one directory, before its cached listing is dropped once for all of them.
+constexpr size_t kMaxNamesTogether = 256;
 
 }  // namespace
 
@@ -28,6 +30,7 @@ void Invalidator::nodeChanged(NodeId node, bool content) {
 void Invalidator::nameChanged(NodeId parent, const std::string& name, NodeId removed) {
   nodes_.bumpRemote();
   if (!nodes_.known(parent)) return;
+  nodes_.contentChanged(parent);
   NameKey key(parent, name);
   std::unique_lock lock(mutex_);
   waitForRoom(lock);
@@ -78,6 +81,7 @@ void Invalidator::waitForRoom(std::unique_lock<std::mutex>& lock) {
 }
 
 void Invalidator::run() {
+  size_t together = 0;
   std::unique_lock lock(mutex_);
   while (!stopping_) {
     takeDue(std::chrono::steady_clock::now());
@@ -87,9 +91,12 @@ void Invalidator::run() {
       auto found = nameWork_.find(key);
       NodeId removed = found->second;
       nameWork_.erase(found);
+      bool more = !nameOrder_.empty() && nameOrder_.front().first == key.first && ++together < kMaxNamesTogether;
+      if (!more) together = 0;
       working_ = true;
       lock.unlock();
       tellName(key, removed);
+      if (!more) tellListing(key.first);
       lock.lock();
     } else if (!nodeOrder_.empty()) {
       NodeId node = nodeOrder_.front();
@@ -152,6 +159,14 @@ void Invalidator::tellName(const NameKey& key, NodeId removed) {
     if (gone && fuse_lowlevel_notify_delete(session_, parent, removed, name.c_str(), name.size()) == 0) return;
   }
   fuse_lowlevel_notify_inval_entry(session_, parent, name.c_str(), name.size());
+}
+
+// The kernel drops the listing for a name that it has looked up, and does nothing for one that it has not. So this is
+// done for each; and after the name, for which the kernel waits until nobody reads the directory.
+void Invalidator::tellListing(NodeId directory) {
+  uint64_t epoch = nodes_.contentEpoch(directory);
+  fuse_lowlevel_notify_inval_inode(session_, directory, 0, 0);
+  nodes_.contentInvalidated(directory, epoch);
 }
 
 }  // namespace realize::fuse

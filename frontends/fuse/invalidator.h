@@ -52,6 +52,7 @@ class Invalidator final : public InvalidationSink {
   void takeDue(Time now);
   void tellNode(NodeId node, NodeWork work);
   void tellName(const NameKey& key, NodeId removed);
+  void tellListing(NodeId directory);
 
   fuse_session* const session_;
   NodeTable& nodes_;

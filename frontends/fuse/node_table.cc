@@ -122,9 +122,7 @@ bool NodeTable::endRead(NodeId node) {
 void NodeTable::contentChanged(NodeId node) {
   Shard& s = shard(node);
   std::lock_guard lock(s.mutex);
-  auto it = s.nodes.find(node);
-  if (it == s.nodes.end()) return;
-  ++it->second.epoch;
+  ++s.nodes[node].epoch;
 }
 
 std::optional<uint64_t> NodeTable::beginContentInvalidation(NodeId node) {

@@ -43,7 +43,7 @@ class NodeTable {
   /// True when a content invalidation waited for this read to end and may go on.
   [[nodiscard]] bool endRead(NodeId node);
 
-  /// Notes that the content changed and its pages are still to be dropped.
+  /// Notes that the content (of a directory: its listing) changed and its pages are still to be dropped.
   void contentChanged(NodeId node);
   /// Before pages are dropped: the epoch that this will settle; none while reads are under way, which hold pages
   /// locked: endRead() then says when.

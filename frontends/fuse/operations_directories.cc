@@ -144,12 +144,13 @@ void read(fuse_req_t req, NodeId node, size_t size, off_t offset, fuse_file_info
 
 }  // namespace
 
-void opOpendir(fuse_req_t req, fuse_ino_t, fuse_file_info* file) {
+void opOpendir(fuse_req_t req, fuse_ino_t node, fuse_file_info* file) {
+  NodeTable& nodes = sessionOf(req).nodes;
   auto* dir = new OpenDirectory;
   file->fh = reinterpret_cast<uintptr_t>(dir);
   // The kernel keeps the listing until a name in it is invalidated.
   file->cache_readdir = 1;
-  file->keep_cache = 1;
+  file->keep_cache = nodes.contentSettled(node, nodes.contentEpoch(node));
   if (fuse_reply_open(req, file) == -ENOENT) delete dir;
 }
 

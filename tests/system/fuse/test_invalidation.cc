@@ -81,6 +81,25 @@ TEST_CASE("a name that did not exist appears") {
   CHECK(namesIn(m.folder.path()) == std::set<std::string>{"a"});
 }
 
+TEST_CASE("a name that nobody asked for appears in a listing that was cached") {
+  Mounted m;
+  m.fs.makeDirectoryUnderneath("d");
+  m.fs.writeUnderneath("d/a", "text");
+  for (const char* dir : {"", "d"}) {
+    m.mount->drainInvalidations();
+    auto before = namesIn(m.at(dir));
+    CHECK(namesIn(m.at(dir)) == before);
+    std::string fresh = std::string(dir) + (*dir ? "/" : "") + "fresh";
+
+    m.fs.writeUnderneath(fresh, "text");
+    m.fs.makeDirectoryUnderneath(fresh + "-d");
+    m.mount->drainInvalidations();
+
+    before.insert({"fresh", "fresh-d"});
+    CHECK(namesIn(m.at(dir)) == before);
+  }
+}
+
 TEST_CASE("O_CREAT of what appeared a moment ago opens it, before the kernel was told") {
   Mounted m;
   CHECK_FALSE(exists(m.at("a")));
@@ -289,6 +308,10 @@ TEST_CASE("changes elsewhere among lookups, listings and renames here leave no s
   m.mount->drainInvalidations();
 
   int wrong = 0;
+  std::set<std::string> there;
+  for (int i = 0; i < 20; ++i)
+    if (m.fs.nodeAt("d/" + std::to_string(i))) there.insert(std::to_string(i));
+  CHECK(namesIn(m.at("d")) == there);
   for (int i = 0; i < 20; ++i) {
     std::string path = "d/" + std::to_string(i);
     NodeId node = m.fs.nodeAt(path);
