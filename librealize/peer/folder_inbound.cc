@@ -120,6 +120,8 @@ std::shared_ptr<ListingBatch> listAll(Directory& root, SharedWatch& watch, const
     listing.path = path;
     watch.add(path);  // Before it is read: what happens after is reported.
     auto self = root.stat(path);
+    // No folder any more: what is there instead is the concern of the folder above.
+    if (self.ok() && self->type != FileStat::Type::Directory) self = Error{Code::NotDirectory, path};
     auto items = self.ok() ? root.list(path) : Result<std::vector<DirectoryItem>>(self.error());
     auto scope = items.ok() ? scopes.scopeOf(path) : Result<logic::IgnoreScope>(items.error());
     if (self.ok()) listing.self = *self;
@@ -351,7 +353,7 @@ void Folder::State::onListed(std::shared_ptr<ListingBatch> batch, std::shared_pt
     }
   });
   leaveBehind(*input);
-  carryOut(plan);
+  carryOut(plan, *input);
   takeNotes(plan.notes);
   endPass();
 }

@@ -112,8 +112,9 @@ struct Folder::State {
   void takeNotes(const std::vector<logic::Note>& notes);
 
   // folder_steps.cc
-  void carryOut(logic::Plan& plan);
+  void carryOut(logic::Plan& plan, const logic::ReconcileInput& input);
   void holdBack(logic::Plan& plan);
+  void watchAgain(const logic::Plan& plan, const logic::ReconcileInput& input);
   void noteReturned();
   bool stepNew(const logic::Step& step, NodeId parent, NodeId& made, bool hasChildren);
   void stepMove(const logic::Step& step, NodeId parent);
@@ -153,6 +154,7 @@ struct Folder::State {
   std::optional<store::DiskRow> inEachOthersWay(const DiskMove& move, const std::string& name);
   bool applyAttributes(const logic::Record& record, store::DiskRow& row);
   bool applySymlink(const logic::Record& record, const std::optional<store::DiskRow>& row);
+  Result<void> letGo(const store::DiskRow& row, const std::string& path);
   bool leftAlone(const store::DiskRow& row, const std::string& path);
   bool nobodyWrites(const std::string& path);
   void retry(const EntryId& id);

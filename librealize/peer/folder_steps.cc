@@ -148,7 +148,36 @@ void Folder::State::holdBack(logic::Plan& plan) {
   core.emit(Event{.whenNs = 0, .type = "held-removal", .arena = "", .path = "", .peer = "", .detail = std::to_string(held)});
 }
 
-void Folder::State::carryOut(logic::Plan& plan) {
+/// Listing a folder watches it under its new path before the watch was told of the move: where the two meet, what was
+/// moved is watched anew.
+void Folder::State::watchAgain(const logic::Plan& plan, const logic::ReconcileInput& input) {
+  std::set<std::string> paths;
+  for (const auto& listing : input.listings)
+    if (listing.state == logic::Listing::State::Complete) paths.insert(listing.path);
+  auto listedWithin = [&](const std::string& path) {
+    auto first = paths.lower_bound(path);
+    return first != paths.end() && (*first == path || first->starts_with(path + "/"));
+  };
+  std::vector<NodeId> folders;
+  for (const auto& step : plan.steps) {
+    if (step.kind != logic::Step::Kind::Move || step.entryKind != EntryKind::Directory) continue;
+    const auto to = core.folder->diskPath(step.node);
+    if (listedWithin(childPath(step.fromParent, step.fromName)) || (to && listedWithin(*to))) folders.push_back(step.node);
+  }
+  if (folders.empty()) return;
+  while (!folders.empty()) {
+    const NodeId node = folders.back();
+    folders.pop_back();
+    auto path = core.folder->diskPath(node);
+    if (!path) continue;
+    paths.insert(*path);
+    for (const auto& child : core.store.disk().childrenOf(node))
+      if (child.kind == EntryKind::Directory) folders.push_back(child.node);
+  }
+  for (const auto& path : paths) watch->add(path);
+}
+
+void Folder::State::carryOut(logic::Plan& plan, const logic::ReconcileInput& input) {
   for (const auto& [from, to] : plan.deviceChanges) {
     core.transact([&, from = from, to = to] {
       NodeId after = 0;
@@ -228,6 +257,7 @@ void Folder::State::carryOut(logic::Plan& plan) {
       }
     }
     flushGone();
+    watchAgain(plan, input);
   });
 }
 
@@ -392,6 +422,7 @@ void Folder::State::stepAttributes(const logic::Step& step) {
   }
   row->setStat(step.stat);
   core.store.disk().put(*row);
+  core.folder->entryChanged(*id);  // A change by a peer may have waited for this to be read.
 }
 
 // --- hashing ------------------------------------------------------------------------------------------------------

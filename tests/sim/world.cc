@@ -215,7 +215,11 @@ void World::settleDown(const char* when) {
     runFor(1500 * kNsPerMs);
     why = unsettled();
     quiet = why.empty() ? quiet + 1 : 0;
-    if (queue_.nowNs() > end) throw Broken(std::string("not settled ") + when + ": " + why);
+    if (queue_.nowNs() > end) {
+      for (size_t i = 0; i < machines_.size(); ++i)
+        if (machines_[i].peer->running()) why += "\n" + name(i) + "\n" + rowsOf(i) + treeOf(i) + machines_[i].peer->disk.dump(kSimFolder);
+      throw Broken(std::string("not settled ") + when + ": " + why);
+    }
   }
   say(std::string("all is quiet ") + when);
 }
