@@ -5,11 +5,13 @@
 #include "librealize/peer/exchange.h"
 #include "librealize/peer/folder_state.h"
 #include "librealize/peer/marks.h"
+#include "librealize/peer/transfers.h"
 
 namespace realize::peer {
 
 namespace {
 constexpr int64_t kFlushMs = 500;
+constexpr int64_t kResumeMs = 1000;
 constexpr int kPatience = 20;  // Tries after which an entry that cannot be applied no longer holds up a wait.
 }
 
@@ -41,7 +43,7 @@ Result<void> Folder::State::openRoot(bool fresh) {
   auto opened = core.env.disk.openRoot(folder);
   if (!opened.ok())
     return Error{Code::Suspended, folder + ": the arena's folder cannot be opened (" + opened.error().message +
-                                      "). Nothing was removed; mount or restore it and restart, or leave the arena"};
+                                      "). Nothing was removed; mount or restore it and the arena goes on, or leave the arena"};
   std::shared_ptr<Directory> directory = std::move(*opened);
   if (fresh) {
     for (const char* name : {kOwnFolder, kTempFolder, kCacheFolder}) {
@@ -71,7 +73,7 @@ Result<void> Folder::State::openRoot(bool fresh) {
     if (text != markerText)
       return Error{Code::Suspended, folder + ": the arena's marker " + kMarkerPath +
                                         " is not there: the disk is not mounted, or the folder was replaced. Nothing was "
-                                        "removed; bring the folder back and restart"};
+                                        "removed; bring the folder back and the arena goes on"};
   }
   auto leftovers = directory->list(kTempFolder);
   if (leftovers.ok())
@@ -84,10 +86,21 @@ Result<void> Folder::State::openRoot(bool fresh) {
 }
 
 Result<void> Folder::start(bool fresh, bool joining) {
-  auto& core = s_->core;
-  REALIZE_TRY(s_->openRoot(fresh));
-  s_->guard.setSettings(s_->guardSettings());
-  auto stat = s_->root->stat("");
+  s_->joining = joining && s_->core.options.userFolder;
+  s_->waitingForTree = s_->joining;
+  auto opened = s_->openRoot(fresh);
+  if (opened.ok()) opened = s_->begin();
+  if (!opened.ok() && !fresh) {
+    s_->lost(opened.error().message);
+    return {};
+  }
+  return opened;
+}
+
+/// The root is open: notes what it is, watches it and scans it.
+Result<void> Folder::State::begin() {
+  guard.setSettings(guardSettings());
+  auto stat = root->stat("");
   if (!stat.ok()) return stat.error();
   core.transact([&] {
     auto row = core.store.disk().get(kRootNode).value_or(store::DiskRow());
@@ -95,19 +108,36 @@ Result<void> Folder::start(bool fresh, bool joining) {
     row.kind = EntryKind::Directory;
     row.setStat(*stat);
     core.store.disk().put(row);
-    s_->forgetUnsynced();
+    forgetUnsynced();
   });
   if (core.options.userFolder) {
     auto watcher = core.env.watch ? core.env.watch(core.options.folder)
                                   : Result<std::unique_ptr<Watcher>>(Error{Code::Unsupported, "no watch"});
-    std::lock_guard held(s_->watch->mutex);
-    if (watcher.ok()) s_->watch->watcher = std::move(*watcher);
-    else s_->watch->exhausted = true;
+    std::lock_guard held(watch->mutex);
+    watch->exhausted = !watcher.ok();
+    if (watcher.ok()) watch->watcher = std::move(*watcher);
   }
-  s_->joining = joining && core.options.userFolder;
-  s_->waitingForTree = s_->joining;
-  rescanAll();
+  core.folder->rescanAll();
   return {};
+}
+
+/// The folder is gone, or is another one. What it held is not removed from anywhere; when it is back, all goes on.
+void Folder::State::lost(const std::string& why) {
+  core.suspend(why);
+  core.env.scheduler.onCoreAfter(kResumeMs, [this, alive = alive, why] {
+    if (!*alive || core.stopping || core.suspendedWhy != why) return;
+    auto opened = openRoot(false);
+    if (!opened.ok()) return lost(why);
+    core.suspended = false;
+    core.suspendedWhy.clear();
+    dirty.clear();
+    timerAtNs = 0;
+    if (auto begun = begin(); !begun.ok()) return lost(why);
+    core.emit(Event{.whenNs = 0, .type = "resumed", .arena = "", .path = "", .peer = "", .detail = core.options.folder});
+    applySoon();
+    core.exchange->changed(true);
+    core.transfers->wakeWanted();
+  });
 }
 
 void Folder::treeReceived() {
@@ -131,9 +161,8 @@ void Folder::State::forgetUnsynced() {
       if (!row) continue;
       auto path = core.folder->diskPath(task.node);
       auto stat = path ? root->stat(*path) : Result<FileStat>(Error{Code::NotFound, ""});
-      // A directory's times move with what is put into it.
-      const bool directory = row->kind == EntryKind::Directory;
-      if (stat.ok() && (directory ? stat->inode == row->inode && stat->device == row->device : row->matches(*stat))) continue;
+      // The object is there: what differs was done to it since, and the scan reads it as that.
+      if (stat.ok() && stat->inode == row->inode && stat->device == row->device && stat->birthNs == row->birthNs) continue;
       core.store.disk().erase(task.node);
       if (auto id = core.store.idOf(task.node)) core.marks->entryChanged(*id);
     }

@@ -90,21 +90,33 @@ class ScopeReader {
   std::map<std::string, logic::IgnoreScope> scopes_;
 };
 
-Result<void> checkMarker(Directory& root, const std::string& text) {
+/// Where the arena's folder is, and that what is open is still that.
+struct Place {
+  Disk& disk;
+  std::string folder;
+  std::string marker;
+};
+
+Result<void> checkPlace(Directory& root, const Place& place) {
+  REALIZE_ASSIGN(auto now, place.disk.openRoot(place.folder));
+  REALIZE_ASSIGN(const auto there, now->stat(""));
+  REALIZE_ASSIGN(const auto open, root.stat(""));
+  if (there.device != open.device || there.inode != open.inode)
+    return Error{Code::Suspended, "another folder is in its place"};
   auto file = root.open(kMarkerPath, OpenMode::Read);
   if (!file.ok()) return file.error();
-  Bytes there(64);
-  REALIZE_ASSIGN(const size_t got, (*file)->read(0, there));
-  if (std::string_view(reinterpret_cast<const char*>(there.data()), got) != text)
+  Bytes bytes(64);
+  REALIZE_ASSIGN(const size_t got, (*file)->read(0, bytes));
+  if (std::string_view(reinterpret_cast<const char*>(bytes.data()), got) != place.marker)
     return Error{Code::Suspended, "the marker is another arena's"};
   return {};
 }
 
 /// Reads directories (and, with `recurse`, all below them). Thread: pool.
-std::shared_ptr<ListingBatch> listAll(Directory& root, SharedWatch& watch, const std::string& marker,
+std::shared_ptr<ListingBatch> listAll(Directory& root, SharedWatch& watch, const Place& place,
                                       std::vector<std::string> paths, bool recurse) {
   auto batch = std::make_shared<ListingBatch>();
-  batch->marker = checkMarker(root, marker);
+  batch->marker = checkPlace(root, place);
   if (!batch->marker.ok()) return batch;
   auto rootStat = root.stat("");
   if (!rootStat.ok()) {
@@ -144,7 +156,7 @@ std::shared_ptr<ListingBatch> listAll(Directory& root, SharedWatch& watch, const
     }
     batch->listings.push_back(std::move(listing));
   }
-  batch->marker = checkMarker(root, marker);
+  batch->marker = checkPlace(root, place);
   return batch;
 }
 
@@ -279,8 +291,9 @@ void Folder::State::startPass() {
 void Folder::State::listThen(std::vector<std::string> paths, bool recurse, std::shared_ptr<logic::ReconcileInput> input,
                              int round) {
   core.env.scheduler.onPool(true, [this, alive = alive, paths = std::move(paths), recurse, input, round, root = root,
-                                   watch = watch, marker = markerText, &scheduler = core.env.scheduler] {
-    auto batch = listAll(*root, *watch, marker, paths, recurse);
+                                   watch = watch, place = Place{core.env.disk, core.options.folder, markerText},
+                                   &scheduler = core.env.scheduler] {
+    auto batch = listAll(*root, *watch, place, paths, recurse);
     scheduler.onCore([this, alive, batch, input, round] {
       if (*alive && !core.stopping) onListed(batch, input, round);
     });
@@ -308,8 +321,8 @@ void Folder::State::keepKnownNames(logic::ReconcileInput& input) {
 void Folder::State::onListed(std::shared_ptr<ListingBatch> batch, std::shared_ptr<logic::ReconcileInput> input, int round) {
   if (!batch->marker.ok()) {
     passRunning = false;
-    core.suspend(core.options.folder + ": the arena's folder is gone or not readable (" + batch->marker.error().message +
-                 "). Nothing was removed; bring it back and restart");
+    lost(core.options.folder + ": the arena's folder is gone or not readable (" + batch->marker.error().message +
+         "). Nothing was removed; bring it back and the arena goes on");
     return;
   }
   scannedEntries += batch->entries;
@@ -321,7 +334,7 @@ void Folder::State::onListed(std::shared_ptr<ListingBatch> batch, std::shared_pt
       for (const auto& listing : *listings)
         if (changedMeanwhile.contains(listing.path)) again.push_back(listing.path);
     if (!again.empty()) {
-      auto fresh = listAll(*root, *watch, markerText, std::move(again), false);
+      auto fresh = listAll(*root, *watch, Place{core.env.disk, core.options.folder, markerText}, std::move(again), false);
       for (auto* listings : {&input->listings, &batch->listings})
         for (auto& listing : *listings)
           for (const auto& now : fresh->listings)

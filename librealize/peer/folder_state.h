@@ -96,6 +96,8 @@ struct Folder::State {
 
   // folder.cc
   Result<void> openRoot(bool fresh);
+  Result<void> begin();
+  void lost(const std::string& why);
   void forgetUnsynced();
   void flushUnsyncedSoon();
 

@@ -4,6 +4,7 @@
 #include <chrono>
 #include <condition_variable>
 #include <cstring>
+#include <future>
 
 #include "librealize/peer/folder.h"
 #include "librealize/peer/marks.h"
@@ -204,6 +205,14 @@ Result<void> ArenaHandle::resolve(const std::string& path, const std::string& la
 }
 
 Result<uint64_t> ArenaHandle::confirm(bool keep) {
+  // What is still being removed belongs to what is confirmed: it is read first.
+  auto read = std::make_shared<std::promise<void>>();
+  auto ready = read->get_future();
+  REALIZE_TRY(arena_->locked([&](ArenaCore& core) -> Result<void> {
+    core.core().folder->barrier([read] { read->set_value(); });
+    return {};
+  }));
+  ready.wait_for(std::chrono::seconds(10));
   return arena_->locked([&](ArenaCore& core) { return core.core().folder->confirmHeld(keep); });
 }
 
