@@ -167,6 +167,8 @@ void ArenaCore::State::distribute(const std::vector<logic::Effect>& effects, boo
   std::map<EntryId, std::string> folders;
   for (const auto& effect : effects) {
     note(effect, folders);
+    if (effect.kind == EntryKind::File && effect.isShown && (effect.appeared() || effect.contentChanged))
+      for (const auto& head : tree.shownHeads(effect.id)) transfers->noteNamed(head.version.blob, effect.id);
     marks->entryChanged(effect.id);
     folder->entryChanged(effect.id);
     // What a mount did itself, its kernel knows; telling it would drop names under the feet of those who use them.

@@ -141,6 +141,20 @@ bool Folder::State::applyOne(const EntryId& id, int depth) {
   return done;
 }
 
+/// A peer's rename can hand the bytes of one entry to another, and this may be the only place that has them: then they
+/// move to the cache, where the other entry finds them.
+Result<void> Folder::State::letGo(const store::DiskRow& row, const std::string& path) {
+  auto id = core.store.idOf(row.node);
+  if (row.kind != EntryKind::File || !core.transfers->neededElsewhere(row.blob, id.value_or(EntryId()))) return root->unlink(path);
+  const std::string to = Transfers::cachePath(row.blob);
+  REALIZE_TRY(root->setMode(path, 0600));
+  REALIZE_TRY(root->rename(path, to, RenameKind::Replace));
+  core.transfers->adopt(row.blob, row.sizeBytes);
+  core.store.setValue("pin/" + row.blob.hex(), "1");
+  core.transfers->wakeWanted();
+  return {};
+}
+
 bool Folder::State::applyGone(const store::DiskRow& row, std::set<std::string>& parents, std::vector<NodeId>& gone) {
   auto id = core.store.idOf(row.node);
   auto path = core.folder->diskPath(row.node);
@@ -156,7 +170,7 @@ bool Folder::State::applyGone(const store::DiskRow& row, std::set<std::string>& 
       if (id) retry(*id);
       return false;
     }
-    if (auto unlinked = root->unlink(*path); !unlinked.ok()) {
+    if (auto unlinked = letGo(row, *path); !unlinked.ok()) {
       problem(*path, "not-removed", unlinked.error().message);
       return false;
     }
@@ -453,7 +467,7 @@ Result<void> Folder::place(const EntryId& id, Dot dot, const std::string& tempPa
       if (!back.ok()) return back;
       return Error{Code::Busy, path + ": changed here at this moment"};
     }
-    auto gone = s.root->unlink(tempPath);
+    auto gone = s.letGo(*row, tempPath);
     (void)gone;  // Emptied at the next start.
   }
   s.changedByUs(parent);

@@ -51,6 +51,11 @@ class Transfers {
   void wakeWanted();
 
   // --- the cache
+  /// An entry has this content since now. Kept for neededElsewhere(), bounded.
+  void noteNamed(const BlobId& blob, const EntryId& id);
+  /// These bytes are about to go with `id`: another entry waits for them here, or got this content lately and may have it
+  /// from nowhere else.
+  bool neededElsewhere(const BlobId& blob, const EntryId& id);
   uint64_t cachedBytes(const BlobId& blob);
   uint64_t cachedBytesTotal();
   bool complete(const BlobId& blob);  ///< all bytes here, as a Real file or in the cache

@@ -1,4 +1,4 @@
-// One file becomes Real because somebody opened it for writing.
+// One file becomes Real because somebody opened it for writing; bytes that are about to go with a name.
 
 #include <algorithm>
 
@@ -10,6 +10,8 @@
 namespace realize::peer {
 
 namespace {
+
+constexpr size_t kMaxNamed = 1 << 16;
 
 /// A verified, synced copy at `temp`. Thread: pool.
 Result<void> copyTo(Directory& root, const std::string& temp, DiskFile* from, const BlobId& blob, uint64_t sizeBytes) {
@@ -73,6 +75,35 @@ void Transfers::State::placeCopy(const EntryId& id, Dot dot, const BlobId& blob,
       done(placed);
     });
   });
+}
+
+void Transfers::noteNamed(const BlobId& blob, const EntryId& id) {
+  s_->named.emplace(blob, id);
+  s_->namedOrder.emplace_back(blob, id);
+  if (s_->namedOrder.size() <= kMaxNamed) return;
+  const auto oldest = s_->namedOrder.front();
+  s_->namedOrder.pop_front();
+  const auto [from, to] = s_->named.equal_range(oldest.first);
+  auto it = std::find_if(from, to, [&](const auto& item) { return item.second == oldest.second; });
+  if (it != to) s_->named.erase(it);
+}
+
+bool Transfers::neededElsewhere(const BlobId& blob, const EntryId& id) {
+  auto& core = s_->core;
+  if (blob.isZero() || blob == emptyBlobId()) return false;
+  auto has = [&](const EntryId& other) {
+    if (other == id) return false;
+    auto record = core.tree.get(other);
+    if (!record || !record->shown) return false;
+    auto row = core.store.disk().get(record->node);
+    if (row && !row->dirty && row->blob == blob) return false;  // It has them itself.
+    const auto heads = core.tree.shownHeads(other);
+    return std::any_of(heads.begin(), heads.end(), [&](const auto& head) { return head.version.blob == blob; });
+  };
+  for (const auto& task : core.store.wanted().ofBlob(blob))
+    if (auto other = core.store.idOf(task.node); other && has(*other)) return true;
+  const auto [from, to] = s_->named.equal_range(blob);
+  return std::any_of(from, to, [&](const auto& item) { return has(item.second); });
 }
 
 }  // namespace realize::peer

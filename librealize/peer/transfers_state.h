@@ -4,6 +4,7 @@
 // files and to Arrivals.
 
 #include <atomic>
+#include <deque>
 #include <map>
 #include <mutex>
 #include <set>
@@ -99,6 +100,8 @@ struct Transfers::State {
   std::map<BlobId, std::shared_ptr<BlobState>> blobs;
   uint64_t lastNumber = 0;
   bool cleaning = false;
+  std::multimap<BlobId, EntryId> named;                ///< lately
+  std::deque<std::pair<BlobId, EntryId>> namedOrder;   ///< the oldest first
 
   // Wanted (transfers_wanted.cc)
   bool wantedAwake = false;
