@@ -37,6 +37,9 @@ struct Environment {
   Scheduler& scheduler;
   /// Null in the simulator, where the fake disk has a watcher of its own.
   std::function<Result<std::unique_ptr<Watcher>>(const std::string& absoluteRoot)> watch;
+  /// Names the time since the machine was started: while it is the same, what was written to the disk is there, synced
+  /// or not. Empty: not known.
+  std::string bootId{};
 };
 
 }  // namespace realize::peer

@@ -47,6 +47,16 @@ class Hosted::CountingScheduler final : public Scheduler {
   size_t running_ = 0;
 };
 
+namespace {
+std::string bootId() {
+  auto folder = systemDisk().openRoot("/proc/sys/kernel/random");
+  auto file = folder.ok() ? (*folder)->open("boot_id", OpenMode::Read) : Result<std::unique_ptr<DiskFile>>(folder.error());
+  Bytes bytes(64);
+  auto got = file.ok() ? (*file)->read(0, bytes) : Result<size_t>(file.error());
+  return got.ok() ? std::string(reinterpret_cast<const char*>(bytes.data()), *got) : std::string();
+}
+}  // namespace
+
 Result<std::shared_ptr<Hosted>> Hosted::open(std::shared_ptr<Pool> pool, Start start) {
   std::shared_ptr<Hosted> out(new Hosted);
   out->pool_ = std::move(pool);
@@ -56,7 +66,7 @@ Result<std::shared_ptr<Hosted>> Hosted::open(std::shared_ptr<Pool> pool, Start s
   out->userFolder_ = start.options.userFolder;
   out->life_ = systemRandom().next64();
   out->scheduler_ = std::make_unique<CountingScheduler>(*out->pool_);
-  Environment environment{systemClock(), systemRandom(), systemDisk(), *out->scheduler_, watchFolder};
+  Environment environment{systemClock(), systemRandom(), systemDisk(), *out->scheduler_, watchFolder, bootId()};
   std::lock_guard held(out->lock());
   REALIZE_ASSIGN(out->core_, ArenaCore::open(std::move(environment), std::move(start.options), start.settings,
                                              {std::move(start.emit)}, start.fresh));
