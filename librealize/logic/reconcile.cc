@@ -299,7 +299,8 @@ void Reconciler::resolve(Dir& dir) {
   // below anything unsettled.
   if (linked) {
     int item = itemNamed(above->second, baseName(path));
-    bool settled = item == kNone ? dir.listing->state == Listing::State::Gone : items_[item].skip;
+    const bool gone = dir.listing->state == Listing::State::Gone;
+    bool settled = item == kNone ? gone : items_[item].skip || (gone && items_[item].kind != EntryKind::Directory);
     const auto& ignored = dirs_[above->second].listing->ignored;
     if (settled || std::find(ignored.begin(), ignored.end(), baseName(path)) != ignored.end()) return;
     ask(path);

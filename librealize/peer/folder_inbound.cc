@@ -231,8 +231,8 @@ void Folder::State::directoryMoved(const std::string& from, const std::string& t
     it = dirty.erase(it);
   }
   for (const auto& [path, hint] : moved) dirty.insert_or_assign(path, hint);
-  if (!passRunning || !byUs) return;
-  if (scanning) scanWanted = true;
+  if (!passRunning) return;
+  if (scanning && byUs) scanWanted = true;
   for (const auto& path : passPaths)
     if (within(path)) hint(to + path.substr(from.size()));
 }
