@@ -57,7 +57,7 @@ part() {
     meson configure "$folder" $options >"$results/$name.setup" 2>&1
   else
     # shellcheck disable=SC2086
-    ${compiler:-env} meson setup "$folder" $options >"$results/$name.setup" 2>&1
+    env CXX="${compiler:-${CXX:-}}" meson setup "$folder" $options >"$results/$name.setup" 2>&1
   fi || { cat "$results/$name.setup"; echo "$name: configure" >>"$results/broken"; return; }
   python3 tests/support/test_run.py build "$name" "$folder" "$results" "$@" || return
   step "$name: tests"
@@ -67,11 +67,13 @@ part() {
 part plain build "-Dwarning_level=2" all
 
 if [ "$mode" != quick ]; then
+  clang_command=clang++
+  ! command -v ccache >/dev/null || clang_command="ccache clang++"
   part asan build-asan "-Db_sanitize=address,undefined -Db_lundef=false -Doptimization=1" \
     suite:unit suite:system -cli-completion
   part tsan build-tsan "-Db_sanitize=thread -Db_lundef=false -Doptimization=1" \
     disk loop store net-connection cli-parts cli peer
-  compiler="env CC=clang CXX=clang++" part fuzz build-fuzz \
+  compiler=$clang_command part fuzz build-fuzz \
     "-Dfuzz=true -Db_sanitize=address,undefined -Db_lundef=false -Doptimization=1" suite:fuzz
 fi
 

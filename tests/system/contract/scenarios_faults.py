@@ -1,0 +1,374 @@
+"""Bad luck and bad input: kills, cuts, full disks, absent folders, strangers."""
+
+import json
+import os
+import socket
+import subprocess
+
+from harness import (NOBODY, WAIT_S, check, equal, need_root, read, same_tree, tree, until, write)
+
+
+def random_files(count, size_bytes):
+    return {f"d{i % 5}/f{i}.bin": os.urandom(size_bytes + i) for i in range(count)}
+
+
+def whole_or_absent(folder, expected):
+    """Every file in `folder` is one of `expected`, whole; nothing of ours lies among them."""
+    for path, description in tree(folder).items():
+        if description[0] == "file":
+            check(path.decode() in expected, "a stranger among the user's files:", path)
+            check(expected[path.decode()] == description[1], "half-written:", path)
+
+
+def kill_of_the_receiver_mid_sync(h):
+    files = random_files(60, 700_000)
+    a, b, folder_a, folder_b = h.pair({})
+    b.run("mark", "real", "docs:")
+    for path, data in files.items():
+        write(folder_a / path, data)
+    for share in (0.1, 0.4, 0.7):
+        until(lambda: len(list(folder_b.glob("d*/*"))) >= share * len(files), f"{share} of the files are there")
+        b.kill()
+        whole_or_absent(folder_b, files)
+        b.serve()
+    h.agree(a, b)
+    same_tree(folder_a, folder_b, times=True)
+    equal(os.listdir(folder_b / ".realize/tmp") if (folder_b / ".realize/tmp").is_dir() else [], [])
+
+
+def kill_of_the_sender_mid_sync(h):
+    files = random_files(60, 700_000)
+    a, b, folder_a, folder_b = h.pair({})
+    b.run("mark", "real", "docs:")
+    for path, data in files.items():
+        write(folder_a / path, data)
+    for share in (0.1, 0.5):
+        until(lambda: len(list(folder_b.glob("d*/*"))) >= share * len(files), f"{share} of the files are there")
+        a.kill()
+        whole_or_absent(folder_b, files)
+        a.serve()
+    h.agree(a, b)
+    same_tree(folder_a, folder_b, times=True)
+    whole_or_absent(folder_a, files)
+
+
+def kill_while_both_write(h):
+    a, b, folder_a, folder_b = h.pair({"start": "x"})
+    for peer in (a, b):
+        peer.run("mark", "real", "docs:")
+    expected = {"start": b"x"}
+    for round in range(6):
+        for i in range(20):
+            for peer, folder in ((a, folder_a), (b, folder_b)):
+                name = f"{peer.name}{round}/f{i}"
+                expected[name] = os.urandom(3000 + i)
+                write(folder / name, expected[name])
+        victim = (a, b)[round % 2]
+        victim.kill()
+        victim.serve()
+    h.agree(a, b)
+    same_tree(folder_a, folder_b)
+    equal({path: d[1] for path, d in tree(folder_a).items() if d[0] == "file"},
+          {path.encode(): data for path, data in expected.items()})
+    equal(a.arena()["conflicts"], 0)
+
+
+def full_mark_real_completes_across_restarts(h):
+    files = random_files(150, 60_000)
+    a, b, folder_a, folder_b = h.pair(files)
+    b.run("mark", "real", "docs:")
+    b.stop()
+    b.serve()
+    until(lambda: len(list(folder_b.glob("d*/*"))) >= 10, "some are there")
+    b.kill()
+    b.serve()
+    h.agree(a, b)
+    same_tree(folder_a, folder_b, times=True)
+    equal(b.arena()["missing_files"], 0)
+
+
+def unrealize_only_when_another_keeps_it(h):
+    a, b, folder_a, folder_b = h.pair({"x": "content"})
+    b.run("mark", "real", "docs:")
+    h.agree(a, b)
+    a.stop()
+    until(lambda: not b.connection(a)["connected"], "b notices")
+    b.run("mark", "unreal", "docs:")
+    # Nobody is there to promise: it must still be here when the other returns, and go only then.
+    b.run("wait", "docs", "--timeout", "1", code=1)
+    equal(read(folder_b / "x"), b"content")
+    a.serve()
+    h.agree(a, b)
+    until(lambda: not (folder_b / "x").exists(), "a keeps it, b lets go")
+    equal(b.run("cat", "docs:x"), b"content")
+    # Both unreal would be nobody's: one of them has to keep it.
+    a.run("mark", "unreal", "docs:")
+    a.run("wait", "docs", "--timeout", "5", code=None)
+    equal(read(folder_a / "x"), b"content")
+
+
+def chain_of_three_with_unreal_middle(h):
+    a = h.peer("a", listen=False)
+    b = h.peer("b")
+    c = h.peer("c", listen=False)
+    folder_a, folder_c = a.folder(), c.folder()
+    files = random_files(20, 200_000)
+    for path, data in files.items():
+        write(folder_a / path, data)
+    a.run("arena", "create", "docs", folder_a)
+    h.introduce(b, a)
+    a.run("arena", "admit", "docs", "b")
+    b.run("arena", "join", "docs")
+    h.introduce(b, c)
+    c.run("arena", "join", "docs", folder_c)
+    h.agree(a, b, c)
+    check(not c.connection(a)["connected"], "a and c never meet")
+
+    equal(c.run("cat", "docs:d0/f0.bin"), files["d0/f0.bin"])
+    c.run("mark", "real", "docs:")
+    h.agree(a, b, c)
+    same_tree(folder_a, folder_c, times=True)
+    write(folder_c / "from-c.txt", "c")
+    a.run("mark", "real", "docs:")
+    h.agree(a, b, c)
+    until(lambda: (folder_a / "from-c.txt").exists(), "c's file goes through b to a")
+    equal(read(folder_a / "from-c.txt"), b"c")
+    equal(b.entry("d0/f0.bin")["real"], False)
+
+
+def deaf_inviter(h):
+    a = h.peer("a", listen=False)
+    b = h.peer("b")
+    folder_a = a.folder()
+    write(folder_a / "x", "1")
+    a.run("arena", "create", "docs", folder_a)
+    # By keys, as an invite of a deaf peer has no address: the deaf one dials.
+    a.run("peer", "add", "b", b.text("key"), b.status()["listen"])
+    b.run("peer", "add", "a", a.text("key"))
+    a.run("arena", "admit", "docs", "b")
+    until(lambda: b.connection(a)["connected"], "a dialled")
+    b.run("arena", "join", "docs")
+    h.agree(a, b)
+    equal(b.run("cat", "docs:x"), b"1")
+
+
+def admission_narrows_an_invite(h):
+    a, b = h.peer("a"), h.peer("b", listen=False)
+    folder_a = a.folder()
+    write(folder_a / "x", "secret")
+    a.run("arena", "create", "docs", folder_a)
+    h.introduce(a, b, "--no-arenas")
+    until(lambda: b.connection(a)["connected"], "connected")
+    b.fails(4, "arena", "join", "docs")
+    a.run("arena", "admit", "docs", "b")
+    b.run("arena", "join", "docs")
+    h.agree(a, b)
+    equal(b.run("cat", "docs:x"), b"secret")
+
+
+def an_invite_works_once(h):
+    a, b, c = h.peer("a"), h.peer("b", listen=False), h.peer("c", listen=False)
+    code = a.text("invite")
+    b.run("join", code)
+    try:
+        c.run("join", code)
+    except Exception:
+        pass
+    else:
+        raise AssertionError("an invite was taken twice")
+    check(all(peer["name"] != "c" for peer in a.status()["peers"]), "c is in the roster")
+    b.fails(2, "join", "not a code")
+
+
+def peer_remove_cuts(h):
+    a, b, folder_a, folder_b = h.pair({"x": "1"})
+    b.run("mark", "real", "docs:")
+    h.agree(a, b)
+    a.run("peer", "remove", "b")
+    until(lambda: not b.connection(a)["connected"], "cut")
+    write(folder_a / "after", "2")
+    a.run("arena", "rescan", "docs")
+    b.run("wait", "docs", "--timeout", "2", code=1)
+    check(not (folder_b / "after").exists())
+    equal(read(folder_b / "x"), b"1", "what it had, it keeps")
+    check(all(peer["name"] != "b" for peer in a.status()["peers"]))
+
+
+def unreadable_is_not_gone(h):
+    """As an ordinary user, whom permissions bind."""
+    uid = NOBODY if os.geteuid() == 0 else None
+    a, b = h.peer("a", uid=uid), h.peer("b", listen=False, uid=uid)
+    folder_a, folder_b = a.folder(), b.folder()
+    for path in ("f.txt", "d/g.txt", "d/h.txt", "other.txt"):
+        write(folder_a / path, "content of " + path)
+    subprocess.run(["chown", "-R", str(uid or os.getuid()), folder_a], check=True)
+    a.run("arena", "create", "docs", folder_a)
+    h.introduce(a, b)
+    b.run("arena", "join", "docs", folder_b)
+    b.run("mark", "real", "docs:")
+    h.agree(a, b)
+
+    (folder_a / "f.txt").chmod(0)
+    (folder_a / "d").chmod(0)
+    a.run("arena", "rescan", "docs")
+    until(lambda: {"d"} <= a.problems().keys(), "status tells of the folder")
+    a.stop()
+    a.serve()
+    a.run("arena", "rescan", "docs")
+    write(folder_a / "other.txt", "edited")
+    os.chown(folder_a / "other.txt", uid or os.getuid(), -1)
+    until(lambda: read(folder_b / "other.txt") == b"edited", "others go on")
+    for path in ("f.txt", "d/g.txt", "d/h.txt"):
+        check(os.path.exists(folder_b / path), path, "was removed elsewhere because it could not be read here")
+    (folder_a / "d").chmod(0o755)
+    (folder_a / "f.txt").chmod(0o644)
+    a.run("arena", "rescan", "docs")
+    until(lambda: not a.problems(), "nothing is wrong any more")
+    h.agree(a, b)
+    same_tree(folder_a, folder_b)
+
+
+def vanished_folder_suspends(h):
+    a, b, folder_a, folder_b = h.pair({f"f{i}": f"{i}" for i in range(150)})
+    b.run("mark", "real", "docs:")
+    h.agree(a, b)
+    away = a.base / "away"
+    folder_a.rename(away)
+    until(lambda: a.arena()["suspended"], "a says so")
+    check(a.arena()["suspended_why"])
+    folder_a.mkdir()  # As an unmounted disk leaves: an empty mount point without our marker.
+    a.stop()
+    a.serve()
+    check(a.arena()["suspended"], "an empty folder is not the arena")
+    write(folder_b / "of-b", "b")
+    equal(len(tree(folder_b)), 151, "nothing was removed elsewhere")
+    equal(tree(folder_a), {})
+    folder_a.rmdir()
+    away.rename(folder_a)
+    a.stop()
+    a.serve()
+    h.agree(a, b)
+    equal(a.arena()["suspended"], False)
+    a.run("mark", "real", "docs:")
+    h.agree(a, b)
+    same_tree(folder_a, folder_b)
+
+
+def disk_full(h):
+    need_root()
+    a, b = h.peer("a"), h.peer("b", listen=False)
+    folder_a, folder_b = a.folder(), b.folder()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=6m", "tmpfs", folder_b], check=True)
+    write(folder_a / "small.txt", "small")
+    write(folder_a / "large.bin", os.urandom(10_000_000))
+    a.run("arena", "create", "docs", folder_a)
+    h.introduce(a, b)
+    b.run("arena", "join", "docs", folder_b)
+    b.run("mark", "real", "docs:")
+    until(lambda: b.problems().get("large.bin") == "no-space" or "no-space" in str(b.arena()["problems"]),
+          "status tells that there is no space")
+    until(lambda: (folder_b / "small.txt").exists(), "small files still fit")
+    equal(read(folder_b / "small.txt"), b"small")
+    check(not (folder_b / "large.bin").exists())
+    subprocess.run(["mount", "-o", "remount,size=60m", folder_b], check=True)
+    h.agree(a, b)
+    same_tree(folder_a, folder_b)
+
+
+def files_that_keep_changing(h):
+    a, b, folder_a, folder_b = h.pair({})
+    b.run("mark", "real", "docs:")
+    with open(folder_a / "log", "wb", buffering=0) as file:
+        for i in range(3000):
+            file.write(b"line %06d\n" % i)
+            if i % 500 == 0:
+                b.run("wait", "docs", "--timeout", "1", code=None)
+                if (folder_b / "log").exists():
+                    seen = read(folder_b / "log")
+                    whole = b"".join(b"line %06d\n" % line for line in range(len(seen) // 12 + 1))
+                    check(whole.startswith(seen), "mixed content")
+    h.agree(a, b)
+    same_tree(folder_a, folder_b, times=True)
+
+
+def strangers_on_the_port(h):
+    a, b, folder_a, folder_b = h.pair({"x": "1"})
+    host, port = a.status()["listen"].rsplit(":", 1)
+    stalled = []
+    for garbage in (b"", b"GET / HTTP/1.1\r\n\r\n", b"\0" * 8, os.urandom(3000), b"\xff" * 100_000):
+        connection = socket.create_connection((host, int(port)), timeout=WAIT_S)
+        try:
+            connection.sendall(garbage)
+        except OSError:
+            pass
+        stalled.append(connection)
+    for _ in range(50):
+        stalled.append(socket.create_connection((host, int(port)), timeout=WAIT_S))
+    b.run("mark", "real", "docs:")
+    write(folder_a / "y", "2")
+    h.agree(a, b)
+    equal(read(folder_b / "y"), b"2", "others are unaffected")
+    b.stop()
+    b.serve()
+    h.agree(a, b)
+    for connection in stalled:
+        connection.close()
+
+
+def one_process_a_state(h):
+    a = h.peer("a")
+    a.run("serve", code=13)
+    equal(a.status()["pid"], a.pid)
+    a.fails(5, "init", "--name", "again")
+    equal(a.state.stat().st_mode & 0o777, 0o700)
+    status = a.status()
+    for key in ("pid", "listen", "peers", "arenas"):
+        check(key in status, key)
+    a.stop()
+    a.fails(3, "status")
+    check(json.loads(a.run("--json", "status", code=3))["error"]["code"] == "not-running")
+
+
+def wait_says_what_is_missing(h):
+    a = h.peer("a")
+    a.run("arena", "create", "docs", a.folder())
+    said = a.fails(1, "wait", "docs", "--timeout", "1")
+    check(said.strip(), "nothing on stderr")
+
+
+def damaged_database_is_said_so(h):
+    a, b, folder_a, folder_b = h.pair({"x": "1"})
+    a.stop()
+    database = next((a.state / "arenas").glob("*/index.db"))
+    data = bytearray(database.read_bytes())
+    data[:4096] = os.urandom(4096)
+    database.write_bytes(bytes(data))
+    a.run("serve", "--detach", code=None)
+    said = a.run("status", "--json", code=None).decode() + a.household.logs()
+    check("damage" in said or "corrupt" in said or "not a database" in said, said)
+    equal(read(folder_a / "x"), b"1")
+
+
+def newer_state_is_refused(h):
+    a = h.peer("a")
+    a.stop()
+    subprocess.run(["sqlite3", a.state / "peer.db", "PRAGMA user_version = 9999"], check=True, capture_output=True)
+    said = a.fails(12, "serve")
+    check(said.strip())
+
+
+def restart_moves_only_what_is_lacking(h):
+    files = random_files(40, 100_000)
+    a, b, folder_a, folder_b = h.pair(files)
+    b.run("mark", "real", "docs:")
+    h.agree(a, b)
+    for peer in (b, a):
+        peer.stop()
+        peer.serve()
+    h.agree(a, b)
+    received = b.connection(a)["received_bytes"]
+    check(received < 200_000, "after a restart with nothing new,", received, "bytes came")
+    write(folder_a / "one-more", "x")
+    h.agree(a, b)
+    check(b.connection(a)["received_bytes"] < 250_000)
+    same_tree(folder_a, folder_b)
