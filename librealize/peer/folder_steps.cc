@@ -464,7 +464,9 @@ void Folder::State::finishHashes(const std::vector<HashJob>& jobs) {
     for (const auto& job : jobs) {
       if (job.node) hashingNodes.erase(job.node);
       if (!job.content.ok()) {
-        if (job.content.code() == Code::PermissionDenied || job.content.code() == Code::Io) {
+        const auto there = root ? root->stat(job.path) : Result<FileStat>(Error{});
+        if ((job.content.code() == Code::PermissionDenied || job.content.code() == Code::Io) && there.ok() &&
+            there->unchanged(job.stat)) {
           problem(job.path, "unreadable", joinPath(core.options.folder, job.path) + ": cannot be read (" +
                                               job.content.error().message + "); it is left as it was");
         } else {

@@ -86,6 +86,7 @@ void ArenaFileSystem::State::putMoved(const Found& source, NodeId parent, const 
     row.setStat(*moved);
   }
   core.store.disk().put(row);
+  if (row.dirty) core.folder->hintDirectory(parent);  // It was to be looked for where it was.
 }
 
 Result<void> ArenaFileSystem::State::replaceEntry(const Found& source, const Found& target, NodeId newParent,
@@ -194,8 +195,12 @@ Result<void> ArenaFileSystem::State::exchange(Directory& root, Found source, Fou
     return stat.ok() ? std::optional(*stat) : std::nullopt;
   };
   const auto sourceStat = statOf(source, sourceTo), targetStat = statOf(target, targetTo);
-  if (source.row && source.record.entry.kind == EntryKind::Directory) core.folder->directoryRenamed(source.path, sourceTo);
-  if (target.row && target.record.entry.kind == EntryKind::Directory) core.folder->directoryRenamed(target.path, targetTo);
+  const bool sourceMoves = source.row && source.record.entry.kind == EntryKind::Directory;
+  const bool targetMoves = target.row && target.record.entry.kind == EntryKind::Directory;
+  const std::string between = std::string(kTempFolder) + "/swap";
+  if (targetMoves) core.folder->directoryRenamed(target.path, between);
+  if (sourceMoves) core.folder->directoryRenamed(source.path, sourceTo);
+  if (targetMoves) core.folder->directoryRenamed(between, targetTo);
   const EntryId a = source.record.entry.id, b = target.record.entry.id;
   const std::string aside = ".exchange-" + std::to_string(source.record.node) + "-" + std::to_string(monotonicNs());
   Result<void> done;
