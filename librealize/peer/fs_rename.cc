@@ -82,8 +82,10 @@ void ArenaFileSystem::State::putMoved(const Found& source, NodeId parent, const 
   row.name = name;
   row.base = std::move(base);
   if (moved) {
-    if (row.kind == EntryKind::File && !sameBytes(row, *moved)) row.dirty = true;
-    row.setStat(*moved);
+    // A rename moves only ctime; what else is new has not been read yet, and stays to be seen.
+    const bool known = row.mode == moved->mode && (row.kind == EntryKind::Directory || sameBytes(row, *moved));
+    if (known && !row.dirty) row.setStat(*moved);
+    else if (row.kind == EntryKind::File) row.dirty = true;
   }
   core.store.disk().put(row);
   if (row.dirty) core.folder->hintDirectory(parent);  // It was to be looked for where it was.
