@@ -243,10 +243,15 @@ uint64_t Transfers::read(const OpenBlob& open, uint64_t offset, size_t size, std
   const bool sequential = offset <= blob->readEnd && end > blob->readEnd && blob->readEnd - offset <= size;
   blob->aheadBytes = sequential && blob->readEnd ? std::clamp(2 * blob->aheadBytes, kFirstAhead, kMostAhead) : 0;
   blob->readEnd = end;
-  const uint64_t number = ++s_->lastNumber;
-  blob->waiters.push_back(Waiter{number, offset, end, std::move(done)});
-  s_->answer(blob);
-  s_->pump(blob);
+  return s_->readFor(blob, offset, end, kRelayHops, std::move(done));
+}
+
+uint64_t Transfers::State::readFor(const std::shared_ptr<BlobState>& blob, uint64_t offset, uint64_t end, uint8_t hops,
+                                   std::function<void(Result<Bytes>)> done) {
+  const uint64_t number = ++lastNumber;
+  blob->waiters.push_back(Waiter{number, offset, end, std::move(done), hops});
+  answer(blob);
+  pump(blob);
   return number;
 }
 

@@ -13,22 +13,23 @@ constexpr uint64_t kBulkGetBytes = 4 << 20;
 constexpr uint32_t kMaxGetsPerBlob = 6;
 constexpr uint64_t kMaxOutstandingPerPeer = 32 << 20;
 constexpr uint32_t kSaveEvery = 1024;  // pieces
-constexpr uint8_t kRelayHops = 2;
 
 }  // namespace
 
 /// First everyone is asked for what they have; then, who has it not may ask further peers for us.
 Transfers::State::Peer* Transfers::State::choose(BlobState& blob, uint8_t& hops) {
-  for (uint8_t round : {uint8_t(0), kRelayHops}) {
+  uint8_t most = blob.wholeWaiters.empty() && !blob.waiters.empty() ? 0 : kRelayHops;
+  for (const auto& waiter : blob.waiters) most = std::max(most, waiter.hops);
+  for (uint8_t round : {uint8_t(0), most}) {
     Peer* best = nullptr;
     for (auto& [key, peer] : peers) {
-      if (blob.exclude.contains(key)) continue;
+      if (round > 0 && blob.exclude.contains(key)) continue;
       auto refused = blob.refused.find(key);
       if (refused != blob.refused.end() && refused->second > round) continue;
       if (!best || peer.outstandingBytes < best->outstandingBytes) best = &peer;
     }
     if (best) {
-      hops = peers.size() == 1 ? kRelayHops : round;
+      hops = peers.size() == 1 && !blob.exclude.contains(best->remote->key()) ? most : round;
       return best;
     }
   }
@@ -124,6 +125,7 @@ bool Transfers::State::askPieces(const std::shared_ptr<BlobState>& blob, const s
     bytes += blob->layout->pieceBytes(piece);
   }
   ++blob->gets;
+  if (hops > 0) ++blob->relays[peer->remote->key()];
   peer->outstandingBytes += bytes;
   GetRequest request;
   request.interactive = interactive;
@@ -167,6 +169,7 @@ bool Transfers::State::askPieces(const std::shared_ptr<BlobState>& blob, const s
                         Result<std::vector<WantStatus>> statuses) {
     if (!*alive) return;
     --blob->gets;
+    if (hops > 0 && --blob->relays[key] == 0) blob->relays.erase(key);
     takeArrivals(blob);
     bool short_ = false;
     for (auto piece : pieces) {

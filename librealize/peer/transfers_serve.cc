@@ -10,6 +10,7 @@ namespace realize::peer {
 namespace {
 
 constexpr uint64_t kBytesPerJob = 1 << 20;
+constexpr int64_t kRelayMs = 10'000;
 
 /// One request of another peer while pool jobs read for it.
 struct Serving {
@@ -178,13 +179,18 @@ void Transfers::serveGet(const PeerKey& from, const GetRequest& request, std::fu
       serving->worse(item, WantStatus::Missing);
       continue;
     }
-    // A chain: fetch it here first, from anyone but who asks, then serve it from the cache.
-    ++serving->jobs;
+    // A chain: fetch it here first, from anyone but who asks, then serve it from the cache. Whom we wait for ourselves,
+    // on his asking others, must not wait for us.
     auto state = s_->stateOf(want.blob, want.sizeBytes);
+    if (state->relays.contains(from)) {
+      serving->worse(item, WantStatus::Missing);
+      continue;
+    }
+    ++serving->jobs;
     state->exclude.insert(from);
     const uint64_t begin = layout->offsets[pieces.front()];
     const uint64_t end = layout->offsets[pieces.back() + 1];
-    read(OpenBlob{state}, begin, end - begin,
+    const uint64_t number = s_->readFor(state, begin, end, uint8_t(request.hops - 1),
          [serving, state, layout, item, pieces, begin](Result<Bytes> bytes) {
            if (!bytes.ok()) serving->worse(item, WantStatus::Missing);
            else
@@ -199,6 +205,10 @@ void Transfers::serveGet(const PeerKey& from, const GetRequest& request, std::fu
              }
            serving->jobEnded();
          });
+    // Rings of peers that wait for each other are possible all the same: who asked is told to look elsewhere.
+    scheduler.onCoreAfter(kRelayMs, [this, alive = s_->alive, number] {
+      if (*alive) cancel(number);
+    });
   }
   flush();
   serving->jobEnded();

@@ -46,7 +46,10 @@ struct Waiter {
   uint64_t offset = 0;
   uint64_t end = 0;
   std::function<void(Result<Bytes>)> done;
+  uint8_t hops = 0;  ///< how many further peers may be asked on behalf of those that we ask
 };
+
+constexpr uint8_t kRelayHops = 2;
 
 /// Somebody wants all of it.
 struct WholeWaiter {
@@ -73,7 +76,8 @@ struct BlobState {
   std::vector<Waiter> waiters;
   std::vector<WholeWaiter> wholeWaiters;
   std::map<PeerKey, uint8_t> refused;  ///< has it not, when asked with so many hops + 1
-  std::set<PeerKey> exclude;           ///< never asked: they wait for it themselves
+  std::set<PeerKey> exclude;           ///< they wait for it themselves: asked only for what they have
+  std::map<PeerKey, uint32_t> relays;  ///< requests under way that the peer may ask others for
   uint64_t readEnd = 0;                ///< where the last read ended, to notice a sequence
   uint64_t aheadBytes = 0;             ///< how far to read ahead
   uint32_t unsavedPieces = 0;          ///< present, and not noted in the database yet
@@ -137,6 +141,8 @@ struct Transfers::State {
   void readNow(const std::shared_ptr<BlobState>& blob, uint64_t offset, uint64_t end, std::function<void(Result<Bytes>)> done);
   /// The connected peer to ask next: least loaded of those that have not refused. Null: none is left.
   Peer* choose(BlobState& blob, uint8_t& hops);
+  uint64_t readFor(const std::shared_ptr<BlobState>& blob, uint64_t offset, uint64_t end, uint8_t hops,
+                   std::function<void(Result<Bytes>)> done);
   void corrupt(const PeerKey& from, const BlobId& blob);
 
   // transfers_wanted.cc

@@ -36,6 +36,8 @@ World::World(const WorldOptions& options) : options_(options), random_(options.s
   for (size_t a = 0; a < peers; ++a)
     for (size_t b = a + 1; b < peers; ++b)
       if (!chain || b == a + 1) links_.push_back(std::make_unique<SimLink>(*machines_[a].peer, *machines_[b].peer));
+  if (options.calls)
+    for (auto& link : links_) link->onTalk = [this](const std::string& what) { say("    . " + what); };
   stepsLeft_ = options.steps ? options.steps : int(10 + below(50));
   std::string marks;
   for (auto& machine : machines_) {

@@ -22,6 +22,12 @@ struct SimLink::Connection : std::enable_shared_from_this<SimLink::Connection> {
   int64_t lastNs[2] = {0, 0};  // when the last message of each side arrives
   uint64_t lastCall = 0;
   uint64_t* messages = nullptr;
+  SimLink* link = nullptr;
+
+  void talk(int side, uint64_t number, const std::string& what) {
+    if (!open || !link->onTalk) return;
+    link->onTalk(ends[side]->options.name + " and " + ends[1 - side]->options.name + " " + std::to_string(number) + ": " + what);
+  }
   std::unique_ptr<Remote> remotes[2];                          // what each side sees of the other
   std::map<uint64_t, std::function<void(Error)>> waiting[2];   // calls of each side
 
@@ -105,6 +111,9 @@ class SimLink::Remote final : public peer::RemoteArena {
       return number;
     }
     c_.waiting[side][number] = [done](Error error) { done(error); };
+    std::string wants;
+    for (const auto& want : request.wants) wants += " " + want.blob.hex().substr(0, 8);
+    c_.talk(side, number, "asks for" + wants + ", hops " + std::to_string(request.hops));
     auto finish = [self, side, number, get, done] {
       if (!get->answered || get->arrived < get->sent || !self->waiting[side].contains(number)) return;
       self->ends[side]->scheduler->onCore([self, side, number, get, done] {
@@ -126,11 +135,15 @@ class SimLink::Remote final : public peer::RemoteArena {
       });
       return true;
     };
-    c_.send(side, [self, side, request, sink, get, finish] {
+    c_.send(side, [self, side, number, request, sink, get, finish] {
       auto* service = self->ends[1 - side]->service();
       if (!service) return;
-      service->serveGet(self->ends[side]->key, request, sink, [self, side, get, finish](Result<std::vector<WantStatus>> result) {
-        self->send(1 - side, [get, finish, result] {
+      service->serveGet(self->ends[side]->key, request, sink, [self, side, number, get, finish](Result<std::vector<WantStatus>> result) {
+        self->send(1 - side, [self, side, number, get, finish, result] {
+          std::string statuses;
+          if (result.ok())
+            for (auto status : *result) statuses += status == WantStatus::Sent ? " sent" : " not";
+          self->talk(side, number, "is answered" + statuses);
           get->answered = true;
           if (result.ok()) get->statuses = *result;
           finish();
@@ -151,6 +164,7 @@ void SimLink::connect() {
   connection_ = std::make_shared<Connection>();
   auto& c = *connection_;
   c.messages = &messages_;
+  c.link = this;
   for (int side : {0, 1}) {
     c.ends[side] = ends_[side];
     c.lives[side] = ends_[side]->lives;

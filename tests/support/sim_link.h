@@ -22,6 +22,8 @@ class SimLink {
   bool connected() const { return connection_ != nullptr; }
   SimPeer& end(int side) { return *ends_[side]; }
   uint64_t messages() const { return messages_; }
+  /// Told of requests for bytes and their answers.
+  std::function<void(const std::string&)> onTalk;
 
  private:
   struct Connection;
