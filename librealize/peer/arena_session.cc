@@ -176,7 +176,9 @@ uint64_t RpcRemoteArena::get(const GetRequest& wanted, std::function<void(ChunkA
     auto shared = std::make_shared<Result<std::vector<WantStatus>>>(std::move(result));
     arena->scheduler().onCore([done, shared] { done(std::move(*shared)); });
   };
-  const uint64_t number = chunks_->begin(std::move(onChunk), onCore);
+  // A frame may be on its way through the pool when the arena is left: it keeps alive what it uses.
+  auto keeping = [arena = arena_, onChunk = std::move(onChunk)](ChunkArrival chunk) { onChunk(std::move(chunk)); };
+  const uint64_t number = chunks_->begin(std::move(keeping), onCore);
   struct Answer {
     std::vector<WantStatus> statuses;
     uint64_t frames = 0;

@@ -13,41 +13,7 @@ namespace realize::peer {
 
 namespace {
 constexpr int kLookAgainMs = 1000;  // For folders without a watch now: they may have one again.
-}
 
-/// Counts what runs on the pool, so that close() can wait for it.
-class Hosted::CountingScheduler final : public Scheduler {
- public:
-  explicit CountingScheduler(Executor& pool) : threads_(pool) {}
-  void onCore(std::function<void()> job) override { threads_.onCore(std::move(job)); }
-  void onCoreAfter(int64_t delayMs, std::function<void()> job) override { threads_.onCoreAfter(delayMs, std::move(job)); }
-  void onPool(bool interactive, std::function<void()> job) override {
-    {
-      std::lock_guard held(mutex_);
-      ++running_;
-    }
-    threads_.onPool(interactive, [this, job = std::move(job)]() mutable {
-      job();
-      job = nullptr;
-      std::lock_guard held(mutex_);
-      if (--running_ == 0) idle_.notify_all();
-    });
-  }
-  FairMutex& coreLock() override { return threads_.coreLock(); }
-  void stop() { threads_.stop(); }
-  void waitIdle() {
-    std::unique_lock held(mutex_);
-    idle_.wait(held, [&] { return running_ == 0; });
-  }
-
- private:
-  ThreadScheduler threads_;
-  std::mutex mutex_;
-  std::condition_variable idle_;
-  size_t running_ = 0;
-};
-
-namespace {
 std::string bootId() {
   auto folder = systemDisk().openRoot("/proc/sys/kernel/random");
   auto file = folder.ok() ? (*folder)->open("boot_id", OpenMode::Read) : Result<std::unique_ptr<DiskFile>>(folder.error());
@@ -65,7 +31,7 @@ Result<std::shared_ptr<Hosted>> Hosted::open(std::shared_ptr<Pool> pool, Start s
   out->folder_ = start.options.folder;
   out->userFolder_ = start.options.userFolder;
   out->life_ = systemRandom().next64();
-  out->scheduler_ = std::make_unique<CountingScheduler>(*out->pool_);
+  out->scheduler_ = std::make_unique<ThreadScheduler>(*out->pool_);
   Environment environment{systemClock(), systemRandom(), systemDisk(), *out->scheduler_, watchFolder, bootId()};
   std::lock_guard held(out->lock());
   REALIZE_ASSIGN(out->core_, ArenaCore::open(std::move(environment), std::move(start.options), start.settings,
@@ -97,7 +63,6 @@ void Hosted::close() {
     core_->stop();
   }
   scheduler_->stop();
-  scheduler_->waitIdle();
 }
 
 Scheduler& Hosted::scheduler() { return *scheduler_; }

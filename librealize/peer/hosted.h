@@ -56,7 +56,6 @@ class Hosted final : public HostedArena {
   }
 
  private:
-  class CountingScheduler;
   Hosted() = default;
   FairMutex& lock();
 
@@ -67,7 +66,7 @@ class Hosted final : public HostedArena {
   uint64_t life_ = 0;
   std::mutex closing_;  // one close() at a time
   bool closed_ = false; // under the core lock
-  std::unique_ptr<CountingScheduler> scheduler_;
+  std::unique_ptr<ThreadScheduler> scheduler_;
   std::unique_ptr<ArenaCore> core_;
 };
 

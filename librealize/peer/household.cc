@@ -170,7 +170,8 @@ Result<void> Household::addPeer(const std::string& name, const PeerKey& key, con
   if (!now->roster.contains(key) && now->roster.size() >= kMaxRosterEntries)
     return Error{Code::TooLarge, "a household has at most " + std::to_string(kMaxRosterEntries) + " peers"};
   return change([&]() -> Result<void> {
-    putMember(key, name, address, false);
+    const auto row = store_->rosterOf(key);
+    putMember(key, name, address.empty() && row && !row->removed ? row->address : address, false);
     return {};
   });
 }

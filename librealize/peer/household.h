@@ -41,6 +41,7 @@ class Household {
   Result<void> rename(const std::string& name);
 
   // --- the household
+  /// Of a peer that is known already, an empty address keeps the one it has.
   Result<void> addPeer(const std::string& name, const PeerKey& key, const std::string& address);
   Result<PeerKey> removePeer(const std::string& nameOrKey);
   /// Takes over what is newer (see acceptable()). True if anything was.

@@ -17,7 +17,8 @@ namespace realize::peer {
 namespace {
 
 namespace fs = std::filesystem;
-constexpr auto kJoinWait = std::chrono::seconds(5);
+constexpr auto kJoinWait = std::chrono::seconds(5);       // While somebody is being dialled.
+constexpr auto kJoinWaitShort = std::chrono::seconds(1);  // Once everybody has been.
 
 /// `inner` is `outer` or beneath it; both as realpath() gives them.
 bool isWithin(const std::string& inner, const std::string& outer) {
@@ -157,6 +158,9 @@ Result<void> PeerImpl::runArena(store::ArenaRow row, bool fresh, bool joining, M
 Result<void> PeerImpl::addArena(store::ArenaRow row, bool joining, Mark rootMark) {
   const std::string directory = arenaDirectory(row.arena);
   std::error_code failed;
+  // Left over from when this arena was left, and the end came too soon: its index is of another time.
+  if (fs::exists(directory, failed)) fs::rename(directory, directory + ".left-" + std::to_string(systemRandom().next64()), failed);
+  if (failed) return errnoError(failed.value(), directory);
   fs::create_directories(row.ownFolder ? directory + "/files" : directory, failed);
   if (failed) return errnoError(failed.value(), directory);
   for (const auto& path : {stateDir_ + "/arenas", directory})
@@ -230,7 +234,7 @@ Result<void> PeerImpl::joinArena(const std::string& name, const std::string& fol
   std::lock_guard one(changing_);
   for (const auto& [id, row] : household_->view()->arenas)
     if (row.name == name) return Error{Code::Exists, name + ": this peer is in an arena of that name already"};
-  const auto deadline = std::chrono::steady_clock::now() + kJoinWait;
+  const auto start = std::chrono::steady_clock::now();
   std::vector<ArenaId> found;
   std::map<ArenaId, std::string> all;
   while (true) {
@@ -243,8 +247,10 @@ Result<void> PeerImpl::joinArena(const std::string& name, const std::string& fol
     all = offered(now);
     for (const auto& [id, offeredName] : all)
       if (offeredName == name) found.push_back(id);
-    // Worth waiting for: someone is being dialled, or has only just connected.
     const bool hope = household_->view()->peers().size() > 1;
+    const bool dialling = std::any_of(now.begin(), now.end(), [](auto& item) { return item.second.trying; });
+    const bool connected = std::any_of(now.begin(), now.end(), [](auto& item) { return item.second.connected; });
+    const auto deadline = start + (connected && !dialling ? kJoinWaitShort : kJoinWait);
     std::unique_lock held(mutex_);
     if (!found.empty() || !hope || stopping_) break;
     if (!changed_.wait_until(held, deadline, [&] { return changes_ != seen || stopping_; })) break;

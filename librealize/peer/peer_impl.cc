@@ -5,12 +5,16 @@
 #include <arpa/inet.h>
 #include <net/if.h>
 #include <netinet/in.h>
+#include <poll.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cstdio>
+#include <fstream>
+#include <sstream>
 
 #include "librealize/base/errno_code.h"
 #include "librealize/loop/socket.h"
@@ -52,19 +56,41 @@ namespace {
 constexpr kj::Duration kListenAgain = 5 * kj::SECONDS;
 
 /// Holds the state folder for this process. The pid in it is only for the message.
+/// A process that was killed holds its lock for a moment yet. True once it has ended; false soon if it lives on.
+bool endsNow(pid_t pid) {
+  OwnedFd process(static_cast<int>(syscall(SYS_pidfd_open, pid, 0)));
+  if (process.get() < 0) return errno == ESRCH;
+  pollfd ended{process.get(), POLLIN, 0};
+  constexpr int kLivesMs = 100, kDiesMs = 10'000;
+  if (poll(&ended, 1, kLivesMs) > 0) return true;
+  std::ifstream in("/proc/" + std::to_string(pid) + "/stat");
+  std::string stat((std::istreambuf_iterator<char>(in)), {});
+  std::istringstream fields(stat.substr(std::min(stat.size(), stat.rfind(')') + 1)));
+  std::string word;
+  unsigned long flags = 0;
+  for (int i = 3; i <= 8 && fields >> word; ++i) {}
+  constexpr unsigned long kExiting = 0x4;  // PF_EXITING, field 9 of proc_pid_stat(5)
+  return fields >> flags && (flags & kExiting) && poll(&ended, 1, kDiesMs) > 0;
+}
+
 Result<OwnedFd> lockState(const std::string& stateDir) {
   const std::string path = stateDir + "/lock";
   OwnedFd fd(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
   if (fd.get() < 0) return errnoError(errno, path);
-  if (flock(fd.get(), LOCK_EX | LOCK_NB) != 0) {
+  bool locked = flock(fd.get(), LOCK_EX | LOCK_NB) == 0;
+  std::string pid;
+  if (!locked) {
     if (errno != EWOULDBLOCK) return errnoError(errno, path);
     char text[32] = "";
     [[maybe_unused]] ssize_t got = pread(fd.get(), text, sizeof text - 1, 0);
-    const std::string pid(text, strcspn(text, "\n"));
+    pid.assign(text, strcspn(text, "\n"));
+    if (!pid.empty() && endsNow(std::atoi(pid.c_str()))) locked = flock(fd.get(), LOCK_EX | LOCK_NB) == 0;
+  }
+  if (!locked) {
     return Error{Code::AlreadyRunning,
                  stateDir + ": another process" + (pid.empty() ? "" : " (pid " + pid + ")") + " runs this peer already"};
   }
-  const std::string pid = std::to_string(getpid()) + "\n";
+  pid = std::to_string(getpid()) + "\n";
   if (ftruncate(fd.get(), 0) != 0 || pwrite(fd.get(), pid.data(), pid.size(), 0) != ssize_t(pid.size()))
     return errnoError(errno, path);
   return fd;
@@ -231,7 +257,10 @@ Result<void> PeerImpl::start() {
     ConnectorHost& host = *this;
     connector_ = std::make_unique<Connector>(host, *local_, systemClock());
   });
-  household_->onChanged([this] { refreshConnections(); });
+  household_->onChanged([this] {
+    refreshConnections();
+    householdThread_->post([this] { reviewMembers(); });
+  });
   auto listening = startListening();
   if (!listening.ok()) {
     log(listening.error().message);
@@ -341,6 +370,24 @@ void PeerImpl::refreshConnections() {
   });
 }
 
+/// Arenas need not wait for the agreement of those who are members no more.
+void PeerImpl::reviewMembers() {
+  const auto view = household_->view();
+  for (auto& arena : allHosted()) {
+    auto reviewed = arena->locked([&](ArenaCore& core) -> Result<void> {
+      auto& members = core.core().store.members();
+      for (auto row : members.all()) {
+        const bool admitted = view->isAdmitted(arena->id(), row.peer);
+        if (row.admitted == admitted) continue;
+        row.admitted = admitted;
+        core.core().transact([&] { members.put(row); });
+      }
+      return {};
+    });
+    (void)reviewed;  // A closed or failing arena says so itself.
+  }
+}
+
 std::map<PeerKey, PeerConnection> PeerImpl::connections() {
   return loop_->run([&] { return connector_->status(); });
 }
@@ -355,7 +402,7 @@ Result<void> PeerImpl::startListening() {
       std::lock_guard held(mutex_);
       listening_.clear();
     }
-    return household_->setOwnAddress("");
+    return announceAddress("");
   }
   REALIZE_ASSIGN(auto parsed, loop::parseHostPort(wanted));
   REALIZE_ASSIGN(auto actual, loop_->run([&] { return connector_->listen(wanted); }));
@@ -366,7 +413,16 @@ Result<void> PeerImpl::startListening() {
     listening_ = kept;
   }
   if (parsed.port == 0) REALIZE_TRY(household_->setListenAddress(kept));
-  return household_->setOwnAddress(dialableAddress(kept));
+  return announceAddress(dialableAddress(kept));
+}
+
+/// Tells the household where this peer is reached, unless someone there knew better: a name, or a router's address.
+Result<void> PeerImpl::announceAddress(const std::string& address) {
+  constexpr char kAnnounced[] = "announced address";
+  const std::string own = self().address, announced = household_->value(kAnnounced);
+  if (!address.empty() && !own.empty() && own != announced && own != address) return {};
+  if (announced != address) REALIZE_TRY(household_->setValue(kAnnounced, address));
+  return household_->setOwnAddress(address);
 }
 
 void PeerImpl::listenAgainLater() {

@@ -116,6 +116,8 @@ class PeerImpl final : public Peer, private ConnectorHost {
   std::map<PeerKey, PeerConnection> connections();
   Result<void> startListening();
   void listenAgainLater();
+  Result<void> announceAddress(const std::string& address);
+  void reviewMembers();
   std::string dialableAddress(const std::string& listening);
   std::vector<std::string> allAddresses(const std::string& listening);
 

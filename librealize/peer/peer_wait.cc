@@ -175,7 +175,7 @@ Result<WaitOutcome> PeerImpl::wait(const std::string& name, int64_t timeoutMs) {
     const uint64_t seen = changes_;
     changed_.wait_until(held, std::min(deadline, SteadyClock::now() + pause), [&] { return stopping_ || changes_ != seen; });
     if (stopping_) return Error{Code::Cancelled, name + ": the peer is stopping"};
-    pause = std::min(pause * 2, std::chrono::milliseconds(200));
+    pause = std::min(pause * 2, std::chrono::milliseconds(100));
   }
 }
 
