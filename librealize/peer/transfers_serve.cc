@@ -169,13 +169,13 @@ void Transfers::serveGet(const PeerKey& from, const GetRequest& request, std::fu
       serving->worse(item, WantStatus::Missing);
       continue;
     }
-    auto source = s_->sourceOf(want.blob, whole ? std::vector<uint32_t>() : pieces);
+    auto source = root ? s_->sourceOf(want.blob, whole ? std::vector<uint32_t>() : pieces) : std::nullopt;
     if (source && source->row && source->row->sizeBytes != layout->sizeBytes()) source.reset();
     if (source) {
       serve(item, *source, *layout, pieces);
       continue;
     }
-    if (request.hops == 0 || s_->peers.size() < 2) {
+    if (!root || request.hops == 0 || s_->peers.size() < 2) {
       serving->worse(item, WantStatus::Missing);
       continue;
     }

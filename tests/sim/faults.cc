@@ -144,7 +144,7 @@ void World::tell(size_t number, const FakeCall& call) {
 /// Just before the program changes a file of the user's, the user does.
 void World::raceWith(size_t number, const FakeCall& call) {
   auto& peer = *machines_[number].peer;
-  if (racing_ || healing_ || peer.userActing || !options_.faults || peer.disk.isPowerOff()) return;
+  if (racing_ || healing_ || peer.userActing || !options_.faults || !options_.races || peer.disk.isPowerOff()) return;
   if (call.op != FakeOp::Rename && call.op != FakeOp::Unlink) return;
   std::string path = call.op == FakeOp::Rename && call.path.find("/.realize/") != std::string::npos ? call.path2 : call.path;
   const std::string folder = std::string(kSimFolder) + "/";

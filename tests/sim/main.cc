@@ -27,6 +27,7 @@ struct Arguments {
   bool calls = false;
   bool twice = false;
   bool faults = true;
+  bool races = true;
 };
 
 struct Outcome {
@@ -38,7 +39,7 @@ struct Outcome {
 
 Outcome runSeed(uint64_t seed, const Arguments& arguments, bool echo) {
   Outcome outcome;
-  World world({.seed = seed, .steps = arguments.steps, .faults = arguments.faults, .echo = echo,
+  World world({.seed = seed, .steps = arguments.steps, .faults = arguments.faults, .races = arguments.races, .echo = echo,
                .calls = arguments.calls});
   try {
     world.run();
@@ -139,7 +140,7 @@ int runMany(const Arguments& arguments) {
 }
 
 int usage() {
-  fprintf(stderr, "realize-sim --seed N [--explain] [--calls] | --seeds A..B [--jobs J] [--twice]   [--steps N] [--no-faults]\n");
+  fprintf(stderr, "realize-sim --seed N [--explain] [--calls] | --seeds A..B [--jobs J] [--twice]   [--steps N] [--no-faults] [--no-races]\n");
   return 2;
 }
 
@@ -155,6 +156,7 @@ int main(int argc, char** argv) {
     else if (argument == "--calls") arguments.calls = arguments.explain = true;
     else if (argument == "--twice") arguments.twice = true;
     else if (argument == "--no-faults") arguments.faults = false;
+    else if (argument == "--no-races") arguments.races = false;
     else if (!value) return usage();
     else if (argument == "--seed") {
       arguments.first = arguments.last = strtoull(value, nullptr, 10);

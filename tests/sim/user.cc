@@ -315,9 +315,15 @@ void World::editSomething(size_t number) {
                        // only if he removed it himself.
                        auto here = (*file)->stat();
                        auto there = root.stat(path);
+                       const bool same = here.ok() && there.ok() && here->sameObject(*there);
+                       const auto before = same ? tokensAt(root, path) : std::set<Token>();
                        (void)(*file)->write(first.size(), bytesOf(second)).ok();
                        file->reset();
-                       if (here.ok() && there.ok() && here->sameObject(*there)) wrote(number, root, path);
+                       if (!same) return;
+                       const auto after = tokensAt(root, path);
+                       for (auto token : before)
+                         if (!after.contains(token)) letGo(number, {token});
+                       wrote(number, root, path);
                      });
                    }});
       break;

@@ -22,6 +22,7 @@ struct WorldOptions {
   uint64_t seed = 0;
   int steps = 0;        ///< of users; 0: by the seed
   bool faults = true;
+  bool races = true;    ///< users who are quicker than the program
   bool echo = false;    ///< each line of the story to stdout as it happens
   bool calls = false;   ///< the story tells what the programs do on their disks, too
 };
