@@ -418,7 +418,9 @@ void Folder::State::stepAttributes(const logic::Step& step) {
                                        times ? std::optional<int64_t>(step.stat.mtimeNs) : std::nullopt,
                                        shown ? std::optional<Dot>(shown->first) : std::nullopt);
     (void)set;  // Shown a moment ago.
-    row->base = rebased(row->base, before, *id);
+    // Set on a version that has not come to the folder yet, that version stays unseen.
+    const bool seen = row->kind != EntryKind::File || (shown && shown->second.blob == row->blob);
+    if (seen) row->base = rebased(row->base, before, *id);
   }
   row->setStat(step.stat);
   core.store.disk().put(*row);
