@@ -6,6 +6,7 @@
 
 #include <chrono>
 #include <fstream>
+#include <filesystem>
 #include <functional>
 #include <memory>
 #include <sstream>

@@ -1,0 +1,175 @@
+// Peers that come and go while they work, and what they tell.
+
+#include <algorithm>
+#include <mutex>
+
+#include "tests/peer/two_peers.h"
+
+namespace realize::test {
+
+namespace {
+
+constexpr size_t kBigBytes = 24u << 20;
+
+std::string bigText() {
+  std::string text(kBigBytes, '\0');
+  uint64_t state = 1;
+  for (char& c : text) c = char((state = state * 6364136223846793005u + 1442695040888963407u) >> 56);
+  return text;
+}
+
+/// `a` has the arena "docs" with its folder, `b` joined it with a folder, too.
+void share(TestPeer& a, TestPeer& b) {
+  REQUIRE(a->createArena("docs", a.folder / "docs").ok());
+  join(b, a);
+  REQUIRE(b->joinArena("docs", b.folder / "docs").ok());
+  auto outcome = b->wait("docs", 20'000);
+  REQUIRE(outcome.ok());
+  REQUIRE(outcome->reached);
+}
+
+}  // namespace
+
+TEST_CASE("a transfer that is cut off by a restart goes on afterwards") {
+  TestPeer a("a"), b("b");
+  share(a, b);
+  const std::string big = bigText();
+  a.write("docs/big", big);
+  REQUIRE(b->arena("docs").value()->mark("", Mark::Real).ok());
+  REQUIRE(eventually([&] { return b->arena("docs").value()->stat("big").ok(); }));
+
+  b.stop();
+  b.start();
+
+  CHECK(eventually([&] { return b.read("docs/big").size() == big.size(); }));
+  CHECK(b.read("docs/big") == big);
+}
+
+TEST_CASE("an arena can be left while bytes are on their way to and from it") {
+  TestPeer a("a"), b("b");
+  share(a, b);
+  a.write("docs/big", bigText());
+  REQUIRE(b->arena("docs").value()->mark("", Mark::Real).ok());
+  REQUIRE(eventually([&] { return b->arena("docs").value()->stat("big").ok(); }));
+
+  CHECK(b->leaveArena("docs", true).ok());
+
+  CHECK(b->arenaNames().empty());
+  CHECK(eventually([&] { return b.isOffered("docs"); }));
+  REQUIRE(b->joinArena("docs", b.folder / "docs").ok());
+  CHECK(eventually([&] { return b->arena("docs").value()->stat("big").ok(); }));
+}
+
+TEST_CASE("a public arena that outlives its peer only fails") {
+  TestPeer a("a");
+  REQUIRE(a->createArena("docs", a.folder / "docs").ok());
+  auto arena = a->arena("docs").value();
+
+  a.stop();
+
+  CHECK(arena->name() == "docs");
+  CHECK_FALSE(arena->stat("").ok());
+  CHECK_FALSE(arena->status().ok());
+  CHECK_FALSE(arena->fileSystem().attributes(kRootNode).ok());
+}
+
+TEST_CASE("a file of a peer that is not connected directly is read through one between") {
+  TestPeer left("left", ""), middle("middle"), right("right", "");
+  REQUIRE(middle->createArena("docs", middle.folder / "docs").ok());
+  join(left, middle);
+  join(right, middle);
+  REQUIRE(left->joinArena("docs", left.folder / "docs").ok());
+  REQUIRE(right->joinArena("docs", "").ok());
+  left.write("docs/letter.txt", "through the middle");
+  auto arena = right->arena("docs").value();
+  REQUIRE(eventually([&] { return arena->stat("letter.txt").ok(); }));
+
+  Bytes bytes(100);
+  auto got = arena->read("letter.txt", 0, bytes);
+
+  REQUIRE_MESSAGE(got.ok(), (got.ok() ? "" : got.error().message));
+  CHECK(std::string(reinterpret_cast<char*>(bytes.data()), *got) == "through the middle");
+}
+
+TEST_CASE("equal files in both folders are matched when joining, not sent") {
+  TestPeer a("a"), b("b");
+  REQUIRE(a->createArena("docs", a.folder / "docs").ok());
+  a.write("docs/same.txt", "the same on both sides");
+  REQUIRE(eventually([&] { return a->arena("docs").value()->stat("same.txt").ok(); }));
+  std::filesystem::create_directory(b.folder / "docs");
+  b.write("docs/same.txt", "the same on both sides");
+  b.write("docs/own.txt", "only here");
+  join(b, a);
+
+  REQUIRE(b->joinArena("docs", b.folder / "docs").ok());
+
+  auto outcome = b->wait("docs", 20'000);
+  REQUIRE(outcome.ok());
+  CHECK(outcome->reached);
+  CHECK(b->arena("docs").value()->conflicts()->empty());
+  CHECK(a->arena("docs").value()->stat("own.txt").ok());
+  CHECK(b.read("docs/same.txt") == "the same on both sides");
+}
+
+TEST_CASE("who is removed from the household gets no more changes") {
+  TestPeer a("a"), b("b");
+  share(a, b);
+
+  REQUIRE(a->removePeer("b").ok());
+  a.write("docs/secret.txt", "not for b");
+  REQUIRE(eventually([&] { return a->arena("docs").value()->stat("secret.txt").ok(); }));
+
+  CHECK_FALSE(b.connectedTo("a"));
+  CHECK_FALSE(b->arena("docs").value()->stat("secret.txt").ok());
+}
+
+TEST_CASE("subscribers are told who comes and goes, by name") {
+  TestPeer a("a"), b("b");
+  std::mutex mutex;
+  std::vector<std::string> seen;
+  auto token = a->subscribe([&](const Event& event) {
+    std::lock_guard held(mutex);
+    seen.push_back(event.type + " " + event.peer);
+  });
+  auto has = [&](const std::string& what) {
+    std::lock_guard held(mutex);
+    return std::find(seen.begin(), seen.end(), what) != seen.end();
+  };
+
+  join(b, a);
+  CHECK(eventually([&] { return has("connected b"); }));
+  b.stop();
+  CHECK(eventually([&] { return has("disconnected b"); }));
+  token = nullptr;
+}
+
+TEST_CASE("a peer can be told to listen, elsewhere, and no more") {
+  TestPeer a("a"), b("b", "");
+  join(b, a);
+
+  REQUIRE(b->set("", "listen", "127.0.0.1:0").ok());
+
+  const std::string address = b->self().address;
+  CHECK(address.starts_with("127.0.0.1:"));
+  CHECK(b->status().listen == address);
+  CHECK(eventually([&] {
+    for (auto& info : a->peers())
+      if (info.name == "b") return info.address == address;
+    return false;
+  }));
+  REQUIRE(b->set("", "listen", "").ok());
+  CHECK(b->self().address.empty());
+  CHECK_FALSE(b->invite({}).ok());
+  CHECK_FALSE(b->set("", "listen", "nonsense").ok());
+}
+
+TEST_CASE("a peer whose port is taken starts all the same") {
+  TestPeer a("a");
+  TestPeer b("b", a->self().address);
+
+  CHECK(b->status().listen.empty());
+  a.stop();
+  CHECK(eventually([&] { return !b->status().listen.empty(); }));
+}
+
+}  // namespace realize::test
