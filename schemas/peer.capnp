@@ -102,10 +102,11 @@ interface ArenaService {
   state @1 (barrier :Bool) -> (state :ArenaState);
   # One page of everything past the vector. Changes are encoded as librealize/model/codec.h says (encodeChanges), at most
   # 4 MiB a page.
-  # The vector is joined only after the page with done.
+  # The vector is joined only after the page with done. If compressed, changes is one Zstandard frame, at most 16 MiB
+  # unpacked.
   pull @2 (vector :Vector, trimmed :Vector, cursor :Data) ->
       (changes :Data, cursor :Data, done :Bool, vector :Vector, trimmed :Vector, acks :List(Ack),
-       closed :List(UInt64), clock :UInt64);
+       closed :List(UInt64), clock :UInt64, compressed :Bool);
   # Encoded as librealize/model/blob.h says; verified against the blob's id by the receiver.
   chunkList @3 (blob :Data, hops :UInt8) -> (list :Data);
   # The chunks come as bulk frames under the number given (chosen by the caller, unique on this connection and side).

@@ -1,5 +1,7 @@
 #include "librealize/peer/peer_session.h"
 
+#include "librealize/base/compress.h"
+
 #include <capnp/message.h>
 #include <capnp/serialize.h>
 #include <kj/debug.h>
@@ -23,6 +25,10 @@ IgnoreErrors ignoreErrors;  // Without state: tasks may outlive their session by
 kj::Exception broken(const std::string& text) { return KJ_EXCEPTION(FAILED, kj::StringPtr(text.c_str())); }
 
 std::string text(capnp::Text::Reader in) { return std::string(in.cStr(), in.size()); }
+
+// BulkFrame::flags.
+constexpr uint32_t kPlain = 0;
+constexpr uint32_t kCompressed = 1;  ///< one Zstandard frame that says its size
 
 /// Sends a chunk; waits in the pool's thread while the connection's queue is full. The asker bounds what it has asked
 /// for, so the queue is only ever full for one that does not: that one is given up after a while.
@@ -98,7 +104,14 @@ void PeerSession::start(std::function<void(Result<void>)> ready) {
   told_ = std::move(ready);
   connection_->start(kj::heap<Server>(weak_from_this()), [chunks = chunks_](net::BulkFrame frame) {
     auto payload = frame.payload.payload();
-    chunks->arrived(frame.request, ChunkArrival{frame.item, frame.chunk, Bytes(payload.begin(), payload.end())});
+    ChunkArrival chunk{frame.item, frame.chunk, {}};
+    if (frame.flags & kCompressed) {
+      // What does not unpack is an empty chunk: no chunk is, so it is refused as any wrong one.
+      if (auto plain = decompress(payload, net::kMaxBulkPayloadBytes); plain.ok()) chunk.bytes = std::move(*plain);
+    } else {
+      chunk.bytes.assign(payload.begin(), payload.end());
+    }
+    chunks->arrived(frame.request, std::move(chunk));
   });
   if (dialled()) sayHello();
 }
@@ -296,8 +309,11 @@ void PeerSession::reviewLinks() {
 SendChunk PeerSession::chunkSender(std::shared_ptr<SessionArena> arena) {
   return [sender = connection_->bulk(), arena = std::move(arena)](uint64_t request, bool interactive, ChunkArrival chunk) {
     if (arena->ended() || chunk.bytes.size() > net::kMaxBulkPayloadBytes) return false;
-    net::BulkFrame frame{request, chunk.item, chunk.chunk, 0, interactive, net::BulkBuffer(chunk.bytes.size())};
-    std::copy(chunk.bytes.begin(), chunk.bytes.end(), frame.payload.payload().begin());
+    const auto compressed = compressIfItPays(chunk.bytes);
+    const Bytes& bytes = compressed ? *compressed : chunk.bytes;
+    net::BulkFrame frame{request,     chunk.item, chunk.chunk, compressed ? kCompressed : kPlain,
+                         interactive, net::BulkBuffer(bytes.size())};
+    std::copy(bytes.begin(), bytes.end(), frame.payload.payload().begin());
     return sendBulk(*sender, frame);
   };
 }

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "librealize/base/compress.h"
 #include "librealize/model/codec.h"
 
 namespace realize::peer {
@@ -60,7 +61,11 @@ Result<ArenaState> readState(schema::ArenaState::Reader in) {
 }
 
 void writePage(schema::ArenaService::PullResults::Builder out, const PullPage& page) {
-  out.setChanges(asData(encodeChanges(page.changes)));
+  const std::string changes = encodeChanges(page.changes);
+  const auto compressed = compressIfItPays(std::as_bytes(std::span(changes)));
+  out.setCompressed(compressed.has_value());
+  if (compressed) out.setChanges(capnp::Data::Reader(reinterpret_cast<const kj::byte*>(compressed->data()), compressed->size()));
+  else out.setChanges(asData(changes));
   out.setCursor(asData(page.cursor));
   out.setDone(page.done);
   writeVector(out.initVector(), page.snapshot);
@@ -79,7 +84,12 @@ void writePage(schema::ArenaService::PullResults::Builder out, const PullPage& p
 
 Result<PullPage> readPage(schema::ArenaService::PullResults::Reader in) {
   PullPage page;
-  REALIZE_ASSIGN(page.changes, decodeChanges(toString(in.getChanges())));
+  std::string changes = toString(in.getChanges());
+  if (in.getCompressed()) {
+    REALIZE_ASSIGN(const Bytes plain, decompress(std::as_bytes(std::span(changes)), kMaxPageBytes));
+    changes.assign(reinterpret_cast<const char*>(plain.data()), plain.size());
+  }
+  REALIZE_ASSIGN(page.changes, decodeChanges(changes));
   page.cursor = toString(in.getCursor());
   page.done = in.getDone();
   REALIZE_ASSIGN(page.snapshot, readVector(in.getVector()));

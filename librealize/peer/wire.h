@@ -8,6 +8,7 @@
 namespace realize::peer {
 
 constexpr size_t kMaxVectorItems = 4096;
+constexpr size_t kMaxPageBytes = 16u << 20;  ///< of a page of changes, unpacked
 
 void writeVector(schema::Vector::Builder out, const VersionVector& vector);
 /// Errors: Corrupt (unequal lengths, not ascending, too many).

@@ -1,0 +1,54 @@
+#include "librealize/base/compress.h"
+
+#include <zstd.h>
+
+#include <memory>
+
+namespace realize {
+
+namespace {
+
+constexpr int kLevel = 1;
+constexpr size_t kWorthTrying = 512;
+constexpr size_t kProbeBytes = 8192;
+
+size_t worthIt(size_t plainBytes) { return plainBytes - plainBytes / 8; }
+
+/// The size compressed into `out`, or nullopt where it does not fit: then it does not pay.
+std::optional<size_t> squeeze(std::span<const std::byte> plain, std::span<std::byte> out) {
+  thread_local const std::unique_ptr<ZSTD_CCtx, size_t (*)(ZSTD_CCtx*)> context(ZSTD_createCCtx(), ZSTD_freeCCtx);
+  if (!context) return std::nullopt;
+  const size_t got = ZSTD_compressCCtx(context.get(), out.data(), out.size(), plain.data(), plain.size(), kLevel);
+  if (ZSTD_isError(got)) return std::nullopt;
+  return got;
+}
+
+}  // namespace
+
+std::optional<Bytes> compressIfItPays(std::span<const std::byte> plain) {
+  if (plain.size() < kWorthTrying) return std::nullopt;
+  Bytes out(worthIt(plain.size()));
+  if (plain.size() > 2 * kProbeBytes) {
+    // Photographs and archives are most of what is sent: do not work through all of one to learn that it is.
+    if (!squeeze(plain.subspan(plain.size() / 2, kProbeBytes), std::span(out).first(worthIt(kProbeBytes)))) return std::nullopt;
+  }
+  auto got = squeeze(plain, out);
+  if (!got) return std::nullopt;
+  out.resize(*got);
+  return out;
+}
+
+Result<Bytes> decompress(std::span<const std::byte> compressed, size_t maxBytes) {
+  const auto size = ZSTD_getFrameContentSize(compressed.data(), compressed.size());
+  if (size == ZSTD_CONTENTSIZE_ERROR || size == ZSTD_CONTENTSIZE_UNKNOWN)
+    return Error{Code::Corrupt, "compressed bytes that are none"};
+  if (size > maxBytes) return Error{Code::TooLarge, "compressed bytes that would become too many"};
+  thread_local const std::unique_ptr<ZSTD_DCtx, size_t (*)(ZSTD_DCtx*)> context(ZSTD_createDCtx(), ZSTD_freeDCtx);
+  Bytes out(size);
+  const size_t got = context ? ZSTD_decompressDCtx(context.get(), out.data(), out.size(), compressed.data(), compressed.size())
+                             : size + 1;
+  if (got != size) return Error{Code::Corrupt, "compressed bytes that are damaged"};
+  return out;
+}
+
+}  // namespace realize
