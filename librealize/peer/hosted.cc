@@ -1,5 +1,7 @@
 #include "librealize/peer/hosted.h"
 
+#include <fstream>
+
 #include <poll.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
@@ -15,11 +17,10 @@ namespace {
 constexpr int kLookAgainMs = 1000;  // For folders without a watch now: they may have one again.
 
 std::string bootId() {
-  auto folder = systemDisk().openRoot("/proc/sys/kernel/random");
-  auto file = folder.ok() ? (*folder)->open("boot_id", OpenMode::Read) : Result<std::unique_ptr<DiskFile>>(folder.error());
-  Bytes bytes(64);
-  auto got = file.ok() ? (*file)->read(0, bytes) : Result<size_t>(file.error());
-  return got.ok() ? std::string(reinterpret_cast<const char*>(bytes.data()), *got) : std::string();
+  std::ifstream in("/proc/sys/kernel/random/boot_id");  // random(4)
+  std::string id;
+  std::getline(in, id);
+  return id;
 }
 }  // namespace
 
@@ -104,7 +105,8 @@ void FolderWatch::add(std::shared_ptr<Hosted> arena) {
   watched->arena = std::move(arena);
   {
     std::lock_guard held(s_->mutex);
-    s_->watched.push_back(std::move(watched));
+    s_->watched.push_back(watched);
+    drain(watched);  // Says which descriptor to poll.
   }
   wake();
 }
