@@ -208,6 +208,11 @@ void Folder::State::carryOut(logic::Plan& plan, const logic::ReconcileInput& inp
         (void)removed;  // Unknown and dead ones are skipped.
       }
       for (auto node : goneNodes) core.store.disk().erase(node);
+      // What lives on in another version, or for one, may have to come back.
+      for (const auto& [id, base] : gone) {
+        core.marks->entryChanged(id);
+        core.folder->entryChanged(id);
+      }
       gone.clear();
       goneNodes.clear();
     };
@@ -235,6 +240,8 @@ void Folder::State::carryOut(logic::Plan& plan, const logic::ReconcileInput& inp
             (void)removed;
           }
           core.store.disk().erase(step.node);
+          if (id) core.marks->entryChanged(*id);
+          if (id) core.folder->entryChanged(*id);
           if (parent) stepNew(step, parent, made[i], parents.contains(i));
           break;
         }
