@@ -75,13 +75,15 @@ auto tasksInto(std::vector<BlobTask>& out) {
 
 void BlobQueue::put(const BlobTask& task) {
   db_.together([&] {
-    get_.first([&](Row row) { totals_.subtract(row.unsignedInteger(0)); }, which_, task.node, task.blob);
+    if (!empty())
+      get_.first([&](Row row) { totals_.subtract(row.unsignedInteger(0)); }, which_, task.node, task.blob);
     put_.run(which_, task.node, task.blob, task.sizeBytes);
     totals_.add(task.sizeBytes);
   });
 }
 
 void BlobQueue::erase(NodeId node, const BlobId& blob) {
+  if (empty()) return;
   db_.together([&] {
     bool known = get_.first([&](Row row) { totals_.subtract(row.unsignedInteger(0)); }, which_, node, blob);
     if (known) erase_.run(which_, node, blob);
@@ -89,23 +91,25 @@ void BlobQueue::erase(NodeId node, const BlobId& blob) {
 }
 
 void BlobQueue::eraseNode(NodeId node) {
+  if (empty()) return;
   db_.together([&] {
     for (const BlobTask& task : ofNode(node)) erase(node, task.blob);
   });
 }
 
-bool BlobQueue::has(NodeId node, const BlobId& blob) { return get_.first([](Row) {}, which_, node, blob); }
-bool BlobQueue::hasNode(NodeId node) { return hasNode_.first([](Row) {}, which_, node); }
+bool BlobQueue::has(NodeId node, const BlobId& blob) { return !empty() && get_.first([](Row) {}, which_, node, blob); }
+bool BlobQueue::hasNode(NodeId node) { return !empty() && hasNode_.first([](Row) {}, which_, node); }
 bool BlobQueue::hasBlob(const BlobId& blob) { return !ofBlob(blob).empty(); }
 
 std::vector<BlobTask> BlobQueue::ofNode(NodeId node) {
   std::vector<BlobTask> out;
-  ofNode_.each(tasksInto(out), which_, node);
+  if (!empty()) ofNode_.each(tasksInto(out), which_, node);
   return out;
 }
 
 std::vector<BlobTask> BlobQueue::ofBlob(const BlobId& blob) {
   std::vector<BlobTask> out;
+  if (empty()) return out;
   std::string_view whole(reinterpret_cast<const char*>(blob.data()), BlobId::size());
   ofBlob_.each(tasksInto(out), which_, whole.substr(0, 8), whole);
   return out;

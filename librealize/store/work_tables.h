@@ -56,6 +56,9 @@ class BlobQueue {
   void forget() { totals_.forget(); }
 
  private:
+  /// Most queues are, most of the time, and are asked for every file that changes.
+  bool empty() { return totals_.get().count == 0; }
+
   Database& db_;
   int which_;
   TotalsKeeper totals_;
