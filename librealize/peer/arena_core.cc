@@ -169,8 +169,7 @@ void ArenaCore::State::distribute(const std::vector<logic::Effect>& effects, boo
     note(effect, folders);
     if (effect.kind == EntryKind::File && effect.isShown && (effect.appeared() || effect.contentChanged))
       for (const auto& head : tree.shownHeads(effect.id)) transfers->noteNamed(head.version.blob, effect.id);
-    marks->entryChanged(effect.id);
-    folder->entryChanged(effect.id);
+    if (marks->entryChanged(effect.id)) folder->entryChanged(effect.id);
     // What a mount did itself, its kernel knows; telling it would drop names under the feet of those who use them.
     if (rested) {
       if (auto node = store->nodeOf(effect.id)) invalidate(effect, *node);
@@ -232,8 +231,7 @@ void ArenaCore::State::applyAll(NodeId after) {
   NodeId last = after;
   transact([&] {
     for (const auto& id : ids) {
-      marks->entryChanged(id);
-      folder->entryChanged(id);
+      if (marks->entryChanged(id)) folder->entryChanged(id);
       last = std::max(last, store->nodeOf(id).value_or(0));
     }
   }, true);

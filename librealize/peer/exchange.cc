@@ -19,7 +19,7 @@ struct Exchange::State {
   std::map<PeerKey, RemoteArena*> remotes;
   bool announcing = false;        // an announcement is scheduled after the rest
   bool announcingNow = false;     // ... at the end of the current job
-  std::optional<ArenaState> announced;
+  std::map<PeerKey, ArenaState> announced;  ///< the last told on this connection
   // Jobs that come back after a reconnect must not touch the new connection: each has a number.
   std::map<PeerKey, uint64_t> connection;
   uint64_t connections = 0;
@@ -62,12 +62,14 @@ void Exchange::connected(RemoteArena& remote) {
   s_->remotes[key] = &remote;
   s_->connection[key] = ++s_->connections;
   s_->members[key] = Member{.connected = true, .said = std::nullopt, .pulling = false, .error = ""};
-  remote.announce(ownState());
+  s_->announced[key] = ownState();
+  remote.announce(s_->announced[key]);
 }
 
 void Exchange::disconnected(const PeerKey& key) {
   s_->remotes.erase(key);
   s_->connection.erase(key);
+  s_->announced.erase(key);
   auto it = s_->members.find(key);
   if (it == s_->members.end()) return;
   it->second.connected = false;
@@ -89,7 +91,11 @@ void Exchange::State::announceNow() {
   announcing = announcingNow = false;
   if (remotes.empty() || core.stopping) return;
   const ArenaState state = core.exchange->ownState();
-  for (auto& [key, remote] : remotes) remote->announce(state);
+  for (auto& [key, remote] : remotes) {
+    if (announced.contains(key) && announced[key] == state) continue;  // It knows.
+    announced[key] = state;
+    remote->announce(state);
+  }
 }
 
 void Exchange::onAnnounce(const PeerKey& from, const ArenaState& state) {

@@ -97,8 +97,7 @@ void Marks::State::walkSlice() {
       while (true) {
         const auto names = core.tree.children(directory, after, kWalkSlice);
         for (const auto& child : names) {
-          core.marks->entryChanged(child.id);
-          core.folder->entryChanged(child.id);
+          if (core.marks->entryChanged(child.id)) core.folder->entryChanged(child.id);
           if (child.kind == EntryKind::Directory) walk.push_back(child.id);
         }
         seen += names.size();
@@ -118,16 +117,18 @@ void Marks::State::walkSlice() {
   });
 }
 
-void Marks::entryChanged(const EntryId& id) {
+bool Marks::entryChanged(const EntryId& id) {
   auto& core = s_->core;
   auto record = core.tree.get(id);
-  if (!record || id == kRootEntry) return;
+  if (!record || id == kRootEntry) return true;
   const NodeId node = record->node;
+  bool inFolder = true;
   std::vector<store::BlobTask> wish;
   std::optional<store::BlobTask> unconfirmed;
   if (record->shown && record->entry.kind == EntryKind::File) {
     const Mark mark = effective(*record);
     const auto row = core.store.disk().get(node);
+    inFolder = row.has_value();
     const auto heads = core.tree.shownHeads(id);
     const auto shown = core.shownVersion(*record);
     auto onDisk = [&](const Version& version) {
@@ -146,21 +147,23 @@ void Marks::entryChanged(const EntryId& id) {
   }
   auto& wanted = core.store.wanted();
   bool woken = false;
-  for (const auto& task : wanted.ofNode(node))
+  const auto before = wanted.ofNode(node);
+  for (const auto& task : before)
     if (std::find(wish.begin(), wish.end(), task) == wish.end()) wanted.erase(node, task.blob);
   for (const auto& task : wish) {
-    if (wanted.has(node, task.blob)) continue;
+    if (std::find(before.begin(), before.end(), task) != before.end()) continue;
     wanted.put(task);
     woken = true;
   }
   if (woken) core.transfers->wakeWanted();
   const auto kept = core.store.unconfirmed().ofNode(node);
   const bool same = unconfirmed ? kept.size() == 1 && kept.front() == *unconfirmed : kept.empty();
-  if (same) return;
+  if (same) return inFolder;
   core.store.unconfirmed().eraseNode(node);
-  if (!unconfirmed) return;
+  if (!unconfirmed) return inFolder;
   core.store.unconfirmed().put(*unconfirmed);
   wakeUnrealize();
+  return inFolder;
 }
 
 uint64_t Marks::missingFiles() {

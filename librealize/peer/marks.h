@@ -26,7 +26,8 @@ class Marks {
   void set(const logic::Record& record, Mark mark);
 
   /// Reconsiders an entry after its visible state, place or mark changed. Called by ArenaCore for every tree effect.
-  void entryChanged(const EntryId& id);
+  /// False: a file that the backing folder does not have, so that there is nothing there to follow the tree.
+  bool entryChanged(const EntryId& id);
 
   /// Missing for real marks: files and bytes (also those that a directory walk under way has not queued yet count as
   /// "at least one").

@@ -26,6 +26,7 @@ struct ArenaState {
   uint64_t missingBytes = 0;
   bool settling = false;      ///< local changes seen and not read yet, or received changes not applied to its folder
   bool suspended = false;
+  bool operator==(const ArenaState&) const = default;
 };
 
 using PullRequest = logic::PageRequest;  ///< the bounds of a page are the server's

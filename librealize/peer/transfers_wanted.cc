@@ -187,6 +187,7 @@ void Transfers::State::placeSmall(std::shared_ptr<WantedBatch> batch, Result<voi
       inFlight.erase({item.node, item.blob});
       if (item.written.ok() && synced.ok()) {
         auto settled = settle(item.node, item.blob, item.sizeBytes, item.tempPath);
+        if (settled.ok() && *settled) continue;
         if (!settled.ok()) settleFailed(item.node, item.blob, settled.error());
       } else if (!item.written.ok() && item.written.code() != Code::Unreachable && item.written.code() != Code::Corrupt) {
         settleFailed(item.node, item.blob, item.written.error());
@@ -195,30 +196,34 @@ void Transfers::State::placeSmall(std::shared_ptr<WantedBatch> batch, Result<voi
       }
       if (root) {
         auto gone = root->unlink(item.tempPath);
-        (void)gone;  // In place already, or never made.
+        (void)gone;  // Not needed any more, or never made.
       }
     }
   });
-  core.exchange->changed(true);
+  // What is still missing is told when it has rested: each telling makes the database durable first.
+  core.exchange->changed(core.store.wanted().totals().count == 0);
   pumpWanted();
 }
 
-Result<void> Transfers::State::settle(NodeId node, const BlobId& blob, uint64_t sizeBytes, const std::string& tempPath) {
+Result<bool> Transfers::State::settle(NodeId node, const BlobId& blob, uint64_t sizeBytes, const std::string& tempPath) {
   auto id = core.store.idOf(node);
   auto record = id ? core.tree.get(*id) : std::nullopt;
-  if (!record || !record->shown) return {};  // Removed meanwhile; Marks has dropped the wish or will.
+  bool moved = false;
+  if (!record || !record->shown) return moved;  // Removed meanwhile; Marks has dropped the wish or will.
   const auto heads = core.tree.shownHeads(*id);
   for (const auto& head : heads) {
     if (head.version.blob != blob) continue;
     auto shown = core.shownVersion(*record);
     if (shown && shown->second.blob == blob) {
       REALIZE_TRY(core.folder->place(*id, head.dot, tempPath));
+      moved = true;
       core.emit(Event{.whenNs = 0, .type = "real", .arena = "", .path = core.shownPath(*id).ok() ? *core.shownPath(*id) : "",
                       .peer = "", .detail = ""});
     } else if (tempPath != cachePath(blob)) {
       auto root = core.folder->root();
       if (!root) return Error{Code::Suspended, core.suspendedWhy};
       REALIZE_TRY(root->rename(tempPath, cachePath(blob), RenameKind::Replace));
+      moved = true;
       core.transfers->adopt(blob, sizeBytes);
       core.store.setValue("pin/" + blob.hex(), "1");
     } else {
@@ -227,7 +232,7 @@ Result<void> Transfers::State::settle(NodeId node, const BlobId& blob, uint64_t 
     break;
   }
   core.marks->entryChanged(*id);
-  return {};
+  return moved;
 }
 
 void Transfers::State::settleFailed(NodeId node, const BlobId& blob, const Error& error) {
@@ -298,7 +303,7 @@ bool Transfers::State::startLocal(NodeId node, const BlobId& blob, uint64_t size
       if (!*alive) return;
       inFlight.erase({node, blob});
       core.transact([&] {
-        auto settled = outcome->ok() ? settle(node, blob, sizeBytes, temp) : *outcome;
+        auto settled = outcome->ok() ? settle(node, blob, sizeBytes, temp) : Result<bool>(outcome->error());
         if (!settled.ok()) settleFailed(node, blob, settled.error());
       });
       auto gone = root->unlink(temp);
@@ -333,7 +338,7 @@ void Transfers::State::placeFailed(NodeId node, const std::shared_ptr<BlobState>
 
 void Transfers::State::placeLarge(NodeId node, const std::shared_ptr<BlobState>& blob) {
   // Complete and synced (save). From here on it is a file in the user's folder; new readers start anew.
-  Result<void> settled;
+  Result<bool> settled = false;
   core.transact([&] {
     settled = settle(node, blob->blob, blob->sizeBytes, cachePath(blob->blob));
     auto root = core.folder->root();
