@@ -175,6 +175,7 @@ struct WatchEvent {
   std::string directory;  ///< beneath the watched root, "" for the root itself
   std::string name;       ///< within it; empty when the directory itself changed
   bool overflow = false;  ///< events were lost: everything is suspect
+  bool directoryMoved = false;  ///< it was a directory that came under this name or left it by a rename
 };
 
 /// Watches directories for changes (inotify). Directories are added one by one by whoever scans them.

@@ -184,6 +184,7 @@ void InotifyWatcher::take(const InotifyEvent& event, std::vector<WatchEvent>& ou
   WatchEvent told;
   told.directory = node->path();
   if (!(event.mask & kSelf)) told.name = std::string(event.name);
+  told.directoryMoved = (event.mask & IN_ISDIR) && (event.mask & (IN_MOVED_FROM | IN_MOVED_TO));
   if (event.mask & IN_IGNORED) {
     // The kernel has dropped the watch: the directory is gone, or its file system unmounted.
     byWatch_.erase(it);

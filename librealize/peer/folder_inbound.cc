@@ -11,6 +11,7 @@ namespace {
 
 constexpr int kMaxRounds = 6;
 constexpr int64_t kNsPerMs = 1'000'000;
+constexpr int64_t kMoveRestMs = 5;  // Both ends of a rename are told within this.
 constexpr int64_t kUnwatchedScanMs = 60'000;
 
 /// The disk table as logic::reconcile reads it.
@@ -164,10 +165,17 @@ std::shared_ptr<ListingBatch> listAll(Directory& root, SharedWatch& watch, const
 
 // --- hints --------------------------------------------------------------------------------------------------------
 
-void Folder::State::hint(const std::string& directory) {
+int64_t Folder::State::Hint::dueNs(const ArenaSettings& settings) const {
+  const int64_t rested = std::min(lastNs + settings.restMs * kNsPerMs, firstNs + settings.restMaxMs * kNsPerMs);
+  return directoryMoved ? std::min(rested, lastNs + kMoveRestMs * kNsPerMs) : rested;
+}
+
+void Folder::State::hint(const std::string& directory, bool directoryMoved) {
   const int64_t at = now();
   auto [it, fresh] = dirty.emplace(directory, Hint{at, at});
   it->second.lastNs = at;
+  // A directory that changes in other ways, too, takes its rest.
+  it->second.directoryMoved = directoryMoved && (fresh || it->second.directoryMoved);
   schedulePass();
 }
 
@@ -183,6 +191,7 @@ void Folder::drainWatch() {
     return;
   }
   const std::string own = kOwnFolder;
+  const bool anyMoved = std::any_of(events->begin(), events->end(), [](const auto& event) { return event.directoryMoved; });
   for (const auto& event : *events) {
     if (event.overflow) {
       s.problem("", "stale", "the kernel's queue of changes overflowed; the folder is scanned again");
@@ -191,9 +200,10 @@ void Folder::drainWatch() {
     }
     if (event.directory == own || event.directory.starts_with(own + "/") || (event.directory.empty() && event.name == own))
       continue;
-    s.hint(event.directory);
+    const bool self = event.name.empty();
+    s.hint(event.directory, event.directoryMoved || (self && anyMoved));
     // A directory that moved or went reports itself: what matters is where it was.
-    if (event.name.empty() && !event.directory.empty()) s.hint(parentPath(event.directory));
+    if (self && !event.directory.empty()) s.hint(parentPath(event.directory), anyMoved);
   }
 }
 
@@ -247,19 +257,17 @@ void Folder::rescanAll() {
 void Folder::State::schedulePass() {
   if (passRunning || core.stopping || core.suspended || !root || waitingForTree) return;
   if (!scanWanted && dirty.empty()) return;
-  const int64_t rest = core.settings.restMs * kNsPerMs, longest = core.settings.restMaxMs * kNsPerMs;
   int64_t due = scanWanted ? now() : INT64_MAX;
-  for (const auto& [path, hint] : dirty) due = std::min({due, hint.lastNs + rest, hint.firstNs + longest});
+  for (const auto& [path, hint] : dirty) due = std::min(due, hint.dueNs(core.settings));
   if (timerAtNs != 0 && timerAtNs <= due) return;
   timerAtNs = due;
   const int64_t delayMs = std::max<int64_t>(0, (due - now() + kNsPerMs - 1) / kNsPerMs);
-  auto job = [this, alive = alive, due, rest, longest] {
+  auto job = [this, alive = alive, due] {
     if (!*alive || timerAtNs != due) return;
     timerAtNs = 0;
     // More may have happened meanwhile, and then the rest begins anew.
     bool ready = scanWanted;
-    for (const auto& [path, hint] : dirty)
-      ready = ready || hint.lastNs + rest <= now() || hint.firstNs + longest <= now();
+    for (const auto& [path, hint] : dirty) ready = ready || hint.dueNs(core.settings) <= now();
     if (ready) startPass();
     else schedulePass();
   };
@@ -281,8 +289,17 @@ void Folder::State::startPass() {
     dirty.clear();
     paths.push_back("");
   } else {
-    for (const auto& [path, hint] : dirty) paths.push_back(path);
-    dirty.clear();
+    // Before anything has rested only directories moved: what else is going on is not disturbed.
+    const bool movesOnly = std::none_of(dirty.begin(), dirty.end(), [&](const auto& item) {
+      return !item.second.directoryMoved && item.second.dueNs(core.settings) <= now();
+    });
+    const bool anyDue = std::any_of(dirty.begin(), dirty.end(),
+                                    [&](const auto& item) { return item.second.dueNs(core.settings) <= now(); });
+    std::erase_if(dirty, [&](const auto& item) {
+      const bool taken = !anyDue || !movesOnly || item.second.directoryMoved;
+      if (taken) paths.push_back(item.first);
+      return taken;
+    });
   }
   passPaths = paths;
   listThen(std::move(paths), full, std::make_shared<logic::ReconcileInput>(), 0);

@@ -58,6 +58,8 @@ struct Folder::State {
   struct Hint {
     int64_t firstNs = 0;
     int64_t lastNs = 0;
+    bool directoryMoved = false;  ///< seen soon: nobody saves files by renaming directories
+    int64_t dueNs(const ArenaSettings& settings) const;
   };
   std::map<std::string, Hint> dirty;  ///< directories to list, by path
   bool scanWanted = false;
@@ -88,7 +90,7 @@ struct Folder::State {
   bool flushScheduled = false;
 
   int64_t now() { return core.env.clock.monotonicNs(); }
-  void hint(const std::string& directory);
+  void hint(const std::string& directory, bool directoryMoved = false);
   void problem(const std::string& path, const std::string& kind, const std::string& detail);
   void settled();
   std::string childPath(NodeId parent, const std::string& name);
