@@ -36,6 +36,29 @@ Transfers::State::Peer* Transfers::State::choose(BlobState& blob, uint8_t& hops)
   return nullptr;
 }
 
+/// A relayed request waits only for what was asked with fewer hops than its own: each wait leads further down, and none
+/// in a ring.
+bool Transfers::State::waitsLonger(const BlobState& blob, const std::vector<uint32_t>& pieces, uint8_t hops) const {
+  return std::any_of(pieces.begin(), pieces.end(), [&](uint32_t piece) {
+    auto asked = blob.asked.find(piece);
+    return asked != blob.asked.end() && asked->second > hops;
+  });
+}
+
+/// Pieces are about to be asked for with so many hops: who may not wait for that is told so.
+void Transfers::State::failShortWaiters(const std::shared_ptr<BlobState>& blob, uint8_t hops) {
+  std::vector<Waiter> told;
+  for (auto it = blob->waiters.begin(); it != blob->waiters.end();) {
+    if (it->hops >= hops) {
+      ++it;
+      continue;
+    }
+    told.push_back(std::move(*it));
+    it = blob->waiters.erase(it);
+  }
+  for (auto& waiter : told) waiter.done(Error{Code::Unreachable, "no connected peer has these bytes"});
+}
+
 /// The next pieces worth asking for: what readers wait for, then ahead of them, then the rest if all is wanted.
 std::vector<uint32_t> Transfers::State::needed(BlobState& blob, bool& interactive) {
   std::vector<uint32_t> out;
@@ -118,10 +141,11 @@ bool Transfers::State::askPieces(const std::shared_ptr<BlobState>& blob, const s
     blob->aheadBytes = 0;
     return false;
   }
+  failShortWaiters(blob, hops);
   if (!interactive && peer->outstandingBytes > kMaxOutstandingPerPeer) return false;
   uint64_t bytes = 0;
   for (auto piece : pieces) {
-    blob->asked.insert(piece);
+    blob->asked[piece] = hops;
     bytes += blob->layout->pieceBytes(piece);
   }
   ++blob->gets;
@@ -180,8 +204,8 @@ bool Transfers::State::askPieces(const std::shared_ptr<BlobState>& blob, const s
     const bool same = current != peers.end() && current->second.connection == connection;
     if (same) current->second.outstandingBytes -= std::min(bytes, current->second.outstandingBytes);
     if (outcome->corrupt) corrupt(key, blob->blob);
-    if (outcome->failed) return failWaiters(blob, *outcome->failed);
-    if (short_ && same) blob->refused[key] = outcome->corrupt ? uint8_t(255) : uint8_t(hops + 1);
+    if (outcome->failed) failWaiters(blob, *outcome->failed);
+    else if (short_ && same) blob->refused[key] = outcome->corrupt ? uint8_t(255) : uint8_t(hops + 1);
     (void)statuses;
     pump(blob);
     for (auto& [id, other] : std::map(blobs))
@@ -217,7 +241,7 @@ bool Transfers::State::copyLocal(const std::shared_ptr<BlobState>& blob, const s
     copies->push_back({piece, std::move(*source), place.offset});
   }
   if (copies->empty()) return false;
-  for (auto piece : taken) blob->asked.insert(piece);
+  for (auto piece : taken) blob->asked[piece] = 0;
   ++blob->gets;
   auto root = core.folder->root();
   core.env.scheduler.onPool(true, [this, alive = alive, blob, copies, root, layout = blob->layout, file = blob->file,
@@ -297,7 +321,9 @@ void Transfers::State::answer(const std::shared_ptr<BlobState>& blob) {
     if (auto opened = openCacheFile(*blob); !opened.ok()) waiter.done(opened.error());
     else readNow(blob, waiter.offset, waiter.end, std::move(waiter.done));
   }
-  if (!blob->complete() || blob->wholeWaiters.empty()) return;
+  // Not while a request is under way: a chunk that came once more would be written into what is the user's file by then.
+  if (blob->waiters.empty()) blob->exclude.clear();
+  if (!blob->complete() || blob->wholeWaiters.empty() || blob->gets > 0) return;
   auto whole = std::move(blob->wholeWaiters);
   blob->wholeWaiters.clear();
   if (auto opened = openCacheFile(*blob); !opened.ok()) {
@@ -314,6 +340,7 @@ void Transfers::State::failWaiters(const std::shared_ptr<BlobState>& blob, const
   auto whole = std::move(blob->wholeWaiters);
   blob->waiters.clear();
   blob->wholeWaiters.clear();
+  blob->exclude.clear();
   for (auto& waiter : waiters) waiter.done(error);
   for (auto& waiter : whole) waiter.done(error);
   // Who asks next asks everyone again.

@@ -182,7 +182,8 @@ void Transfers::serveGet(const PeerKey& from, const GetRequest& request, std::fu
     // A chain: fetch it here first, from anyone but who asks, then serve it from the cache. Whom we wait for ourselves,
     // on his asking others, must not wait for us.
     auto state = s_->stateOf(want.blob, want.sizeBytes);
-    if (state->relays.contains(from)) {
+    const bool farApart = layout->offsets[pieces.back() + 1] - layout->offsets[pieces.front()] > 2 * kMaxBytesPerGet;
+    if (state->relays.contains(from) || !state->layout || farApart || s_->waitsLonger(*state, pieces, uint8_t(request.hops - 1))) {
       serving->worse(item, WantStatus::Missing);
       continue;
     }

@@ -69,7 +69,7 @@ struct BlobState {
   std::vector<bool> present;
   uint32_t presentCount = 0;
   uint64_t presentBytes = 0;
-  std::set<uint32_t> asked;
+  std::map<uint32_t, uint8_t> asked;  ///< pieces under way, and the hops they were asked with
   std::set<uint32_t> localTried;   ///< looked for among contents already here
   uint32_t gets = 0;               ///< requests under way
   std::shared_ptr<Arrivals> arrivals = std::make_shared<Arrivals>();
@@ -141,6 +141,8 @@ struct Transfers::State {
   void readNow(const std::shared_ptr<BlobState>& blob, uint64_t offset, uint64_t end, std::function<void(Result<Bytes>)> done);
   /// The connected peer to ask next: least loaded of those that have not refused. Null: none is left.
   Peer* choose(BlobState& blob, uint8_t& hops);
+  bool waitsLonger(const BlobState& blob, const std::vector<uint32_t>& pieces, uint8_t hops) const;
+  void failShortWaiters(const std::shared_ptr<BlobState>& blob, uint8_t hops);
   uint64_t readFor(const std::shared_ptr<BlobState>& blob, uint64_t offset, uint64_t end, uint8_t hops,
                    std::function<void(Result<Bytes>)> done);
   void corrupt(const PeerKey& from, const BlobId& blob);

@@ -262,7 +262,7 @@ bool Transfers::State::startLocal(NodeId node, const BlobId& blob, uint64_t size
     source = sourceOf(blob, {});
     if (!source) return false;
   }
-  if (source && source->cached && !source->cached->complete()) return false;
+  if (source && source->cached && (!source->cached->complete() || source->cached->gets > 0)) return false;
   if (source && source->cached && source->cached.use_count() <= 2 && core.store.wanted().ofBlob(blob).size() == 1) {
     // Nobody else needs the cached file: it becomes the Real one.
     inFlight.insert({node, blob});
