@@ -27,11 +27,37 @@ std::string_view whatHappened(const logic::Effect& effect) {
 
 }  // namespace
 
+/// What an arena's parts post runs with a failing database caught: it ends the arena's work, not the process.
+class CatchingScheduler final : public Scheduler {
+ public:
+  explicit CatchingScheduler(Scheduler& inner) : inner_(inner) {}
+  void onCore(std::function<void()> job) override { inner_.onCore(caught(std::move(job))); }
+  void onCoreAfter(int64_t delayMs, std::function<void()> job) override { inner_.onCoreAfter(delayMs, caught(std::move(job))); }
+  void onPool(bool interactive, std::function<void()> job) override { inner_.onPool(interactive, std::move(job)); }
+  FairMutex& coreLock() override { return inner_.coreLock(); }
+
+  std::function<void(const Error&)> failed;
+  std::shared_ptr<bool> alive;
+
+ private:
+  std::function<void()> caught(std::function<void()> job) {
+    return [this, alive = alive, job = std::move(job)] {
+      auto outcome = store::catching(job);
+      if (!outcome.ok() && *alive && failed) failed(outcome.error());
+    };
+  }
+  Scheduler& inner_;
+};
+
 struct ArenaCore::State {
   State(Environment environment, ArenaOptions options, ArenaSettings settings, std::unique_ptr<store::ArenaStore> opened)
-      : env(std::move(environment)), store(std::move(opened)), tree(*store, env.clock, env.random, options.self),
+      : catching(environment.scheduler),
+        env{environment.clock, environment.random, environment.disk, catching, std::move(environment.watch),
+            std::move(environment.bootId)},
+        store(std::move(opened)), tree(*store, env.clock, env.random, options.self),
         core{env, std::move(options), settings, *store, tree} {}
 
+  CatchingScheduler catching;
   Environment env;
   std::unique_ptr<store::ArenaStore> store;
   logic::Tree tree;
@@ -53,6 +79,7 @@ struct ArenaCore::State {
   void note(const logic::Effect& effect, std::map<EntryId, std::string>& folders);
   void invalidate(const logic::Effect& effect, NodeId node);
   void suspend(const std::string& why);
+  void databaseFails(const Error& error);
   void noteIdentity();
   void applyAll(NodeId after);
 };
@@ -70,6 +97,8 @@ Result<std::unique_ptr<ArenaCore>> ArenaCore::open(Environment env, ArenaOptions
   if (!made.ok()) return made.error();
   auto& s = *arena->s_;
   s.hooks = std::move(hooks);
+  s.catching.alive = s.alive;
+  s.catching.failed = [state = &s](const Error& error) { state->databaseFails(error); };
   s.fresh = fresh;
   s.folder = std::make_unique<Folder>(s.core);
   s.transfers = std::make_unique<Transfers>(s.core);
@@ -153,10 +182,7 @@ bool ArenaCore::State::transact(const std::function<void()>& work, bool rested) 
   });
   --depth;
   if (!outcome.ok()) {
-    databaseFailed = true;
-    auto reloaded = store::catching([&] { tree.reload(); });
-    (void)reloaded;
-    suspend("its database failed: " + outcome.error().message);
+    databaseFails(outcome.error());
     return false;
   }
   if (tree.vector() != before) exchange->changed(rested);
@@ -216,11 +242,19 @@ void ArenaCore::State::invalidate(const logic::Effect& effect, NodeId node) {
   if (effect.headsChanged && effect.wasShown && effect.isShown) invalidations.nodeChanged(node, effect.contentChanged);
 }
 
+void ArenaCore::State::databaseFails(const Error& error) {
+  databaseFailed = true;
+  auto reloaded = store::catching([&] { tree.reload(); });
+  (void)reloaded;
+  suspend("its database failed: " + error.message);
+}
+
 void ArenaCore::State::suspend(const std::string& why) {
   if (core.suspended && core.suspendedWhy == why) return;
   core.suspended = true;
   core.suspendedWhy = why;
   core.emit(Event{.whenNs = 0, .type = "suspended", .arena = "", .path = "", .peer = "", .detail = why});
+  if (folder) folder->answerBarriers();
 }
 
 /// After a start, what was applied to the folder before the end is not known entry by entry: compare all, in slices.

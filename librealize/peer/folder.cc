@@ -12,6 +12,8 @@ namespace realize::peer {
 namespace {
 constexpr int64_t kFlushMs = 500;
 constexpr int64_t kResumeMs = 1000;
+constexpr char kBootIdKey[] = "folder: boot";
+constexpr uint64_t kLeaving = 1;  // A bit in the size of an unsynced task: it is about to leave, not just put there.
 constexpr int kPatience = 20;  // Tries after which an entry that cannot be applied no longer holds up a wait.
 }
 
@@ -75,14 +77,44 @@ Result<void> Folder::State::openRoot(bool fresh) {
                                         " is not there: the disk is not mounted, or the folder was replaced. Nothing was "
                                         "removed; bring the folder back and the arena goes on"};
   }
-  auto leftovers = directory->list(kTempFolder);
-  if (leftovers.ok())
-    for (const auto& item : *leftovers) {
-      auto gone = directory->unlink(std::string(kTempFolder) + "/" + item.name);
-      (void)gone;  // Only takes space.
-    }
   root = std::move(directory);
   return {};
+}
+
+/// What a crash left among our own is of no use, unless it is a file of the user's: one displaced by a version that was
+/// being put in its place, or on its way out. That one goes back.
+void Folder::State::clearLeftovers(uint64_t device) {
+  auto stat = root->stat("");
+  if (!stat.ok()) return;
+  auto rowOf = [&](const FileStat& item) -> std::optional<store::DiskRow> {
+    const uint64_t known = item.device == stat->device ? device : item.device;  // Numbers of devices change with a boot.
+    for (auto& row : core.store.disk().getByInode(known, item.inode)) {
+      row.device = item.device;
+      if (row.birthNs == item.birthNs && row.kind != EntryKind::Directory) return row;
+    }
+    return std::nullopt;
+  };
+  for (const char* folder : {kTempFolder, kCacheFolder}) {
+    auto items = root->list(folder);
+    if (!items.ok()) continue;
+    for (const auto& item : *items) {
+      if (item.failed) continue;
+      const std::string from = std::string(folder) + "/" + item.name;
+      if (auto row = rowOf(item.stat)) {
+        const std::string path = core.folder->diskPath(row->node).value_or(row->name);
+        auto there = root->stat(path);
+        const bool replaced = there.ok() && !there->sameObject(item.stat);
+        if (!there.ok() || (replaced && (row->dirty || !row->sameBytes(item.stat)))) {
+          giveBack(from, path);
+          continue;
+        }
+        if (replaced && letGo(*row, from).ok()) continue;
+      }
+      if (folder != std::string_view(kTempFolder)) continue;
+      auto gone = root->unlink(from);
+      (void)gone;  // Only takes space.
+    }
+  }
 }
 
 Result<void> Folder::start(bool fresh, bool joining) {
@@ -104,6 +136,7 @@ Result<void> Folder::State::begin() {
   if (!stat.ok()) return stat.error();
   core.transact([&] {
     auto row = core.store.disk().get(kRootNode).value_or(store::DiskRow());
+    clearLeftovers(row.device);
     row.node = kRootNode;
     row.kind = EntryKind::Directory;
     row.setStat(*stat);
@@ -153,12 +186,15 @@ void Folder::stop() { s_->toHash.clear(); }
 void Folder::State::forgetUnsynced() {
   auto& queue = core.store.unsynced();
   store::BlobTask after;
+  // Without a new start of the machine nothing was lost; only what was leaving may be gone by our own doing.
+  const bool sameBoot = !core.env.bootId.empty() && core.store.getValue(kBootIdKey) == core.env.bootId;
+  core.store.setValue(kBootIdKey, core.env.bootId);
   while (true) {
     const auto tasks = queue.next(after, 1000);
     if (tasks.empty()) break;
     for (const auto& task : tasks) {
       auto row = core.store.disk().get(task.node);
-      if (!row) continue;
+      if (!row || (sameBoot && !(task.sizeBytes & kLeaving))) continue;
       auto path = core.folder->diskPath(task.node);
       auto stat = path ? root->stat(*path) : Result<FileStat>(Error{Code::NotFound, ""});
       // The object is there: what differs was done to it since, and the scan reads it as that.
@@ -184,7 +220,11 @@ void Folder::State::flushUnsyncedSoon() {
         flushScheduled = false;
         if (synced) {
           core.transact([&] {
-            for (const auto& task : *tasks) core.store.unsynced().erase(task.node, task.blob);
+            for (const auto& task : *tasks) {
+              // What was put there again since the sync began is not synced.
+              const auto now = core.store.unsynced().ofNode(task.node);
+              if (std::find(now.begin(), now.end(), task) != now.end()) core.store.unsynced().erase(task.node, task.blob);
+            }
           });
         }
         if (core.store.unsynced().totals().count) flushUnsyncedSoon();
@@ -193,10 +233,12 @@ void Folder::State::flushUnsyncedSoon() {
   });
 }
 
-void Folder::noteLeaving(NodeId node) {
-  s_->core.store.unsynced().put({node, BlobId(), 0});
-  s_->flushUnsyncedSoon();
+void Folder::State::noteUnsynced(NodeId node, bool leaving) {
+  core.store.unsynced().put({node, BlobId(), ++unsyncedTurn << 1 | (leaving ? kLeaving : 0)});
+  flushUnsyncedSoon();
 }
+
+void Folder::noteLeaving(NodeId node) { s_->noteUnsynced(node, true); }
 
 std::optional<std::string> Folder::diskPath(NodeId node) {
   std::vector<std::string> names;
@@ -241,6 +283,13 @@ void Folder::barrier(std::function<void()> done) {
   drainWatch();
   if (!settling()) return done();
   s_->barriers.push_back(std::move(done));
+}
+
+void Folder::answerBarriers() {
+  auto waiting = std::move(s_->barriers);
+  s_->barriers.clear();
+  for (auto& done : waiting)
+    s_->core.env.scheduler.onCore([done = std::move(done)] { done(); });
 }
 
 /// Called whenever something that settling() looks at has ended.

@@ -65,6 +65,8 @@ class Folder {
   uint64_t scannedEntries() const;
   /// Reads what is queued as soon as it has rested and then calls `done` (on the core); used by wait and askState.
   void barrier(std::function<void()> done);
+  /// The arena is suspended: nothing will be read before it goes on, and who waits is told.
+  void answerBarriers();
   /// Removals held back by the guard. confirm: apply them (or with keep: bring the entries back to disk).
   uint64_t heldRemovals() const;
   Result<uint64_t> confirmHeld(bool keep);

@@ -15,10 +15,7 @@ constexpr int64_t kRetryMs = 500;
 constexpr int kMaxDepth = 16;
 
 /// The same bytes as the row says; a rename moves only ctime.
-bool sameBytes(const store::DiskRow& row, const FileStat& stat) {
-  return row.device == stat.device && row.inode == stat.inode && row.birthNs == stat.birthNs &&
-         row.sizeBytes == stat.sizeBytes && row.mtimeNs == stat.mtimeNs;
-}
+bool sameBytes(const store::DiskRow& row, const FileStat& stat) { return row.sameBytes(stat); }
 
 const logic::ShownHead* headOf(const std::vector<logic::ShownHead>& heads, const BlobId& blob) {
   for (const auto& head : heads)
@@ -72,9 +69,12 @@ void Folder::State::applySlice() {
 }
 
 void Folder::State::retry(const EntryId& id) {
+  if (!retrying.insert(id).second) return;
   ++retries[id];
   core.env.scheduler.onCoreAfter(kRetryMs, [this, alive = alive, id] {
-    if (*alive) core.folder->entryChanged(id);
+    if (!*alive) return;
+    retrying.erase(id);
+    core.folder->entryChanged(id);
   });
 }
 
@@ -83,6 +83,40 @@ bool Folder::State::nobodyWrites(const std::string& path) {
   if (!file.ok()) return file.code() == Code::PermissionDenied;
   auto quiet = (*file)->nobodyWrites();
   return quiet.ok() && *quiet;
+}
+
+/// At a name that nobody else uses: still the bytes that we know, and nobody can write to them any more.
+bool Folder::State::asKnown(const store::DiskRow& row, const std::string& path) {
+  auto stat = root->stat(path);
+  return stat.ok() && sameBytes(row, *stat) && (row.kind != EntryKind::File || nobodyWrites(path));
+}
+
+/// Takes a file out of the user's sight, if it is as we know it; who opened it for writing a moment ago would write into
+/// nothing, and so keeps it.
+Result<void> Folder::State::takeAside(const store::DiskRow& row, const std::string& path, const std::string& aside) {
+  REALIZE_TRY(root->rename(path, aside, RenameKind::NoReplace));
+  changedByUs(parentPath(path));
+  if (asKnown(row, aside)) return {};
+  giveBack(aside, path);
+  return Error{Code::Busy, path + ": changed here at this moment"};
+}
+
+/// Bytes of the user's that ended up among our own: under their name again or, where that is taken, beside it.
+void Folder::State::giveBack(const std::string& from, const std::string& path) {
+  hint(parentPath(path));
+  if (root->rename(from, path, RenameKind::NoReplace).ok()) return;
+  for (const std::string& stem : {path, std::string("rescued"), std::string(kTempFolder) + "/rescued"}) {
+    for (int i = 1; i < 100; ++i) {
+      const std::string beside = stem + "~" + std::to_string(i);
+      auto moved = root->rename(from, beside, RenameKind::NoReplace);
+      if (!moved.ok() && moved.code() == Code::Exists) continue;
+      if (!moved.ok()) break;
+      hint(parentPath(beside));
+      return problem(beside, "rescued", path + ": changed here while another peer's version took its place; what it held is "
+                                               "kept under this name");
+    }
+  }
+  problem(path, "rescued", path + ": changed here while another peer's version took its place; what it held is in " + from);
 }
 
 /// The object on disk is not what we know: what happened there is read first.
@@ -116,7 +150,9 @@ bool Folder::State::applyOne(const EntryId& id, int depth) {
   }
   if (!record->shown) {
     retries.erase(id);
-    return applyGone(*row, goneParents, goneNow);
+    const bool gone = applyGone(*row, goneParents, goneNow);
+    if (!gone) retry(id);
+    return gone;
   }
   const NodeId parentNode = core.store.nodeOf(record->shownParent).value_or(0);
   if (row->parentNode != parentNode || row->name != record->shownName) {
@@ -138,6 +174,7 @@ bool Folder::State::applyOne(const EntryId& id, int depth) {
     }
   }
   if (done) retries.erase(id);
+  else retry(id);  // What is read of the disk meanwhile may turn out to be nothing that comes back here.
   return done;
 }
 
@@ -147,8 +184,23 @@ Result<void> Folder::State::letGo(const store::DiskRow& row, const std::string& 
   auto id = core.store.idOf(row.node);
   if (row.kind != EntryKind::File || !core.transfers->neededElsewhere(row.blob, id.value_or(EntryId()))) return root->unlink(path);
   const std::string to = Transfers::cachePath(row.blob);
-  REALIZE_TRY(root->setMode(path, 0600));
-  REALIZE_TRY(root->rename(path, to, RenameKind::Replace));
+  // A second name of the file is another file, and what is in the cache changes for nobody.
+  auto stat = root->stat(path);
+  if (!stat.ok()) return stat.error();
+  if (stat->links > 1) {
+    const std::string copy = std::string(kTempFolder) + "/copy-" + std::to_string(row.node);
+    auto left = root->unlink(copy);
+    (void)left;  // Of an earlier try.
+    REALIZE_ASSIGN(auto from, root->open(path, OpenMode::Read));
+    REALIZE_ASSIGN(auto file, root->open(copy, OpenMode::CreateNew, 0600));
+    if (row.sizeBytes > 0) REALIZE_TRY(file->cloneRange(*from, 0, row.sizeBytes, 0));
+    REALIZE_TRY(file->sync(true));
+    REALIZE_TRY(root->rename(copy, to, RenameKind::Replace));
+    REALIZE_TRY(root->unlink(path));
+  } else {
+    REALIZE_TRY(root->setMode(path, 0600));
+    REALIZE_TRY(root->rename(path, to, RenameKind::Replace));
+  }
   core.transfers->adopt(row.blob, row.sizeBytes);
   core.store.setValue("pin/" + row.blob.hex(), "1");
   core.transfers->wakeWanted();
@@ -170,7 +222,17 @@ bool Folder::State::applyGone(const store::DiskRow& row, std::set<std::string>& 
       if (id) retry(*id);
       return false;
     }
-    if (auto unlinked = letGo(row, *path); !unlinked.ok()) {
+    const std::string aside = std::string(kTempFolder) + "/gone-" + std::to_string(row.node);
+    auto unlinked = takeAside(row, *path, aside);
+    if (!unlinked.ok() && unlinked.code() == Code::Busy) {
+      if (id) retry(*id);
+      return false;
+    }
+    if (unlinked.ok()) {
+      unlinked = letGo(row, aside);
+      if (!unlinked.ok()) giveBack(aside, *path);
+    }
+    if (!unlinked.ok()) {
       problem(*path, "not-removed", unlinked.error().message);
       return false;
     }
@@ -229,6 +291,7 @@ bool Folder::State::moveOnDisk(const logic::Record& record, store::DiskRow& row,
   auto stat = root->stat(move->from);
   if (!stat.ok() || stat->device != row.device || stat->inode != row.inode) {
     hint(parentPath(move->from));
+    retry(id);
     return false;
   }
   auto renamed = root->rename(move->from, move->to, RenameKind::NoReplace);
@@ -335,15 +398,32 @@ bool Folder::State::applyAttributes(const logic::Record& record, store::DiskRow&
   auto path = core.folder->diskPath(row.node);
   if (!path) return false;
   if (!directory && leftAlone(row, *path)) return false;
+  // A new time would hide what is written at this moment.
+  if (times && !nobodyWrites(*path)) {
+    retry(record.entry.id);
+    return false;
+  }
   Result<void> set;
   changedByUs(parentPath(*path));
   if ((row.mode & 0777) != mode) set = root->setMode(*path, mode);
+  if (auto still = root->stat(*path); set.ok() && times && (!still.ok() || !sameBytes(row, *still))) {
+    hint(parentPath(*path));
+    return false;
+  }
   if (set.ok() && times) set = root->setTimes(*path, head->version.mtimeNs);
   if (!set.ok()) {
     problem(*path, "attributes", set.error().message);
     return false;
   }
-  if (auto now = root->stat(*path); now.ok()) row.setStat(*now);
+  auto now = root->stat(*path);
+  store::DiskRow expected = row;
+  if (times && now.ok()) expected.mtimeNs = now->mtimeNs;
+  if (!directory && (!now.ok() || !sameBytes(expected, *now) || (times && !nobodyWrites(*path)))) {
+    hint(parentPath(*path));  // Somebody wrote: the row stays as it was, so that this is seen and read.
+    retry(record.entry.id);
+    return false;
+  }
+  if (now.ok()) row.setStat(*now);
   row.base = base;
   core.store.disk().put(row);
   return true;
@@ -368,7 +448,13 @@ bool Folder::State::applySymlink(const logic::Record& record, const std::optiona
     auto gone = root->unlink(temp);
     (void)gone;  // Of an earlier try.
     auto made = root->makeSymlink(temp, target);
-    if (made.ok()) made = root->rename(temp, path, RenameKind::Replace);
+    if (made.ok()) made = root->rename(temp, path, RenameKind::Exchange);
+    if (made.ok() && !asKnown(*row, temp)) {
+      if (!root->rename(temp, path, RenameKind::Exchange).ok()) giveBack(temp, path);
+      hint(*parent);
+      made = Error{Code::Busy, path};
+    }
+    gone = root->unlink(temp);
     if (!made.ok()) {
       retry(id);
       return false;
@@ -386,8 +472,35 @@ bool Folder::State::applySymlink(const logic::Record& record, const std::optiona
   if (!stat.ok()) return false;
   putRow(record.node, core.store.nodeOf(record.shownParent).value_or(0), record.shownName, EntryKind::Symlink, *stat, BlobId(),
          Core::baseOf(record.entry, nullptr));
-  core.store.unsynced().put({record.node, BlobId(), 0});
-  flushUnsyncedSoon();
+  noteUnsynced(record.node);
+  return true;
+}
+
+/// A folder of another entry has the name, and is on its way elsewhere: it goes there now, or at least beside.
+bool Folder::State::outOfTheWay(NodeId parent, const std::string& name) {
+  auto occupant = core.store.disk().getAt(parent, name);
+  auto id = occupant ? core.store.idOf(occupant->node) : std::nullopt;
+  if (!occupant || !id) return true;
+  if (!moving.contains(*id)) applyOne(*id, 1);
+  occupant = core.store.disk().getAt(parent, name);
+  if (!occupant) return true;
+  auto record = core.tree.get(occupant->node == core.store.nodeOf(*id) ? *id : EntryId());
+  if (!record || !record->shown) return false;
+  if (core.store.nodeOf(record->shownParent) == occupant->parentNode && record->shownName == occupant->name) return false;
+  auto path = core.folder->diskPath(occupant->node);
+  auto stat = path ? root->stat(*path) : Result<FileStat>(Error{Code::NotFound, ""});
+  if (!stat.ok() || stat->inode != occupant->inode || stat->device != occupant->device) return false;
+  const std::string aside = name.substr(0, 200) + "~" + id->hex().substr(0, 8);
+  const std::string beside = joinPath(parentPath(*path), aside);
+  if (!root->rename(*path, beside, RenameKind::NoReplace).ok()) return false;
+  auto synced = root->syncDirectory(parentPath(*path));
+  (void)synced;  // As in moveOnDisk.
+  if (occupant->kind == EntryKind::Directory) directoryMoved(*path, beside, true);
+  changedByUs(parentPath(*path));
+  occupant->name = aside;
+  if (auto now = root->stat(beside); now.ok() && sameBytes(*occupant, *now)) occupant->setStat(*now);
+  core.store.disk().put(*occupant);
+  core.folder->entryChanged(*id);
   return true;
 }
 
@@ -410,6 +523,11 @@ Result<std::string> Folder::materialize(const EntryId& id) {
   const auto heads = core.tree.shownHeads(id);
   const uint32_t mode = heads.empty() ? 0755 : (heads.front().version.mode & 0777) | 0700;
   auto made = s.root->makeDirectory(path, mode);
+  if (!made.ok() && made.code() == Code::Exists && core.store.disk().getAt(parentNode, record->shownName)) {
+    if (!s.outOfTheWay(parentNode, record->shownName)) return Error{Code::Busy, path + ": another folder has the name yet"};
+    if (core.store.disk().get(record->node)) return materialize(id);  // Moving others made it.
+    made = s.root->makeDirectory(path, mode);
+  }
   if (!made.ok() && made.code() != Code::Exists) return made.error();
   auto stat = s.root->stat(path);
   if (!stat.ok()) return stat.error();
@@ -420,9 +538,8 @@ Result<std::string> Folder::materialize(const EntryId& id) {
   core.transact([&] {
     s.putRow(record->node, parentNode, record->shownName, EntryKind::Directory, *stat, BlobId(),
              Core::baseOf(record->entry, nullptr));
-    core.store.unsynced().put({record->node, BlobId(), 0});
+    s.noteUnsynced(record->node);
   });
-  s.flushUnsyncedSoon();
   s.watch->add(path);
   s.changedByUs(parent);
   if (!made.ok()) s.hint(path);  // It was there, with contents nobody has read.
@@ -445,6 +562,8 @@ Result<void> Folder::place(const EntryId& id, Dot dot, const std::string& tempPa
   if ((stat.mode & 07777) != (head->version.mode & 0777)) REALIZE_TRY(s.root->setMode(tempPath, head->version.mode & 0777));
   if (stat.mtimeNs != head->version.mtimeNs) REALIZE_TRY(s.root->setTimes(tempPath, head->version.mtimeNs));
 
+  REALIZE_ASSIGN(const auto fresh, s.root->stat(tempPath));
+
   auto row = core.store.disk().get(record->node);
   if (row && (row->parentNode != parentNode || row->name != record->shownName) && !s.applyMove(*record, *row, 0))
     return Error{Code::Busy, path + ": cannot be moved there yet"};
@@ -459,12 +578,10 @@ Result<void> Folder::place(const EntryId& id, Dot dot, const std::string& tempPa
     if (s.leftAlone(*row, path)) return Error{Code::Busy, path + ": changed here, and is read first"};
     if (!s.nobodyWrites(path)) return Error{Code::Busy, path + ": is open for writing"};
     REALIZE_TRY(s.root->rename(tempPath, path, RenameKind::Exchange));
-    auto displaced = s.root->stat(tempPath);
-    if (!displaced.ok() || !sameBytes(*row, *displaced)) {
+    if (!s.asKnown(*row, tempPath)) {
       // Somebody was quicker: his bytes go back under the name, and are read as the edit that they are.
-      auto back = s.root->rename(tempPath, path, RenameKind::Exchange);
+      if (!s.root->rename(tempPath, path, RenameKind::Exchange).ok()) s.giveBack(tempPath, path);
       s.hint(parent);
-      if (!back.ok()) return back;
       return Error{Code::Busy, path + ": changed here at this moment"};
     }
     auto gone = s.letGo(*row, tempPath);
@@ -472,13 +589,14 @@ Result<void> Folder::place(const EntryId& id, Dot dot, const std::string& tempPa
   }
   s.changedByUs(parent);
   auto placed = s.root->stat(path);
-  if (!placed.ok()) return placed.error();
+  // What is there by now, if it is not what was put there, is somebody's edit: the row must not say that it is known.
+  const bool ours = placed.ok() && placed->sameObject(fresh) && placed->sizeBytes == fresh.sizeBytes && placed->mtimeNs == fresh.mtimeNs;
+  if (!ours) s.hint(parent);
   core.transact([&] {
-    s.putRow(record->node, parentNode, record->shownName, EntryKind::File, *placed, head->version.blob,
+    s.putRow(record->node, parentNode, record->shownName, EntryKind::File, ours ? *placed : fresh, head->version.blob,
              Core::baseOf(record->entry, &*head));
-    core.store.unsynced().put({record->node, BlobId(), 0});
+    s.noteUnsynced(record->node);
   });
-  s.flushUnsyncedSoon();
   return {};
 }
 
@@ -492,15 +610,7 @@ Result<void> Folder::displace(const EntryId& id, const std::string& cachePath) {
   if (!row || !path) return Error{Code::NotFound, "not on disk"};
   if (s.leftAlone(*row, *path)) return Error{Code::Busy, *path + ": changed here, and is read first"};
   if (!s.nobodyWrites(*path)) return Error{Code::Busy, *path + ": is open for writing"};
-  REALIZE_TRY(s.root->rename(*path, cachePath, RenameKind::NoReplace));
-  auto moved = s.root->stat(cachePath);
-  if (!moved.ok() || !sameBytes(*row, *moved)) {
-    auto back = s.root->rename(cachePath, *path, RenameKind::NoReplace);
-    s.hint(parentPath(*path));
-    if (!back.ok()) return back;
-    return Error{Code::Busy, *path + ": changed here at this moment"};
-  }
-  s.changedByUs(parentPath(*path));
+  REALIZE_TRY(s.takeAside(*row, *path, cachePath));
   core.transact([&] { core.store.disk().erase(*node); });
   return {};
 }

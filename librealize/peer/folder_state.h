@@ -84,10 +84,12 @@ struct Folder::State {
   std::deque<EntryId> toApply;
   std::unordered_set<EntryId> toApplySet;
   bool applying = false;
+  std::set<EntryId> retrying;        ///< tried again soon
   std::map<EntryId, int> retries;    ///< entries that wait for the disk to calm down
   std::set<NodeId> emptyLater;       ///< directories to remove once their children have gone
   std::set<NodeId> leftCandidates;   ///< removed by a peer, but not empty: what is in them is looked at
   bool flushScheduled = false;
+  uint64_t unsyncedTurn = 0;  ///< tells one noting of a node from the next
 
   int64_t now() { return core.env.clock.monotonicNs(); }
   void hint(const std::string& directory, bool directoryMoved = false);
@@ -100,7 +102,9 @@ struct Folder::State {
   Result<void> openRoot(bool fresh);
   Result<void> begin();
   void lost(const std::string& why);
+  void clearLeftovers(uint64_t device);
   void forgetUnsynced();
+  void noteUnsynced(NodeId node, bool leaving = false);
   void flushUnsyncedSoon();
 
   // folder_inbound.cc
@@ -161,6 +165,10 @@ struct Folder::State {
   Result<void> letGo(const store::DiskRow& row, const std::string& path);
   bool leftAlone(const store::DiskRow& row, const std::string& path);
   bool nobodyWrites(const std::string& path);
+  bool asKnown(const store::DiskRow& row, const std::string& path);
+  Result<void> takeAside(const store::DiskRow& row, const std::string& path, const std::string& aside);
+  void giveBack(const std::string& from, const std::string& path);
+  bool outOfTheWay(NodeId parent, const std::string& name);
   void retry(const EntryId& id);
   std::set<EntryId> moving;              ///< on their way now; others are moved out of theirs meanwhile
   std::vector<NodeId> goneNow;           ///< removed in this slice; rows go once their folders are synced

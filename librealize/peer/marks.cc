@@ -277,7 +277,12 @@ void Marks::State::drop(const store::BlobTask& task) {
   if (core.marks->effective(*record) != Mark::Unreal) return core.store.unconfirmed().eraseNode(task.node);
   auto root = core.folder->root();
   if (!root) return;
-  const bool cached = core.store.cache().get(task.blob).has_value();
+  // Nor is a file that has another name, too, or whose place in the cache is taken: what is in the cache changes for nobody.
+  auto path_ = core.folder->diskPath(task.node);
+  auto stat = path_ ? root->stat(*path_) : Result<FileStat>(Error{Code::NotFound, ""});
+  if (!stat.ok()) return;
+  const bool cached = core.store.cache().get(task.blob).has_value() || stat->links > 1 ||
+                      root->stat(Transfers::cachePath(task.blob)).ok();
   const std::string to = cached ? std::string(kTempFolder) + "/drop-" + std::to_string(task.node) : Transfers::cachePath(task.blob);
   if (!core.folder->displace(*id, to).ok()) return;  // Busy: the next round tries again.
   core.store.unconfirmed().eraseNode(task.node);

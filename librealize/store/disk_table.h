@@ -41,6 +41,11 @@ struct DiskRow {
   void setStat(const FileStat& stat);
   /// Nothing on disk has changed since the row was written: object, kind, size, mtime, ctime, mode.
   bool matches(const FileStat& stat) const;
+  /// The same object with the same bytes: what a rename or a change of mode leaves as it is.
+  bool sameBytes(const FileStat& stat) const {
+    return device == stat.device && inode == stat.inode && birthNs == stat.birthNs && sizeBytes == stat.sizeBytes &&
+           mtimeNs == stat.mtimeNs;
+  }
   bool operator==(const DiskRow&) const = default;
 };
 

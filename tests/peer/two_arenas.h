@@ -2,6 +2,7 @@
 
 // Two arenas of two peers in one process, on real folders and threads, joined by direct calls instead of a connection.
 
+#include <atomic>
 #include <condition_variable>
 #include <filesystem>
 #include <fstream>
@@ -15,6 +16,7 @@
 #include "librealize/peer/marks.h"
 #include "librealize/peer/thread_scheduler.h"
 #include "librealize/peer/transfers.h"
+#include "tests/peer/meddling_disk.h"
 #include "tests/support/temp_dir.h"
 
 namespace realize::peer::testing {
@@ -38,7 +40,7 @@ struct ArenaPeer {
     options.folder = folder;
     options.userFolder = !userFolder.empty();
     options.self = key;
-    Environment env{systemClock(), systemRandom(), systemDisk(), *scheduler, watchFolder};
+    Environment env{systemClock(), systemRandom(), disk, *scheduler, watchFolder};
     std::lock_guard held(scheduler->coreLock());
     auto opened = ArenaCore::open(env, options, ArenaSettings(), {}, fresh);
     if (!opened.ok()) throw std::runtime_error(opened.error().message);
@@ -53,6 +55,14 @@ struct ArenaPeer {
     }
     scheduler->stop();
     core.reset();
+  }
+  /// Ends without any farewell, as a killed process; then a new one starts over what is on disk.
+  void restart(Pool& pool, std::function<void()> meanwhile = {}) {
+    scheduler->stop();
+    core.reset();
+    scheduler = std::make_unique<ThreadScheduler>(pool);
+    if (meanwhile) meanwhile();
+    start(false, false);
   }
   /// Runs `work` under the core lock and returns what it returns.
   template <typename F>
@@ -74,6 +84,7 @@ struct ArenaPeer {
   PeerKey key;
   std::string base;
   std::string folder;
+  MeddlingDisk disk;
   std::unique_ptr<ThreadScheduler> scheduler;
   std::string userFolder;
   Mark rootMark;
@@ -103,17 +114,34 @@ class DirectRemote final : public RemoteArena {
   }
   uint64_t get(const GetRequest& request, std::function<void(ChunkArrival)> onChunk,
                std::function<void(Result<std::vector<WantStatus>>)> done) override {
+    ++gets;
     other_.scheduler->onCore([this, request, onChunk, done] {
+      auto last = std::make_shared<std::pair<std::mutex, std::optional<ChunkArrival>>>();
+      auto answer = back<Result<std::vector<WantStatus>>>(done);
       other_.core->serveGet(self_.key, request,
-                            [onChunk](ChunkArrival chunk) {
+                            [this, onChunk, last](ChunkArrival chunk) {
+                              if (corrupts && !chunk.bytes.empty()) chunk.bytes[0] ^= std::byte(1);
+                              if (beforeDone) {
+                                std::lock_guard held(last->first);
+                                last->second = chunk;
+                              }
                               onChunk(std::move(chunk));
                               return true;
                             },
-                            back<Result<std::vector<WantStatus>>>(done));
+                            [this, onChunk, last, answer](Result<std::vector<WantStatus>> statuses) {
+                              if (beforeDone && last->second) beforeDone(onChunk, *last->second);
+                              answer(std::move(statuses));
+                            });
     });
     return ++last_;
   }
   void cancel(uint64_t) override {}
+
+  std::atomic<uint64_t> gets{0};     ///< asked so far
+  std::atomic<bool> corrupts{false}; ///< each chunk comes with a wrong bit
+  /// Between the last chunk and the answer, on a thread of the other's pool.
+  std::function<void(const std::function<void(ChunkArrival)>& onChunk, const ChunkArrival& last)> beforeDone;
+
   void promise(const std::vector<BlobId>& blobs, std::function<void(Result<std::vector<bool>>)> done) override {
     other_.scheduler->onCore([this, blobs, done] {
       back<Result<std::vector<bool>>>(done)(other_.core->servePromise(self_.key, blobs));
@@ -180,6 +208,12 @@ struct TwoArenas {
       if (agrees(*a, *b) && agrees(*b, *a)) return true;
       // Nothing to wait on but the other side: give its thread the processor.
       std::this_thread::yield();
+    }
+    for (auto* peer : {a.get(), b.get()}) {
+      const auto status = peer->with([](ArenaCore& core) { return core.status(); });
+      MESSAGE(peer->key.hex().substr(0, 2), " ", status.consensusWhy, status.suspendedWhy, " missing ", status.missingFiles, " scanning ",
+              status.scanning);
+      for (const auto& problem : status.problems) MESSAGE(problem.path, " ", problem.kind, " ", problem.detail);
     }
     return false;
   }
