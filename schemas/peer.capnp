@@ -38,7 +38,7 @@ struct RunningArena {
 # All that the sender knows of the household and may tell the receiver.
 struct HouseholdState {
   roster @0 :List(RosterEntry);      # at most 4096
-  admissions @1 :List(Admission);    # of arenas to which the receiver is admitted; at most 65536
+  admissions @1 :List(Admission);    # of arenas to which the receiver is admitted; at most 16384
   running @2 :List(RunningArena);    # at most 4096
 }
 

@@ -157,7 +157,9 @@ Result<WaitOutcome> PeerImpl::wait(const std::string& name, int64_t timeoutMs) {
     auto refreshed = std::make_shared<std::promise<void>>();
     auto answer = refreshed->get_future();
     REALIZE_TRY(hosted->locked([&](ArenaCore& core) -> Result<void> {
-      core.core().exchange->refresh([refreshed] { refreshed->set_value(); });
+      core.core().exchange->refresh([refreshed, once = std::make_shared<std::once_flag>()] {
+        std::call_once(*once, [&] { refreshed->set_value(); });
+      });
       return {};
     }));
     refreshed = nullptr;

@@ -19,7 +19,7 @@
 namespace realize::peer {
 
 constexpr size_t kMaxRosterEntries = 4096;
-constexpr size_t kMaxAdmissions = 65536;
+constexpr size_t kMaxAdmissions = 16384;  // All of it must fit in one message (net::Limits).
 constexpr size_t kMaxRunningArenas = 4096;
 constexpr size_t kMaxNameBytes = 64;
 
