@@ -154,6 +154,8 @@ void Invalidator::tellName(const NameKey& key, NodeId removed) {
   const auto& [parent, name] = key;
   // A node that only moved away must not be told as deleted: the kernel would mark it dead for good.
   if (removed != 0) {
+    // Who has it open may do so by a name that was invalidated before.
+    if (nodes_.known(removed)) fuse_lowlevel_notify_inval_inode(session_, removed, -1, 0);
     auto attributes = fileSystem_.attributes(removed);
     bool gone = attributes.ok() ? attributes->links == 0 : attributes.code() == Code::NotFound;
     if (gone && fuse_lowlevel_notify_delete(session_, parent, removed, name.c_str(), name.size()) == 0) return;

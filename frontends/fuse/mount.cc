@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -49,6 +50,7 @@ class Mount::Impl : public std::enable_shared_from_this<Impl> {
  private:
   Result<void> makeSession(int fd);
   void work();
+  void learnRoot();
   bool waitForRequest(int epoll);
   bool isMounted() const;
   void waitForEnd();
@@ -122,13 +124,22 @@ Result<void> Mount::Impl::start(const std::string& mountPoint) {
   }
   session_->invalidator = std::make_unique<Invalidator>(
       session_->fuse, session_->nodes, session_->fileSystem, std::max<size_t>(options_.queuedInvalidations, 16));
-  subscription_ = session_->fileSystem.subscribe(*session_->invalidator);
 
   running_ = std::clamp(options_.threads, 1u, 64u);
   for (size_t i = running_; i > 0; --i) workers_.emplace_back([this] { work(); });
   keeper_ = std::thread([self = shared_from_this()] { self->keep(); });
   setReadAhead(device_, options_.readAheadKib);
+  learnRoot();
   return {};
+}
+
+// Until the kernel has read the root's attributes, it takes it for a directory that nobody may enter; and it ignores
+// what it reads while an invalidation of it comes. So it reads them before the first one can.
+void Mount::Impl::learnRoot() {
+  struct stat st;
+  (void)::stat(mountPoint_.c_str(), &st);  // Served by a worker; may fail, as while the arena is suspended.
+  subscription_ = session_->fileSystem.subscribe(*session_->invalidator);
+  session_->invalidator->nodeChanged(kRootNode, false);
 }
 
 bool Mount::Impl::waitForRequest(int epoll) {

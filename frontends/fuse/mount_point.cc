@@ -6,6 +6,7 @@
 #include <sys/mount.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -73,6 +74,12 @@ bool isEmptyDirectory(const std::string& path) {
   while (const dirent* entry = readdir(dir.get()))
     if (std::strcmp(entry->d_name, ".") != 0 && std::strcmp(entry->d_name, "..") != 0) return false;
   return true;
+}
+
+// stat(2) of a dead mount may be answered from the kernel's cache; statfs(2) never is.
+bool isDead(const std::string& path) {
+  struct statvfs st;
+  return statvfs(path.c_str(), &st) != 0 && errno == ENOTCONN;
 }
 
 struct Ran {
@@ -208,7 +215,7 @@ bool liesWithin(const std::string& path, const std::string& folder) {
 
 Result<std::string> prepareMountPoint(const std::string& path, const std::vector<std::string>& forbidden) {
   struct stat st;
-  if (stat(path.c_str(), &st) != 0 && errno == ENOTCONN) {
+  if (isDead(path)) {
     std::string dead = canonicalMountPoint(path);
     auto entry = mountedAt(dead);
     if (!entry || entry->type != kMountType)

@@ -39,15 +39,16 @@ class MemoryFileSystem final : public FileSystem {
   void populate(size_t directories, size_t filesEach, size_t sizeBytes);
 
   void holdReads(NodeId node);
-  void waitForHeldReads(size_t count);
+  /// These wait; false after half a minute, so that a failed test ends.
+  [[nodiscard]] bool waitForHeldReads(size_t count);
   size_t heldReads();
   void releaseOneRead();
   void releaseReads(NodeId node);       ///< all held, and holds no more
   void failReads(NodeId node, Code code);  ///< those held and those to come, until releaseReads()
   void setUnreal(NodeId node);          ///< setAttributes with a size is refused with Busy without a handle
   void holdOpens(bool hold);            ///< opens for writing stay unanswered until false
-  void waitForHeldOpens(size_t count);
-  void waitForCancelled(size_t count);
+  [[nodiscard]] bool waitForHeldOpens(size_t count);
+  [[nodiscard]] bool waitForCancelled(size_t count);
   size_t openHandles();
   size_t lookups();                     ///< calls of lookup() and attributes() so far
   void failWith(std::optional<Code> code);  ///< every call that can fail does

@@ -2,10 +2,16 @@
 
 #include <unistd.h>
 
+#include <chrono>
+
 #include "memory_file_system.h"
 #include "memory_file_system_inside.h"
 
 namespace realize::test {
+
+namespace {
+constexpr auto kGiveUp = std::chrono::seconds(30);
+}  // namespace
 
 NodeId MemoryFileSystem::nodeAt(const std::string& path) {
   std::lock_guard lock(mutex_);
@@ -147,9 +153,9 @@ void MemoryFileSystem::holdReads(NodeId node) {
   held_.insert(node);
 }
 
-void MemoryFileSystem::waitForHeldReads(size_t count) {
+bool MemoryFileSystem::waitForHeldReads(size_t count) {
   std::unique_lock lock(mutex_);
-  changed_.wait(lock, [&] { return heldReads_.size() >= count; });
+  return changed_.wait_for(lock, kGiveUp, [&] { return heldReads_.size() >= count; });
 }
 
 size_t MemoryFileSystem::heldReads() {
@@ -211,14 +217,14 @@ void MemoryFileSystem::holdOpens(bool hold) {
   for (auto& open : opens) open();
 }
 
-void MemoryFileSystem::waitForHeldOpens(size_t count) {
+bool MemoryFileSystem::waitForHeldOpens(size_t count) {
   std::unique_lock lock(mutex_);
-  changed_.wait(lock, [&] { return heldOpens_.size() >= count; });
+  return changed_.wait_for(lock, kGiveUp, [&] { return heldOpens_.size() >= count; });
 }
 
-void MemoryFileSystem::waitForCancelled(size_t count) {
+bool MemoryFileSystem::waitForCancelled(size_t count) {
   std::unique_lock lock(mutex_);
-  changed_.wait(lock, [&] { return cancelled_ >= count; });
+  return changed_.wait_for(lock, kGiveUp, [&] { return cancelled_ >= count; });
 }
 
 size_t MemoryFileSystem::openHandles() {

@@ -6,7 +6,9 @@ set -u
 command -v setpriv >/dev/null && command -v unshare >/dev/null || { echo "skipped: no util-linux"; exit 77; }
 
 folder=$(mktemp -d /tmp/realize-user.XXXXXX) || exit 1
-trap 'rm -rf "$folder"' EXIT
+child=
+trap '[ -n "$child" ] && kill "$child" 2>/dev/null && wait "$child"; rm -rf "$folder"' EXIT
+trap 'exit 1' HUP INT TERM
 chmod 755 "$folder"
 # The user may not be able to enter the build folder, and /dev/fuse is not open to all everywhere.
 cp "$1" "$folder/run.sh" && cp "$2" "$folder/program" && chmod 755 "$folder/run.sh" "$folder/program" || exit 1
@@ -18,4 +20,9 @@ unshare -m sh -c '
   mount --make-rprivate / && mount --bind "$folder/fuse" /dev/fuse || exit 77
   export TMPDIR="$folder/tmp"
   exec setpriv --reuid 65534 --regid 65534 --clear-groups "$folder/run.sh" "$folder/program" "$@"
-' sh "$folder" "$@"
+' sh "$folder" "$@" &
+child=$!
+wait "$child"
+status=$?
+child=
+exit "$status"

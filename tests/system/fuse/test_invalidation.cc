@@ -229,7 +229,7 @@ TEST_CASE("a change during a read under way is told after it, and blocks no othe
   CHECK(readFile(m.at("other")) == "old");
   m.fs.holdReads(slow);
   auto reader = std::async(std::launch::async, readFile, m.at("slow"));
-  m.fs.waitForHeldReads(1);
+  REQUIRE(m.fs.waitForHeldReads(1));
 
   m.fs.writeUnderneath("slow", "new");
   m.fs.writeUnderneath("other", "new");

@@ -25,7 +25,7 @@ TEST_CASE("a read that waits for the network blocks nobody else") {
   }
   for (int i = 0; i < 10; ++i)
     readers.push_back(std::async(std::launch::async, readFile, m.at("slow" + std::to_string(i))));
-  m.fs.waitForHeldReads(10);
+  REQUIRE(m.fs.waitForHeldReads(10));
 
   CHECK(writeFile(m.at("other"), "text"));
   CHECK(readFile(m.at("other")) == "text");
@@ -41,7 +41,7 @@ TEST_CASE("bytes that no peer has fail soon, and are readable when one connects"
   NodeId node = m.fs.writeUnderneath("a", "text");
   m.fs.holdReads(node);
   auto reader = std::async(std::launch::async, readFile, m.at("a"));
-  m.fs.waitForHeldReads(1);
+  REQUIRE(m.fs.waitForHeldReads(1));
 
   m.fs.failReads(node, Code::Unreachable);
   CHECK(reader.get() == "errno " + std::to_string(EHOSTUNREACH));
@@ -89,7 +89,7 @@ TEST_CASE("a reader that waits can be killed") {
   NodeId node = m.fs.writeUnderneath("a", "text");
   m.fs.holdReads(node);
 
-  int signal = killWhenBlocked({"cat", m.at("a")}, [&] { m.fs.waitForHeldReads(1); }, SIGKILL);
+  int signal = killWhenBlocked({"cat", m.at("a")}, [&] { CHECK(m.fs.waitForHeldReads(1)); }, SIGKILL);
 
   CHECK(signal == SIGKILL);
   m.fs.releaseReads(node);
@@ -102,10 +102,10 @@ TEST_CASE("a direct read that is interrupted is cancelled at the library") {
   m.fs.holdReads(node);
 
   int signal = killWhenBlocked({"dd", "iflag=direct", "bs=4096", "of=/dev/null", "if=" + m.at("a")},
-                               [&] { m.fs.waitForHeldReads(1); }, SIGTERM);
+                               [&] { CHECK(m.fs.waitForHeldReads(1)); }, SIGTERM);
 
   CHECK(signal == SIGTERM);
-  m.fs.waitForCancelled(1);  // The reader is let go first.
+  REQUIRE(m.fs.waitForCancelled(1));  // The reader is let go first.
   CHECK(m.fs.heldReads() == 0);
 }
 
@@ -121,7 +121,7 @@ TEST_CASE("a signal that programs restart after does not end a wait, a later one
 
   int signal = killWhenBlocked({"python3", "-c", script, m.at("a")},
                                [&] {
-                                 m.fs.waitForHeldOpens(1);
+                                 REQUIRE(m.fs.waitForHeldOpens(1));
                                  kill(lastSpawned, SIGUSR1);
                                },
                                SIGTERM);
@@ -138,7 +138,7 @@ TEST_CASE("an open that waits can be killed, and its handle is released when it 
   REQUIRE(st.st_size == 4);
 
   int signal = killWhenBlocked({"sh", "-c", "exec 3<>'" + m.at("a") + "'"},
-                               [&] { m.fs.waitForHeldOpens(1); }, SIGINT);
+                               [&] { CHECK(m.fs.waitForHeldOpens(1)); }, SIGINT);
   CHECK(signal == SIGINT);
   m.fs.holdOpens(false);
 
