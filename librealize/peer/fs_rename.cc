@@ -161,7 +161,10 @@ Result<std::optional<FileStat>> ArenaFileSystem::State::renameOnDisk(Directory& 
   if (!source.row) return Error{Code::Busy, newName + ": is being moved"};
   const std::string to = joinedPath(parentPath, newName);
   if (replaces && core.folder->diskPath(target->record.node) != to) return Error{Code::Busy, to + ": is being moved"};
-  auto renamed = root.rename(source.path, to, replaces ? RenameKind::Replace : RenameKind::NoReplace);
+  // Of two names of one inode rename(2) leaves both; here they are two files, and one is to go.
+  const bool sameFile = replaces && target->row->inode == source.row->inode && target->row->device == source.row->device;
+  auto renamed = sameFile ? root.unlink(source.path)
+                          : root.rename(source.path, to, replaces ? RenameKind::Replace : RenameKind::NoReplace);
   if (!renamed.ok() && renamed.code() == Code::Unsupported && !root.stat(to).ok())
     renamed = root.rename(source.path, to, RenameKind::Replace);
   if (!renamed.ok()) {

@@ -231,6 +231,20 @@ TEST_CASE("rename moves, with whole folders, and refuses what rename(2) refuses"
   CHECK(arena.unquiet() == "");
 }
 
+TEST_CASE("two names of one inode are two files, and a rename over the other leaves one") {
+  MountedArena arena;
+  std::ofstream(arena.path("one")) << "same";
+  std::filesystem::create_hard_link(arena.path("one"), arena.path("two"));
+  REQUIRE(arena.settle());
+
+  REQUIRE(arena.rename("one", "two").ok());
+
+  CHECK(arena.at("one") == 0);
+  CHECK(!arena.has("one"));
+  CHECK(*arena.read("two") == "same");
+  CHECK(arena.unquiet() == "");
+}
+
 TEST_CASE("exchange swaps two names, whatever they are") {
   MountedArena arena;
   REQUIRE(arena.settle());
