@@ -2,6 +2,7 @@
 
 // The command line: which commands there are, and reading one.
 
+#include <cstdint>
 #include <map>
 #include <optional>
 #include <span>
