@@ -191,7 +191,7 @@ void Transfers::serveGet(const PeerKey& from, const GetRequest& request, std::fu
     state->exclude.insert(from);
     const uint64_t begin = layout->offsets[pieces.front()];
     const uint64_t end = layout->offsets[pieces.back() + 1];
-    const uint64_t number = s_->readFor(state, begin, end, uint8_t(request.hops - 1),
+    const uint64_t relayed = s_->readFor(state, begin, end, uint8_t(request.hops - 1),
          [serving, state, layout, item, pieces, begin](Result<Bytes> bytes) {
            if (!bytes.ok()) serving->worse(item, WantStatus::Missing);
            else
@@ -207,8 +207,8 @@ void Transfers::serveGet(const PeerKey& from, const GetRequest& request, std::fu
            serving->jobEnded();
          });
     // Rings of peers that wait for each other are possible all the same: who asked is told to look elsewhere.
-    scheduler.onCoreAfter(kRelayMs, [this, alive = s_->alive, number] {
-      if (*alive) cancel(number);
+    scheduler.onCoreAfter(kRelayMs, [this, alive = s_->alive, relayed] {
+      if (*alive) cancel(relayed);
     });
   }
   flush();
