@@ -127,9 +127,9 @@ Result<void> Mount::Impl::start(const std::string& mountPoint) {
 
   running_ = std::clamp(options_.threads, 1u, 64u);
   for (size_t i = running_; i > 0; --i) workers_.emplace_back([this] { work(); });
-  keeper_ = std::thread([self = shared_from_this()] { self->keep(); });
   setReadAhead(device_, options_.readAheadKib);
   learnRoot();
+  keeper_ = std::thread([self = shared_from_this()] { self->keep(); });
   return {};
 }
 
