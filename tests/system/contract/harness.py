@@ -218,11 +218,15 @@ class Peer:
 
 
 def alive(pid):
+    """Whether any thread of it still runs: a killed process holds its locks until the last one is gone."""
     try:
-        with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as stat:
-            return stat.read().rpartition(")")[2].split()[0] != "Z"
+        descriptor = os.pidfd_open(pid)
     except OSError:
         return False
+    try:
+        return not select.select([descriptor], [], [], 0)[0]
+    finally:
+        os.close(descriptor)
 
 
 class Household:
