@@ -1,5 +1,7 @@
 #include "librealize/net/record.h"
 
+#include <algorithm>
+#include <bit>
 #include <cstring>
 
 namespace realize::net {
@@ -26,6 +28,10 @@ Result<RecordHeader> parseRecordHeader(std::span<const uint8_t, kRecordHeaderByt
     case RecordType::Rpc:
       most += kMaxStreamRecordBytes;
       break;
+    case RecordType::RpcPacked:
+      least += 1;
+      most += kMaxStreamRecordBytes;
+      break;
     case RecordType::Close:
       most += kMaxCloseTextBytes;
       break;
@@ -45,6 +51,37 @@ Result<RecordHeader> parseRecordHeader(std::span<const uint8_t, kRecordHeaderByt
 void writeRecordHeader(RecordHeader header, uint8_t* out) {
   out[0] = uint8_t(header.type);
   for (int i = 0; i < 3; ++i) out[1 + i] = uint8_t(header.bodyBytes >> (8 * i));
+}
+
+std::vector<std::byte> packWords(std::span<const std::byte> plain) {
+  std::vector<std::byte> out;
+  if (plain.size() % 8 != 0) return out;
+  out.reserve(plain.size());
+  for (size_t at = 0; at < plain.size(); at += 8) {
+    if (out.size() + 9 > plain.size()) return {};
+    const size_t tagAt = out.size();
+    uint8_t tag = 0;
+    out.push_back(std::byte(0));
+    for (int i = 0; i < 8; ++i) {
+      if (plain[at + i] == std::byte(0)) continue;
+      tag |= uint8_t(1u << i);
+      out.push_back(plain[at + i]);
+    }
+    out[tagAt] = std::byte(tag);
+  }
+  return out;
+}
+
+Result<std::vector<std::byte>> unpackWords(std::span<const std::byte> packed) {
+  std::vector<std::byte> out;
+  out.reserve(std::min(2 * packed.size(), kMaxStreamRecordBytes));
+  for (size_t at = 0; at < packed.size();) {
+    const auto tag = uint8_t(packed[at++]);
+    if (packed.size() - at < size_t(std::popcount(tag))) return Error{Code::Corrupt, "a packed record that is cut off"};
+    if (out.size() + 8 > kMaxStreamRecordBytes) return Error{Code::Corrupt, "a packed record that is too long"};
+    for (int i = 0; i < 8; ++i) out.push_back(tag >> i & 1 ? packed[at++] : std::byte(0));
+  }
+  return out;
 }
 
 void StreamCipher::seal(RecordType type, std::span<const std::byte> plain, uint8_t* out) {

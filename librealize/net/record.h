@@ -3,7 +3,7 @@
 // What travels once the handshake is done: records, each a 4-byte header (type, 24-bit little-endian body length) and a
 // sealed body. The header is authenticated with the body.
 //
-// Stream records (Ready, Rpc, Ping, Close) are numbered by an implicit counter and sealed with ChaCha20-Poly1305.
+// Stream records (Ready, Rpc, RpcPacked, Ping, Close) are numbered by an implicit counter and sealed with ChaCha20-Poly1305.
 // Bulk records start with their own 8-byte little-endian number, counted per lane, because other threads seal them
 // under a key of their own; see bulk.h. A number out of turn or a wrong tag ends the connection.
 
@@ -12,6 +12,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <span>
+#include <vector>
 
 #include "librealize/net/noise.h"
 #include "realize/result.h"
@@ -25,6 +26,7 @@ enum class RecordType : uint8_t {
   Close = 4,            ///< a text for people; the sender closes
   Bulk = 5,             ///< a bulk frame of the background lane
   BulkInteractive = 6,  ///< a bulk frame of the lane that overtakes it
+  RpcPacked = 7,        ///< like Rpc, without its zero bytes: see packWords. Never empty.
 };
 
 constexpr size_t kRecordHeaderBytes = 4;
@@ -46,6 +48,12 @@ struct RecordHeader {
 /// Errors: Corrupt (unknown type, or a length that this type cannot have). Thread: any.
 Result<RecordHeader> parseRecordHeader(std::span<const uint8_t, kRecordHeaderBytes> bytes);
 void writeRecordHeader(RecordHeader header, uint8_t* out);
+
+/// Leaves out the zero bytes, which half of a Cap'n Proto message is: for each 8 bytes one whose bits say which of them
+/// are not zero (the lowest bit: the first), then those. Nothing where that is no shorter, or `plain` not made of words.
+std::vector<std::byte> packWords(std::span<const std::byte> plain);
+/// The reverse, at most kMaxStreamRecordBytes. Errors: Corrupt. Thread: any.
+Result<std::vector<std::byte>> unpackWords(std::span<const std::byte> packed);
 
 /// Seals and opens stream records of one direction, counting. Thread: one at a time.
 class StreamCipher {

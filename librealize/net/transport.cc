@@ -239,6 +239,10 @@ bool Transport::takeStreamRecord(RecordHeader header, std::span<uint8_t> record)
     outcome = Error{Code::Unreachable, "the other side closed: " + printable(*plain)};
   else if (header.type == RecordType::Rpc)
     outcome = sink_->rpcReceived(*plain);
+  else if (header.type == RecordType::RpcPacked) {
+    auto words = unpackWords(*plain);
+    outcome = words.ok() ? sink_->rpcReceived(*words) : Result<void>(words.error());
+  }
   if (!outcome.ok()) fail(outcome.error());
   return outcome.ok();
 }
@@ -302,7 +306,10 @@ void Transport::sendRpc(std::span<const std::byte> bytes) {
 void Transport::fill() {
   while (outgoingBytes_ < kOutgoingBytes && waitingRpcTaken_ < waitingRpc_.size()) {
     size_t n = std::min(kMaxStreamRecordBytes, waitingRpc_.size() - waitingRpcTaken_);
-    sendStream(RecordType::Rpc, std::span<const std::byte>(waitingRpc_).subspan(waitingRpcTaken_, n));
+    const auto plain = std::span<const std::byte>(waitingRpc_).subspan(waitingRpcTaken_, n);
+    const auto packed = packWords(plain);
+    if (packed.empty()) sendStream(RecordType::Rpc, plain);
+    else sendStream(RecordType::RpcPacked, packed);
     waitingRpcTaken_ += n;
   }
   if (waitingRpcTaken_ == waitingRpc_.size() || waitingRpcTaken_ >= 4 * kMaxStreamRecordBytes) {

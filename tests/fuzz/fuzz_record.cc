@@ -77,7 +77,10 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
       cut(std::as_bytes(rest), 1 + (kind >> 2));
       break;
     case 3:
-      if (rest.size() >= kRecordHeaderBytes) {
+      if (kind & 4) {
+        auto words = unpackWords(std::as_bytes(rest));
+        if (words.ok() && words->size() > kMaxStreamRecordBytes) std::abort();
+      } else if (rest.size() >= kRecordHeaderBytes) {
         auto header = parseRecordHeader(rest.first<kRecordHeaderBytes>());
         if (header.ok() && header->bodyBytes > kMaxBulkPayloadBytes + 64) std::abort();
       }

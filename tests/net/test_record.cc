@@ -84,6 +84,24 @@ TEST_CASE("record headers survive, and impossible ones are refused") {
   CHECK(refused(uint8_t(RecordType::Bulk), 16 + 28 + kMaxBulkPayloadBytes + 1));
 }
 
+TEST_CASE("words without their zero bytes come back, and what cannot be packed words is refused") {
+  std::vector<std::byte> plain(24);
+  plain[0] = std::byte(7);
+  plain[15] = std::byte(255);
+
+  auto packed = packWords(plain);
+  auto back = unpackWords(packed);
+
+  CHECK(packed == std::vector<std::byte>{std::byte(1), std::byte(7), std::byte(0x80), std::byte(255), std::byte(0)});
+  REQUIRE(back.ok());
+  CHECK(*back == plain);
+  CHECK(packWords(std::vector<std::byte>(64, std::byte(1))).empty());  // It would be longer.
+  CHECK(packWords(std::vector<std::byte>(12)).empty());
+  CHECK_FALSE(unpackWords(std::vector<std::byte>{std::byte(3), std::byte(1)}).ok());
+  CHECK(unpackWords(std::vector<std::byte>(kMaxStreamRecordBytes / 8)).ok());
+  CHECK_FALSE(unpackWords(std::vector<std::byte>(kMaxStreamRecordBytes / 8 + 1)).ok());
+}
+
 TEST_CASE("stream records open in order only, and not when altered") {
   Secret32 key = Secret32::random(systemRandom());
   auto sealed = [](StreamCipher& cipher, RecordType type, const std::string& text) {
