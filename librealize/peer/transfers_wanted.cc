@@ -217,8 +217,8 @@ Result<bool> Transfers::State::settle(NodeId node, const BlobId& blob, uint64_t 
     if (shown && shown->second.blob == blob) {
       REALIZE_TRY(core.folder->place(*id, head.dot, tempPath));
       moved = true;
-      core.emit(Event{.whenNs = 0, .type = "real", .arena = "", .path = core.shownPath(*id).ok() ? *core.shownPath(*id) : "",
-                      .peer = "", .detail = ""});
+      auto path = core.shownPath(*id);
+      core.emit(Event{.whenNs = 0, .type = "real", .arena = "", .path = path.ok() ? *path : "", .peer = "", .detail = ""});
     } else if (tempPath != cachePath(blob)) {
       auto root = core.folder->root();
       if (!root) return Error{Code::Suspended, core.suspendedWhy};
@@ -256,6 +256,7 @@ bool Transfers::State::startLocal(NodeId node, const BlobId& blob, uint64_t size
   std::optional<Source> source;
   if (sizeBytes > 0) {
     if (!core.store.disk().anyWithBlob(blob)) {
+      if (core.store.cache().totals().count == 0) return false;
       auto row = core.store.cache().get(blob);
       if (!row || !row->complete) return false;
     }

@@ -56,9 +56,10 @@ BlobQueue::BlobQueue(Database& db, Which which)
     : db_(db),
       which_(int(which)),
       totals_(db, totalsName(which)),
+      add_(db, "INSERT OR IGNORE INTO task (queue, node, blob, size) VALUES (?, ?, ?, ?)"),
       put_(db, "INSERT OR REPLACE INTO task (queue, node, blob, size) VALUES (?, ?, ?, ?)"),
       get_(db, "SELECT size FROM task WHERE queue = ? AND node = ? AND blob = ?"),
-      erase_(db, "DELETE FROM task WHERE queue = ? AND node = ? AND blob = ?"),
+      erase_(db, "DELETE FROM task WHERE queue = ? AND node = ? AND blob = ? RETURNING size"),
       hasNode_(db, "SELECT 1 FROM task WHERE queue = ? AND node = ? LIMIT 1"),
       ofNode_(db, "SELECT node, blob, size FROM task WHERE queue = ? AND node = ? ORDER BY blob"),
       ofBlob_(db,
@@ -75,9 +76,10 @@ auto tasksInto(std::vector<BlobTask>& out) {
 
 void BlobQueue::put(const BlobTask& task) {
   db_.together([&] {
-    if (!empty())
+    if (add_.run(which_, task.node, task.blob, task.sizeBytes) == 0) {
       get_.first([&](Row row) { totals_.subtract(row.unsignedInteger(0)); }, which_, task.node, task.blob);
-    put_.run(which_, task.node, task.blob, task.sizeBytes);
+      put_.run(which_, task.node, task.blob, task.sizeBytes);
+    }
     totals_.add(task.sizeBytes);
   });
 }
@@ -85,8 +87,7 @@ void BlobQueue::put(const BlobTask& task) {
 void BlobQueue::erase(NodeId node, const BlobId& blob) {
   if (empty()) return;
   db_.together([&] {
-    bool known = get_.first([&](Row row) { totals_.subtract(row.unsignedInteger(0)); }, which_, node, blob);
-    if (known) erase_.run(which_, node, blob);
+    erase_.each([&](Row row) { totals_.subtract(row.unsignedInteger(0)); }, which_, node, blob);
   });
 }
 

@@ -62,7 +62,7 @@ class BlobQueue {
   Database& db_;
   int which_;
   TotalsKeeper totals_;
-  Statement put_, get_, erase_, hasNode_, ofNode_, ofBlob_, next_;
+  Statement add_, put_, get_, erase_, hasNode_, ofNode_, ofBlob_, next_;
 };
 
 struct ProblemRow {
