@@ -32,7 +32,7 @@ class SshServer:
         config = os.path.join(self.where, "config")
         with open(config, "w") as file:
             file.write(f"Port {self.port}\nListenAddress 127.0.0.1\nHostKey {self.where}/host\nPidFile none\n"
-                       f"AuthorizedKeysFile {self.where}/user.pub\nStrictModes no\nUsePAM no\nPasswordAuthentication no\n"
+                       f"AuthorizedKeysFile {self.where}/user.pub\nStrictModes no\nUsePAM no\nUseDNS no\nPasswordAuthentication no\n"
                        f"PermitRootLogin prohibit-password\nCiphers {CIPHER}\n")
         if os.geteuid() == 0:
             os.makedirs("/run/sshd", mode=0o755, exist_ok=True)

@@ -108,7 +108,10 @@ class Peer:
 
     def wire_bytes(self):
         """Both ways, of all connections of this daemon, past ones not counted."""
-        return sum(p.get("sent_bytes", 0) + p.get("received_bytes", 0) for p in self.ask("status")["peers"])
+        return self.sent_bytes() + sum(p.get("received_bytes", 0) for p in self.ask("status")["peers"])
+
+    def sent_bytes(self):
+        return sum(p.get("sent_bytes", 0) for p in self.ask("status")["peers"])
 
     def cpu_seconds(self):
         with open(f"/proc/{self.pid}/stat", "rb") as file:
