@@ -116,12 +116,16 @@ void Transfers::serveGet(const PeerKey& from, const GetRequest& request, std::fu
   auto flush = [&] {
     if (group->empty()) return;
     ++serving->jobs;
-    scheduler.onPool(request.interactive, [serving, group, root] {
+    scheduler.onPool(request.interactive, [serving, group, root, &scheduler, &core = s_->core, alive = s_->alive] {
       for (auto& piece : *group) {
         std::shared_ptr<DiskFile> file = piece.source.cached ? piece.source.cached->file : nullptr;
         if (!file) {
           auto opened = openUnchanged(*root, piece.source.path, *piece.source.row);
           if (opened.ok()) file = std::move(*opened);
+          // Not what was read any more. Where nothing watches, nobody else would notice.
+          else scheduler.onCore([&core, alive, node = piece.source.row->node] {
+            if (*alive) core.folder->hintContent(node);
+          });
         }
         for (size_t i = 0; i < piece.job.ranges.size(); ++i) {
           const auto [offset, size] = piece.job.ranges[i];
