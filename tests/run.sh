@@ -70,9 +70,11 @@ if [ "$mode" != quick ]; then
   clang_command=clang++
   ! command -v ccache >/dev/null || clang_command="ccache clang++"
   part asan build-asan "-Db_sanitize=address,undefined -Db_lundef=false -Doptimization=1" \
-    suite:unit suite:system -cli-completion
+    suite:unit cli cli-mount fuse sim-same-story-twice contract-two-peers-sync-both-ways \
+    contract-conflict-and-resolve contract-folderless-join-reads-and-writes contract-chain-of-three-with-unreal-middle \
+    contract-remote-changes-show-without-remount contract-kill-of-the-receiver-mid-sync contract-strangers-on-the-port
   part tsan build-tsan "-Db_sanitize=thread -Db_lundef=false -Doptimization=1" \
-    disk loop store net-connection cli-parts cli peer
+    disk loop store net-connection cli-parts cli household two-arenas file-system
   compiler=$clang_command part fuzz build-fuzz \
     "-Dfuzz=true -Db_sanitize=address,undefined -Db_lundef=false -Doptimization=1" suite:fuzz
 fi

@@ -21,8 +21,7 @@ OWNERS = {
     r"sodium(\.h|/.*)": {"net", "base"},
     r"(kj|capnp)/.*": {"loop", "net", "peer"},
     r"(schemas/)?peer\.capnp\.h": {"peer"},
-    r"zstd\.h": {"peer", "net"},
-    r"xxhash\.h": {"base", "model"},
+    r"zstd\.h": {"base"},
     r"fuse.*\.h": set(),
     r"nlohmann/.*": set(),
 }
