@@ -12,7 +12,9 @@ namespace realize::peer {
 namespace {
 constexpr int64_t kFlushMs = 500;
 constexpr int64_t kResumeMs = 1000;
+constexpr int64_t kWrittenBackNs = 600'000'000'000;  // By then the kernel has written what was written.
 constexpr char kBootIdKey[] = "folder: boot";
+constexpr uint64_t kRead = 2;     // Likewise: it was put there by the user, and only read.
 constexpr uint64_t kLeaving = 1;  // A bit in the size of an unsynced task: it is about to leave, not just put there.
 constexpr int kPatience = 20;  // Tries after which an entry that cannot be applied no longer holds up a wait.
 }
@@ -198,7 +200,13 @@ void Folder::State::forgetUnsynced() {
       auto path = core.folder->diskPath(task.node);
       auto stat = path ? root->stat(*path) : Result<FileStat>(Error{Code::NotFound, ""});
       // The object is there: what differs was done to it since, and the scan reads it as that.
-      if (stat.ok() && stat->inode == row->inode && stat->device == row->device && stat->birthNs == row->birthNs) continue;
+      if (stat.ok() && stat->inode == row->inode && stat->device == row->device && stat->birthNs == row->birthNs) {
+        // But its bytes may have been hashed before they were on the disk, and then the disk has others under those times.
+        if (row->kind == EntryKind::File && !sameBoot) core.store.disk().setDirty(task.node, true);
+        continue;
+      }
+      // A file of the user's own that is not there: removed, or lost with the power before he synced it. The scan reads it.
+      if (task.sizeBytes & kRead) continue;
       core.store.disk().erase(task.node);
       if (auto id = core.store.idOf(task.node)) core.marks->entryChanged(*id);
     }
@@ -233,12 +241,18 @@ void Folder::State::flushUnsyncedSoon() {
   });
 }
 
-void Folder::State::noteUnsynced(NodeId node, bool leaving) {
-  core.store.unsynced().put({node, BlobId(), ++unsyncedTurn << 1 | (leaving ? kLeaving : 0)});
+void Folder::State::noteUnsynced(NodeId node, uint64_t how) {
+  core.store.unsynced().put({node, BlobId(), ++unsyncedTurn << 2 | how});
   flushUnsyncedSoon();
 }
 
-void Folder::noteLeaving(NodeId node) { s_->noteUnsynced(node, true); }
+/// The file was read a moment after it was written: the machine's next start may find other bytes in it.
+void Folder::State::noteRead(NodeId node, const FileStat& stat) {
+  const int64_t ageNs = core.env.clock.nowNs() - std::max(stat.mtimeNs, stat.ctimeNs);
+  if (ageNs < kWrittenBackNs) noteUnsynced(node, kRead);
+}
+
+void Folder::noteLeaving(NodeId node) { s_->noteUnsynced(node, kLeaving); }
 
 std::optional<std::string> Folder::diskPath(NodeId node) {
   std::vector<std::string> names;

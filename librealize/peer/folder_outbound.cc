@@ -149,9 +149,9 @@ bool Folder::State::applyOne(const EntryId& id, int depth) {
     }
   }
   if (!record->shown) {
-    retries.erase(id);
     const bool gone = applyGone(*row, goneParents, goneNow);
-    if (!gone) retry(id);
+    if (gone) retries.erase(id);
+    else retry(id);
     return gone;
   }
   const NodeId parentNode = core.store.nodeOf(record->shownParent).value_or(0);

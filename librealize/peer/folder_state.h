@@ -104,7 +104,8 @@ struct Folder::State {
   void lost(const std::string& why);
   void clearLeftovers(uint64_t device);
   void forgetUnsynced();
-  void noteUnsynced(NodeId node, bool leaving = false);
+  void noteUnsynced(NodeId node, uint64_t how = 0);
+  void noteRead(NodeId node, const FileStat& stat);
   void flushUnsyncedSoon();
 
   // folder_inbound.cc

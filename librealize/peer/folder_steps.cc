@@ -533,6 +533,7 @@ void Folder::State::newFile(const HashJob& job) {
   const NodeId node = core.store.nodeOf(id).value_or(0);
   if (node == 0) return;
   putRow(node, job.parent, job.name, EntryKind::File, job.stat, content.blob, std::move(base));
+  noteRead(node, job.stat);
   if (core.store.problems().count()) core.store.problems().erase(job.path, "unreadable");
   core.marks->entryChanged(id);
   core.folder->entryChanged(id);
@@ -570,6 +571,7 @@ void Folder::State::changedFile(const HashJob& job) {
   row->blob = content.blob;
   row->dirty = false;
   core.store.disk().put(*row);
+  noteRead(job.node, job.stat);
   core.marks->entryChanged(*id);
   core.folder->entryChanged(*id);
 }

@@ -240,6 +240,7 @@ void Marks::State::askNext(std::shared_ptr<std::vector<store::BlobTask>> tasks, 
   std::vector<store::BlobTask> asked;
   for (const auto& task : *tasks) {
     if (!core.store.unconfirmed().has(task.node, task.blob) || promised(task.blob)) continue;
+    if (core.store.unsynced().hasNode(task.node)) continue;  // A cache is trusted: only what is on the disk goes there.
     blobs.push_back(task.blob);
     asked.push_back(task);
   }

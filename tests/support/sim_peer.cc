@@ -51,7 +51,8 @@ Result<void> SimPeer::start() {
   vfs_ = std::make_unique<store::DiskVfs>("sim-" + options.name, std::move(state), clock, random);
   scheduler = std::make_unique<SimScheduler>(queue);
   peer::Environment env{clock, random, disk, *scheduler,
-                        [this](const std::string& root) -> Result<std::unique_ptr<Watcher>> { return disk.watch(root); }};
+                        [this](const std::string& root) -> Result<std::unique_ptr<Watcher>> { return disk.watch(root); },
+                        "boot " + std::to_string(boots)};
   peer::ArenaOptions arena;
   arena.id = kSimArena;
   arena.name = "docs";

@@ -53,6 +53,7 @@ class SimPeer {
   /// Called before each operation on the disk, of the arena and of the user.
   std::function<void(const FakeCall&)> onCall;
   uint64_t lives = 0;
+  uint64_t boots = 1;  ///< of the machine
 
  private:
   void drainSoon();
