@@ -48,8 +48,8 @@ struct ChunkList {
   uint64_t sizeBytes() const;
 };
 
-/// Smallest, average and largest chunk for a file of that size: 16, 64 and 256 KiB up to 1 GiB, four times as much
-/// above, sixteen times above 64 GiB.
+/// Smallest, average and largest chunk for a file of that size: 16, 64 and 256 KiB up to 1.5 GiB, four times as much
+/// above, sixteen times above 96 GiB.
 struct ChunkSizes {
   uint32_t min, average, max;
   bool operator==(const ChunkSizes&) const = default;

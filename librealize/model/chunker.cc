@@ -35,7 +35,8 @@ constexpr uint64_t limitOf(int bits) { return uint64_t(1) << (64 - bits); }
 }  // namespace
 
 ChunkSizes chunkSizesFor(uint64_t fileSizeBytes) {
-  const uint32_t scale = fileSizeBytes <= kGiB ? 1 : fileSizeBytes <= 64 * kGiB ? 4 : 16;
+  // Not at round sizes: a file of exactly 1 GiB that grows by a byte would share no chunk with what it was.
+  const uint32_t scale = fileSizeBytes <= kGiB + kGiB / 2 ? 1 : fileSizeBytes <= 96 * kGiB ? 4 : 16;
   return {scale * (16u << 10), scale * (64u << 10), scale * (256u << 10)};
 }
 

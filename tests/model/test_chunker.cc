@@ -55,17 +55,19 @@ constexpr uint64_t kGiB = uint64_t(1) << 30;
 
 TEST_CASE("chunk sizes follow the file's size") {
   CHECK(chunkSizesFor(0) == ChunkSizes{16 << 10, 64 << 10, 256 << 10});
-  CHECK(chunkSizesFor(kGiB) == ChunkSizes{16 << 10, 64 << 10, 256 << 10});
-  CHECK(chunkSizesFor(kGiB + 1) == ChunkSizes{64 << 10, 256 << 10, 1 << 20});
-  CHECK(chunkSizesFor(64 * kGiB) == ChunkSizes{64 << 10, 256 << 10, 1 << 20});
-  CHECK(chunkSizesFor(64 * kGiB + 1) == ChunkSizes{256 << 10, 1 << 20, 4 << 20});
+  CHECK(chunkSizesFor(kGiB * 3 / 2) == ChunkSizes{16 << 10, 64 << 10, 256 << 10});
+  CHECK(chunkSizesFor(kGiB * 3 / 2 + 1) == ChunkSizes{64 << 10, 256 << 10, 1 << 20});
+  CHECK(chunkSizesFor(96 * kGiB) == ChunkSizes{64 << 10, 256 << 10, 1 << 20});
+  CHECK(chunkSizesFor(96 * kGiB + 1) == ChunkSizes{256 << 10, 1 << 20, 4 << 20});
+  // A file of a round size may grow a little and keep its chunks.
+  CHECK(chunkSizesFor(kGiB) == chunkSizesFor(kGiB + 10));
   CHECK(chunkSizesFor(UINT64_MAX).max == kMaxChunkBytes);
   CHECK(chunkSizesFor(0).min == kSingleChunkBytes);
 }
 
 TEST_CASE("cuts keep to the bounds and to the average in each size class") {
   const Bytes bytes = noise(48 << 20);
-  for (uint64_t fileSize : {kGiB, 2 * kGiB, 65 * kGiB}) {
+  for (uint64_t fileSize : {kGiB, 2 * kGiB, 97 * kGiB}) {
     const ChunkSizes sizes = chunkSizesFor(fileSize);
     const auto found = cuts(bytes, fileSize);
     for (size_t i = 0; i + 1 < found.size(); ++i) {
