@@ -2,6 +2,8 @@
 
 #include <doctest/doctest.h>
 
+#include <algorithm>
+
 #include "frontends/cli/exit_codes.h"
 
 using namespace realize;
