@@ -450,7 +450,9 @@ bool Folder::State::applySymlink(const logic::Record& record, const std::optiona
     auto made = root->makeSymlink(temp, target);
     if (made.ok()) made = root->rename(temp, path, RenameKind::Exchange);
     if (made.ok() && !asKnown(*row, temp)) {
-      if (!root->rename(temp, path, RenameKind::Exchange).ok()) giveBack(temp, path);
+      const bool back = root->rename(temp, path, RenameKind::Exchange).ok();
+      auto ours = root->readSymlink(temp);
+      if (!back || !ours.ok() || *ours != target) giveBack(temp, path);
       hint(*parent);
       made = Error{Code::Busy, path};
     }
@@ -580,7 +582,12 @@ Result<void> Folder::place(const EntryId& id, Dot dot, const std::string& tempPa
     REALIZE_TRY(s.root->rename(tempPath, path, RenameKind::Exchange));
     if (!s.asKnown(*row, tempPath)) {
       // Somebody was quicker: his bytes go back under the name, and are read as the edit that they are.
-      if (!s.root->rename(tempPath, path, RenameKind::Exchange).ok()) s.giveBack(tempPath, path);
+      // And who was quicker once more, between the two, wrote into what had just been put there: that is his, too.
+      const bool back = s.root->rename(tempPath, path, RenameKind::Exchange).ok();
+      auto ours = s.root->stat(tempPath);
+      const bool untouched = ours.ok() && ours->sameObject(fresh) && ours->sizeBytes == fresh.sizeBytes &&
+                             ours->mtimeNs == fresh.mtimeNs && s.nobodyWrites(tempPath);
+      if (!back || !untouched) s.giveBack(tempPath, path);
       s.hint(parent);
       return Error{Code::Busy, path + ": changed here at this moment"};
     }

@@ -303,6 +303,10 @@ void Transfers::State::takeArrivals(const std::shared_ptr<BlobState>& blob) {
 /// Readers whose range is here are answered; who wants all of it, once all is here and on disk.
 void Transfers::State::answer(const std::shared_ptr<BlobState>& blob) {
   if (!blob->layout) return;
+  // Opened first: what was noted as present may have gone with the power, and the file's name with it.
+  if (!blob->file && blob->presentCount > 0 && !(blob->waiters.empty() && blob->wholeWaiters.empty())) {
+    if (auto opened = openCacheFile(*blob); !opened.ok()) return failWaiters(blob, opened.error());
+  }
   std::vector<Waiter> ready;
   for (auto it = blob->waiters.begin(); it != blob->waiters.end();) {
     bool there = true;
