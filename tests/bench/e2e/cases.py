@@ -114,7 +114,7 @@ def transfer(bench, household, rounds, from_join):
             os.makedirs(peer.folder)
             peer.cli("arena", "join", "docs", peer.folder)
             peer.cli("mark", "real", "docs:")
-            until("the tree is there", lambda: peer.arena()["files"] >= household.files)
+            until("the tree is there", lambda: peer.arena()["files"] >= household.files, every_seconds=0.25)
         else:
             peer.cli("mark", "real", "docs:")
         peer.wait()
