@@ -1,6 +1,7 @@
 // What could lose, overwrite or misreport a user's bytes: others at the folder in the wrong moment, crashes, peers that
 // vanish or lie. A test for each thing once found.
 
+#include <algorithm>
 #include <doctest/doctest.h>
 
 #include <fcntl.h>
@@ -95,6 +96,18 @@ struct Several {
       arena.core().transfers->read(open, 0, shown.sizeBytes, [out, open](Result<Bytes> bytes) { out->set_value(std::move(bytes)); });
     });
     return out;
+  }
+  /// Until the peer knows the path; says why not.
+  bool learns(int i, const std::string& path) {
+    if (until([&] { return knows(i, path); })) return true;
+    for (auto& peer : peers) {
+      const auto status = peer->with([](ArenaCore& core) { return core.status(); });
+      MESSAGE(peer->folder, ": ", status.files, " files, ", status.consensusWhy, " ", status.suspendedWhy);
+      for (const auto& member : status.members)
+        MESSAGE("  ", member.peer.key.hex().substr(0, 2), " ", member.connected, " ", member.behindChanges, " ", member.aheadChanges, " ", member.detail);
+      for (const auto& problem : status.problems) MESSAGE("  ", problem.path, " ", problem.kind, " ", problem.detail);
+    }
+    return false;
   }
   test::TempDir dir;
   Pool pool;
@@ -371,7 +384,8 @@ TEST_CASE("a suspended arena answers who asks it for bytes") {
   peers.peers[0]->write("note", "small");
   peers.peers[0]->with([](ArenaCore& core) { core.core().folder->rescanAll(); });
   peers.connect(0, 1);
-  REQUIRE(until([&] { return peers.knows(1, "film") && peers.knows(1, "note"); }));
+  REQUIRE(peers.learns(1, "film"));
+  REQUIRE(peers.learns(1, "note"));
   peers.peers[0]->with([](ArenaCore& core) { core.core().suspend("the test says so"); });
 
   auto film = peers.read(1, "film")->get_future();
@@ -383,12 +397,31 @@ TEST_CASE("a suspended arena answers who asks it for bytes") {
   CHECK(!note.get().ok());
 }
 
+TEST_CASE("what a peer announced before this side knew of the connection is not lost") {
+  Several peers(2);
+  peers.peers[0]->write("note", "small");
+  REQUIRE(until([&] { return peers.knows(0, "note"); }));
+  auto there = std::make_shared<DirectRemote>(*peers.peers[0], *peers.peers[1]);
+  auto back = std::make_shared<DirectRemote>(*peers.peers[1], *peers.peers[0]);
+  peers.old = {there, back};
+  peers.peers[0]->with([&](ArenaCore& core) { core.connected(*there); });
+  std::promise<void> heard;
+  peers.peers[1]->scheduler->onCore([&] { heard.set_value(); });
+  heard.get_future().wait();
+  peers.peers[1]->with([&](ArenaCore& core) { core.connected(*back); });
+
+  CHECK(peers.learns(1, "note"));
+
+  peers.peers[0]->with([&](ArenaCore& core) { core.disconnected(peers.peers[1]->key); });
+  peers.peers[1]->with([&](ArenaCore& core) { core.disconnected(peers.peers[0]->key); });
+}
+
 TEST_CASE("three peers that all ask each other for what none has are all told so") {
   Several peers(4);
   for (int i = 0; i < 8; ++i) peers.peers[0]->write("film" + std::to_string(i), std::string(100'000 + i, 'f'));
   peers.peers[0]->with([](ArenaCore& core) { core.core().folder->rescanAll(); });
   for (int i = 1; i < 4; ++i) peers.connect(0, i);
-  for (int i = 1; i < 4; ++i) REQUIRE(until([&] { return peers.knows(i, "film7"); }));
+  for (int i = 1; i < 4; ++i) REQUIRE(peers.learns(i, "film7"));
   for (int i = 1; i < 4; ++i) peers.disconnect(0, i);
   peers.connect(1, 2);
   peers.connect(2, 3);
@@ -416,7 +449,7 @@ TEST_CASE("a chain fetches through the peer between, and only what was asked") {
   peers.peers[0]->with([](ArenaCore& core) { core.core().folder->rescanAll(); });
   peers.connect(0, 1);
   peers.connect(1, 2);
-  REQUIRE(until([&] { return peers.knows(2, "film"); }));
+  REQUIRE(peers.learns(2, "film"));
 
   auto read = peers.read(2, "film")->get_future();
 
@@ -432,7 +465,8 @@ TEST_CASE("bytes that come damaged are refused, said, and had from another peer"
   peers.peers[0]->with([](ArenaCore& core) { core.core().folder->rescanAll(); });
   peers.connect(0, 1);
   peers.connect(0, 2);
-  REQUIRE(until([&] { return peers.knows(1, "film") && peers.knows(2, "film"); }));
+  REQUIRE(peers.learns(1, "film"));
+  REQUIRE(peers.learns(2, "film"));
   markRoot(*peers.peers[1], Mark::Real);
   REQUIRE(until([&] { return peers.peers[1]->has("film"); }));
   peers.connect(1, 2);
