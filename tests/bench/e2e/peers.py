@@ -42,7 +42,11 @@ class Peer:
         self.mounted = False
         self.socket = None
         self.cli("init", "--name", name, "--listen", f"127.0.0.1:{free_port()}")
-        self.serve()
+        try:
+            self.serve()
+        except BaseException:
+            self.cli("stop", check=False)
+            raise
 
     def cli(self, *words, check=True):
         done = subprocess.run([os.path.join(self.programs, "realize"), "--state", self.state, *words],
@@ -159,6 +163,13 @@ class Household:
         self.programs, self.where = programs, where
         os.makedirs(where)
         self.peers = []
+        try:
+            self.begin(fill)
+        except BaseException:
+            self.__exit__()
+            raise
+
+    def begin(self, fill):
         self.a = self.add("a")
         os.makedirs(self.a.folder)
         fill(self.a.folder)
