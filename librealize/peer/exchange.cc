@@ -64,6 +64,12 @@ void Exchange::connected(RemoteArena& remote) {
   s_->members[key] = Member{.connected = true, .said = std::nullopt, .pulling = false, .error = ""};
   s_->announced[key] = ownState();
   remote.announce(s_->announced[key]);
+  // What it announced came too early if its side was quicker, and then it would say nothing before its next change.
+  const uint64_t number = s_->connection[key];
+  remote.askState(false, [s = s_.get(), alive = s_->alive, key, number](Result<ArenaState> state) {
+    if (!*alive || !state.ok() || !s->current(key, number) || s->members[key].said) return;
+    s->core.exchange->onAnnounce(key, *state);
+  });
 }
 
 void Exchange::disconnected(const PeerKey& key) {
