@@ -16,7 +16,6 @@ constexpr int64_t kWrittenBackNs = 600'000'000'000;  // By then the kernel has w
 constexpr char kBootIdKey[] = "folder: boot";
 constexpr uint64_t kRead = 2;     // Likewise: it was put there by the user, and only read.
 constexpr uint64_t kLeaving = 1;  // A bit in the size of an unsynced task: it is about to leave, not just put there.
-constexpr int kPatience = 20;  // Tries after which an entry that cannot be applied no longer holds up a wait.
 }
 
 void SharedWatch::add(const std::string& path) {

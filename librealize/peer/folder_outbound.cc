@@ -68,9 +68,23 @@ void Folder::State::applySlice() {
   else settled();
 }
 
+void Folder::State::applied(const EntryId& id) {
+  auto tried = retries.find(id);
+  if (tried == retries.end()) return;
+  const bool told = tried->second >= kPatience;
+  retries.erase(tried);
+  auto path = core.shownPath(id);
+  if (told && path.ok()) core.transact([&] { core.store.problems().erase(*path, "not-applied"); });
+}
+
 void Folder::State::retry(const EntryId& id) {
   if (!retrying.insert(id).second) return;
-  ++retries[id];
+  if (++retries[id] == kPatience) {
+    // From here on a wait no longer waits for it: so it is said.
+    auto path = core.shownPath(id);
+    problem(path.ok() ? *path : "", "not-applied", "what a peer changed here cannot be done on this disk yet: the file is in "
+                                                   "use, or another is in the way. It is tried again");
+  }
   core.env.scheduler.onCoreAfter(kRetryMs, [this, alive = alive, id] {
     if (!*alive) return;
     retrying.erase(id);
@@ -136,7 +150,7 @@ bool Folder::State::applyOne(const EntryId& id, int depth) {
   if (!record) return false;
   auto row = core.store.disk().get(record->node);
   if (!row) {
-    retries.erase(id);
+    applied(id);
     if (!record->shown || core.marks->effective(*record) != Mark::Real) return true;
     switch (record->entry.kind) {
       case EntryKind::File: return true;  // Marks wants its bytes.
@@ -150,7 +164,7 @@ bool Folder::State::applyOne(const EntryId& id, int depth) {
   }
   if (!record->shown) {
     const bool gone = applyGone(*row, goneParents, goneNow);
-    if (gone) retries.erase(id);
+    if (gone) applied(id);
     else retry(id);
     return gone;
   }
@@ -173,7 +187,7 @@ bool Folder::State::applyOne(const EntryId& id, int depth) {
       break;
     }
   }
-  if (done) retries.erase(id);
+  if (done) applied(id);
   else retry(id);  // What is read of the disk meanwhile may turn out to be nothing that comes back here.
   return done;
 }

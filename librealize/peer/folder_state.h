@@ -18,6 +18,9 @@
 
 namespace realize::peer {
 
+/// Tries after which an entry that cannot be applied no longer holds up a wait, and is told as a problem.
+constexpr int kPatience = 20;
+
 /// A watcher that scans add to from the pool.
 struct SharedWatch {
   std::mutex mutex;
@@ -171,6 +174,7 @@ struct Folder::State {
   void giveBack(const std::string& from, const std::string& path);
   bool outOfTheWay(NodeId parent, const std::string& name);
   void retry(const EntryId& id);
+  void applied(const EntryId& id);
   std::set<EntryId> moving;              ///< on their way now; others are moved out of theirs meanwhile
   std::vector<NodeId> goneNow;           ///< removed in this slice; rows go once their folders are synced
   std::set<std::string> goneParents;

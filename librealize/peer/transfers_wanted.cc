@@ -219,6 +219,10 @@ Result<bool> Transfers::State::settle(NodeId node, const BlobId& blob, uint64_t 
       moved = true;
       auto path = core.shownPath(*id);
       core.emit(Event{.whenNs = 0, .type = "real", .arena = "", .path = path.ok() ? *path : "", .peer = "", .detail = ""});
+      if (core.store.problems().count()) {
+        core.store.problems().eraseKind("no-space");
+        if (path.ok()) core.store.problems().erase(*path, "not-placed");
+      }
     } else if (tempPath != cachePath(blob)) {
       auto root = core.folder->root();
       if (!root) return Error{Code::Suspended, core.suspendedWhy};
