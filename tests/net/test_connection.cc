@@ -493,7 +493,7 @@ TEST_CASE("bulk frames still queued in the pool at the close are not delivered, 
 
 TEST_CASE("records altered, repeated, lost or cut off on the way end the connection and nothing of them is delivered") {
   using What = Tamperer::What;
-  for (auto type : {net::RecordType::Rpc, net::RecordType::Bulk}) {
+  for (auto type : {net::RecordType::RpcPacked, net::RecordType::Bulk}) {
     for (auto what : {What::FlipByte, What::RepeatRecord, What::DropRecord, What::CutOff}) {
       CAPTURE(int(type));
       CAPTURE(int(what));
