@@ -67,6 +67,7 @@ struct Several {
   }
   ~Several() {
     while (!links.empty()) disconnect(links.begin()->first.first, links.begin()->first.second);
+    for (auto& peer : peers) peer->halt();
     for (auto& peer : peers) peer->stop();
   }
   void connect(int i, int j) {

@@ -47,13 +47,17 @@ struct ArenaPeer {
     core = std::move(*opened);
     core->start(rootMark, joining);
   }
-  void stop() {
+  /// Nothing of it runs any more, but what others still hold of it is there: all halt before any is taken down.
+  void halt() {
     if (!core) return;
     {
       std::lock_guard held(scheduler->coreLock());
       core->stop();
     }
     scheduler->stop();
+  }
+  void stop() {
+    halt();
     core.reset();
   }
   /// Ends without any farewell, as a killed process; then a new one starts over what is on disk.
@@ -173,7 +177,11 @@ struct TwoArenas {
     a = std::make_unique<ArenaPeer>(pool, dir.path() + "/stateA", keyA, dir.path() + "/A", Mark::Real);
     b = std::make_unique<ArenaPeer>(pool, dir.path() + "/stateB", keyB, bHasFolder ? dir.path() + "/B" : "", bMark);
   }
-  ~TwoArenas() { disconnect(); }
+  ~TwoArenas() {
+    disconnect();
+    for (auto* peer : {a.get(), b.get()})
+      if (peer) peer->halt();
+  }
   void connect() {
     ab = std::make_unique<DirectRemote>(*a, *b);
     ba = std::make_unique<DirectRemote>(*b, *a);

@@ -1,0 +1,83 @@
+// Contents come into the folder, and leave it: never over or from under somebody who is at the file.
+
+#include <algorithm>
+
+#include "librealize/peer/folder_state.h"
+
+namespace realize::peer {
+
+Result<void> Folder::place(const EntryId& id, Dot dot, const std::string& tempPath) {
+  auto& s = *s_;
+  auto& core = s.core;
+  if (!s.root) return Error{Code::Suspended, core.suspendedWhy};
+  auto record = core.tree.get(id);
+  if (!record || !record->shown || record->entry.kind != EntryKind::File) return Error{Code::NotFound, "the entry is gone"};
+  const auto heads = core.tree.shownHeads(id);
+  auto head = std::find_if(heads.begin(), heads.end(), [&](const auto& h) { return h.dot == dot; });
+  if (head == heads.end()) return Error{Code::NotFound, "the version was replaced meanwhile"};
+  REALIZE_ASSIGN(const std::string parent, materialize(record->shownParent));
+  const std::string path = joinPath(parent, record->shownName);
+  const NodeId parentNode = core.store.nodeOf(record->shownParent).value_or(0);
+  REALIZE_ASSIGN(auto stat, s.root->stat(tempPath));
+  if ((stat.mode & 07777) != (head->version.mode & 0777)) REALIZE_TRY(s.root->setMode(tempPath, head->version.mode & 0777));
+  if (stat.mtimeNs != head->version.mtimeNs) REALIZE_TRY(s.root->setTimes(tempPath, head->version.mtimeNs));
+
+  REALIZE_ASSIGN(const auto fresh, s.root->stat(tempPath));
+
+  auto row = core.store.disk().get(record->node);
+  if (row && (row->parentNode != parentNode || row->name != record->shownName) && !s.applyMove(*record, *row, 0))
+    return Error{Code::Busy, path + ": cannot be moved there yet"};
+  if (!row) {
+    auto placed = s.root->rename(tempPath, path, RenameKind::NoReplace);
+    if (!placed.ok()) {
+      if (placed.code() != Code::Exists) return placed;
+      s.hint(parent);  // Somebody has made a file of that name: it is read first.
+      return Error{Code::Busy, path + ": a file that is not known yet is in the way"};
+    }
+  } else {
+    if (s.leftAlone(*row, path)) return Error{Code::Busy, path + ": changed here, and is read first"};
+    if (!s.nobodyWrites(path)) return Error{Code::Busy, path + ": is open for writing"};
+    REALIZE_TRY(s.root->rename(tempPath, path, RenameKind::Exchange));
+    if (!s.asKnown(*row, tempPath)) {
+      // Somebody was quicker: his bytes go back under the name, and are read as the edit that they are.
+      // And who was quicker once more, between the two, wrote into what had just been put there: that is his, too.
+      const bool back = s.root->rename(tempPath, path, RenameKind::Exchange).ok();
+      auto ours = s.root->stat(tempPath);
+      const bool untouched = ours.ok() && ours->sameObject(fresh) && ours->sizeBytes == fresh.sizeBytes &&
+                             ours->mtimeNs == fresh.mtimeNs && s.nobodyWrites(tempPath);
+      if (!back || !untouched) s.giveBack(tempPath, path);
+      s.hint(parent);
+      return Error{Code::Busy, path + ": changed here at this moment"};
+    }
+    auto gone = s.letGo(*row, tempPath);
+    (void)gone;  // Emptied at the next start.
+  }
+  s.changedByUs(parent);
+  auto placed = s.root->stat(path);
+  // What is there by now, if it is not what was put there, is somebody's edit: the row must not say that it is known.
+  const bool ours = placed.ok() && placed->sameObject(fresh) && placed->sizeBytes == fresh.sizeBytes && placed->mtimeNs == fresh.mtimeNs;
+  if (!ours) s.hint(parent);
+  core.transact([&] {
+    s.putRow(record->node, parentNode, record->shownName, EntryKind::File, ours ? *placed : fresh, head->version.blob,
+             Core::baseOf(record->entry, &*head));
+    s.noteUnsynced(record->node);
+  });
+  return {};
+}
+
+Result<void> Folder::displace(const EntryId& id, const std::string& cachePath) {
+  auto& s = *s_;
+  auto& core = s.core;
+  if (!s.root) return Error{Code::Suspended, core.suspendedWhy};
+  auto node = core.store.nodeOf(id);
+  auto row = node ? core.store.disk().get(*node) : std::nullopt;
+  auto path = node ? diskPath(*node) : std::nullopt;
+  if (!row || !path) return Error{Code::NotFound, "not on disk"};
+  if (s.leftAlone(*row, *path)) return Error{Code::Busy, *path + ": changed here, and is read first"};
+  if (!s.nobodyWrites(*path)) return Error{Code::Busy, *path + ": is open for writing"};
+  REALIZE_TRY(s.takeAside(*row, *path, cachePath));
+  core.transact([&] { core.store.disk().erase(*node); });
+  return {};
+}
+
+}  // namespace realize::peer
