@@ -12,7 +12,9 @@ class SystemRandom final : public Random {
   SystemRandom() {
     if (sodium_init() < 0) std::abort();  // No randomness: nothing here may run.
   }
-  void fill(std::span<uint8_t> out) override { randombytes_buf(out.data(), out.size()); }
+  void fill(std::span<uint8_t> out) override {
+    if (!out.empty()) randombytes_buf(out.data(), out.size());
+  }
 };
 
 }  // namespace
