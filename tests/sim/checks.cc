@@ -114,7 +114,31 @@ void World::checkFolders() {
   }
 }
 
-/// The disk table and the problems, for people.
+namespace {
+std::string dotText(const Dot& dot) {
+  char text[32];
+  snprintf(text, sizeof(text), "%04x.%llu", unsigned(dot.origin & 0xffff), static_cast<unsigned long long>(dot.seq));
+  return text;
+}
+
+/// The replicated state of an entry, for people.
+std::string entryText(const Entry& entry) {
+  std::string out = "  live";
+  for (const auto& dot : entry.live) out += " " + dotText(dot);
+  for (const auto& [dot, version] : entry.heads)
+    out += "\n  head " + dotText(dot) + " " + version.blob.hex().substr(0, 8) + " by " +
+           std::string(1, char('A' + version.author.bytes[0] - 1));
+  for (const auto& [dot, gone] : entry.tombs) {
+    out += "\n  tomb " + dotText(dot) + " of";
+    for (const auto& let : gone) out += " " + dotText(let);
+  }
+  out += "\n  replaced";
+  for (const auto& blob : entry.replaced) out += " " + blob.hex().substr(0, 8);
+  return out + "\n";
+}
+}  // namespace
+
+/// The disk table, what is wanted and the problems, for people.
 std::string World::rowsOf(size_t number) {
   auto& store = machines_[number].peer->core->core().store;
   std::string out;
@@ -125,6 +149,12 @@ std::string World::rowsOf(size_t number) {
            (row.dirty ? " dirty" : "") + " " + row.blob.hex().substr(0, 8);
     if (record) out += record->shown ? ", shown in " + std::to_string(store.nodeOf(record->shownParent).value_or(0)) + " as " + record->shownName : ", not shown";
     out += "\n";
+  }
+  for (const auto& task : store.wanted().next({}, 1000)) {
+    out += "wants " + task.blob.hex().substr(0, 8) + " for " + std::to_string(task.node);
+    auto id = store.idOf(task.node);
+    auto record = id ? store.get(*id) : std::nullopt;
+    if (record) out += "\n" + entryText(record->entry);
   }
   for (const auto& problem : store.problems().list(100)) out += "problem " + problem.path + ": " + problem.kind + ", " + problem.detail + "\n";
   return out;

@@ -143,6 +143,11 @@ void World::tell(size_t number, const FakeCall& call) {
                   (call.path2.empty() ? "" : " -> " + call.path2.substr(6)));
 }
 
+/// What its tree shows by now.
+void World::tellEvent(size_t number, const Event& event) {
+  say(number, "    * " + event.type + " " + event.path + (event.detail.empty() ? "" : " (" + event.detail + ")"));
+}
+
 /// Just before the program changes a file of the user's, the user does.
 void World::raceWith(size_t number, const FakeCall& call) {
   auto& peer = *machines_[number].peer;

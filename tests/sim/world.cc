@@ -31,6 +31,7 @@ World::World(const WorldOptions& options) : options_(options), random_(options.s
       if (options_.calls) tell(i, call);
       raceWith(i, call);
     };
+    if (options_.calls) machines_.back().peer->onEvent = [this, i](const Event& event) { tellEvent(i, event); };
   }
   const bool chain = peers == 3 && oneIn(3);
   for (size_t a = 0; a < peers; ++a)

@@ -75,6 +75,7 @@ class World {
   void reconnectSoon(SimLink& link);
   void raceWith(size_t number, const FakeCall& call);
   void tell(size_t number, const FakeCall& call);
+  void tellEvent(size_t number, const Event& event);
 
   // user.cc: what users do to their folder
   using Steps = std::vector<std::function<void()>>;

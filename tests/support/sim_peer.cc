@@ -59,7 +59,10 @@ Result<void> SimPeer::start() {
   arena.databaseDirectory = kSimState;
   arena.folder = kSimFolder;
   arena.self = key;
-  auto opened = peer::ArenaCore::open(env, arena, peer::ArenaSettings(), {}, !started, vfs_->name());
+  peer::ArenaCore::Hooks hooks{[this](Event event) {
+    if (onEvent) onEvent(event);
+  }};
+  auto opened = peer::ArenaCore::open(env, arena, peer::ArenaSettings(), hooks, !started, vfs_->name());
   if (!opened.ok()) {
     vanish();
     return opened.error();

@@ -52,6 +52,8 @@ class SimPeer {
   bool userActing = false;  ///< the operation on the disk is the user's
   /// Called before each operation on the disk, of the arena and of the user.
   std::function<void(const FakeCall&)> onCall;
+  /// What the arena tells its subscribers.
+  std::function<void(const Event&)> onEvent;
   uint64_t lives = 0;
   uint64_t boots = 1;  ///< of the machine
 
