@@ -135,7 +135,7 @@ struct Folder::State {
   std::optional<logic::Record> bindable(const EntryId& parent, const std::string& name, EntryKind kind);
   NodeId bindDirectory(NodeId parent, const std::string& name, const FileStat& stat);
   void bindSymlink(NodeId parent, const std::string& name, const FileStat& stat);
-  /// The entry of a directory on disk, revived if a peer removed it meanwhile.
+  /// The entry of a directory on disk, revived if a peer removed it meanwhile: its row can have another node then.
   std::optional<EntryId> directoryEntry(NodeId node);
   void addHash(HashJob job);
   void lookAgain(const HashJob& job);

@@ -86,7 +86,8 @@ std::optional<EntryId> Folder::State::directoryEntry(NodeId node) {
   auto row = core.store.disk().get(node);
   if (!row) return std::nullopt;
   auto parent = directoryEntry(row->parentNode);
-  if (!parent) return std::nullopt;
+  row = core.store.disk().get(node);  // That may have given the one above another node.
+  if (!parent || !row) return std::nullopt;
   FileStat stat;
   stat.mode = row->mode;
   stat.mtimeNs = row->mtimeNs;
@@ -105,6 +106,7 @@ std::optional<EntryId> Folder::State::directoryEntry(NodeId node) {
       child.parentNode = again;
       core.store.disk().put(child);
     }
+    hint(core.folder->diskPath(again).value_or(""));  // What speaks of the old node finds nothing: it is listed again.
   }
   return *made;
 }
@@ -302,7 +304,7 @@ NodeId Folder::State::bindDirectory(NodeId parent, const std::string& name, cons
   const NodeId node = core.store.nodeOf(*id).value_or(0);
   if (node == 0) return 0;
   auto record = core.tree.get(*id);
-  putRow(node, parent, name, EntryKind::Directory, stat, BlobId(), record ? Core::baseOf(record->entry, nullptr) : std::vector<Dot>());
+  putRow(node, core.store.nodeOf(*parentId).value_or(parent), name, EntryKind::Directory, stat, BlobId(), record ? Core::baseOf(record->entry, nullptr) : std::vector<Dot>());
   core.folder->entryChanged(*id);
   return node;
 }
@@ -332,7 +334,7 @@ void Folder::State::bindSymlink(NodeId parent, const std::string& name, const Fi
   auto record = core.tree.get(*id);
   const NodeId node = core.store.nodeOf(*id).value_or(0);
   if (!node || !record) return;
-  putRow(node, parent, name, EntryKind::Symlink, stat, BlobId(), Core::baseOf(record->entry, nullptr));
+  putRow(node, core.store.nodeOf(*parentId).value_or(parent), name, EntryKind::Symlink, stat, BlobId(), Core::baseOf(record->entry, nullptr));
   core.folder->entryChanged(*id);
 }
 
@@ -363,6 +365,7 @@ void Folder::State::stepMove(const logic::Step& step, NodeId parent) {
   auto row = core.store.disk().get(step.node);
   auto parentId = directoryEntry(parent);
   if (!id || !row || !parentId) return;
+  parent = core.store.nodeOf(*parentId).value_or(parent);
   const auto before = core.tree.get(*id);
   const std::string from = childPath(step.fromParent, step.fromName);
   if (before && before->shown) {
@@ -532,7 +535,7 @@ void Folder::State::newFile(const HashJob& job) {
   }
   const NodeId node = core.store.nodeOf(id).value_or(0);
   if (node == 0) return;
-  putRow(node, job.parent, job.name, EntryKind::File, job.stat, content.blob, std::move(base));
+  putRow(node, core.store.nodeOf(*parentId).value_or(job.parent), job.name, EntryKind::File, job.stat, content.blob, std::move(base));
   noteRead(node, job.stat);
   if (core.store.problems().count()) core.store.problems().erase(job.path, "unreadable");
   core.marks->entryChanged(id);

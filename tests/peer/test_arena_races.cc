@@ -282,6 +282,34 @@ TEST_CASE("a folder renamed away and made anew elsewhere is two folders here, an
   }
 }
 
+TEST_CASE("what is put into folders that a peer removes meanwhile is served from where it lies") {
+  TwoArenas t(true, Mark::Real);
+  t.a->write("old/sub/theirs.txt", "theirs");
+  t.connect();
+  REQUIRE(t.settle());
+  fs::rename(t.a->folder + "/old", t.a->folder + "/new");
+  REQUIRE(t.settle());
+  REQUIRE(t.b->read("new/sub/theirs.txt") == "theirs");
+  ArenaSettings slow;
+  slow.restMs = 1000;
+  t.b->with([&](ArenaCore& core) { core.setSettings(slow); });
+
+  t.disconnect();
+  fs::remove_all(t.a->folder + "/new");
+  REQUIRE(until([&] { return t.a->with([](ArenaCore& core) {
+    core.core().folder->drainWatch();
+    return !core.core().folder->settling() && !core.core().recordAt("new").ok();
+  }); }));
+  t.b->write("new/sub/mine.txt", "mine");  // Not read before the removal comes.
+  t.connect();
+
+  CHECK(t.settle());
+  CHECK(anywhere(t.a->folder, "mine"));
+  t.b->with([](ArenaCore& core) {
+    for (const auto& row : core.core().store.disk().all(0, 100)) CHECK((row.node == kRootNode || core.core().folder->diskPath(row.node)));
+  });
+}
+
 TEST_CASE("the cache has no file that somebody's hard link could change") {
   TwoArenas peers;
   peers.a->write("film", std::string(600'000, 'f'));
