@@ -6,6 +6,7 @@
 #include "librealize/peer/arena_file_system.h"
 #include "librealize/peer/exchange.h"
 #include "librealize/peer/folder.h"
+#include "librealize/peer/guarded_file_system.h"
 #include "librealize/peer/invalidations.h"
 #include "librealize/peer/marks.h"
 #include "librealize/peer/transfers.h"
@@ -16,6 +17,9 @@ namespace {
 
 constexpr int64_t kBarrierMs = 2000;  // An answer that says "still settling" beats none.
 constexpr size_t kRecheckSlice = 500;
+constexpr int64_t kReviveMs = 1000;
+constexpr int64_t kReviveMostMs = 60'000;
+constexpr int64_t kSteadyNs = 60'000'000'000;  // A database that fails again sooner is given more time.
 
 std::string_view whatHappened(const logic::Effect& effect) {
   if (effect.appeared()) return "create";
@@ -68,9 +72,13 @@ struct ArenaCore::State {
   std::unique_ptr<Marks> marks;
   std::unique_ptr<Exchange> exchange;
   std::unique_ptr<ArenaFileSystem> fileSystem;
+  std::unique_ptr<GuardedFileSystem> guardedFileSystem;
   Hooks hooks;
   int depth = 0;
+  std::map<PeerKey, RemoteArena*> remotes;
   bool databaseFailed = false;
+  int64_t reviveMs = 0;   ///< until the next try
+  int64_t revivedNs = 0;  ///< monotonic
   bool fresh = false;
   std::shared_ptr<bool> alive = std::make_shared<bool>(true);
 
@@ -80,6 +88,10 @@ struct ArenaCore::State {
   void invalidate(const logic::Effect& effect, NodeId node);
   void suspend(const std::string& why);
   void databaseFails(const Error& error);
+  bool guarded(const std::function<void()>& work);
+  void reviveLater(const Error& error);
+  void revive();
+  void goOn();
   void noteIdentity();
   void applyAll(NodeId after);
 };
@@ -115,8 +127,13 @@ Result<std::unique_ptr<ArenaCore>> ArenaCore::open(Environment env, ArenaOptions
     if (event.whenNs == 0) event.whenNs = state->env.clock.nowNs();
     if (state->hooks.emit) state->hooks.emit(std::move(event));
   };
+  s.core.watchChanged = s.hooks.watchChanged;
   s.core.suspend = [state = &s](const std::string& why) { state->suspend(why); };
   s.fileSystem = std::make_unique<ArenaFileSystem>(s.core);
+  s.guardedFileSystem = std::make_unique<GuardedFileSystem>(*s.fileSystem, [state = &s](const Error& error) {
+    std::lock_guard held(state->env.scheduler.coreLock());
+    if (!state->core.stopping) state->databaseFails(error);
+  });
   return arena;
 }
 
@@ -145,6 +162,7 @@ void ArenaCore::stop() {
 
 Core& ArenaCore::core() { return s_->core; }
 ArenaFileSystem& ArenaCore::fileSystem() { return *s_->fileSystem; }
+FileSystem& ArenaCore::guardedFileSystem() { return *s_->guardedFileSystem; }
 void ArenaCore::setSettings(const ArenaSettings& settings) { s_->core.settings = settings; }
 
 /// A copied or restored database file is another life: its numbers must not be given again (AGREEMENT 21).
@@ -243,10 +261,57 @@ void ArenaCore::State::invalidate(const logic::Effect& effect, NodeId node) {
 }
 
 void ArenaCore::State::databaseFails(const Error& error) {
+  if (databaseFailed) return;
   databaseFailed = true;
   auto reloaded = store::catching([&] { tree.reload(); });
-  (void)reloaded;
-  suspend("its database failed: " + error.message);
+  (void)reloaded;  // Again when the database can be written.
+  if (env.clock.monotonicNs() - revivedNs > kSteadyNs) reviveMs = 0;
+  reviveLater(error);
+}
+
+/// Damage is for people; what a disk refuses now it may accept soon.
+void ArenaCore::State::reviveLater(const Error& error) {
+  const bool hopeless = error.code == Code::Corrupt || error.code == Code::WrongVersion || error.code == Code::Internal;
+  suspend("its database failed: " + error.message + (hopeless ? "" : ". It goes on by itself when that is possible again"));
+  if (hopeless || core.stopping) return;
+  reviveMs = reviveMs == 0 ? kReviveMs : std::min(2 * reviveMs, kReviveMostMs);
+  env.scheduler.onCoreAfter(reviveMs, [this, alive = alive] {
+    if (*alive) revive();
+  });
+}
+
+void ArenaCore::State::revive() {
+  if (core.stopping) return;
+  auto opened = store::catching([&] {
+    store->reopen();
+    tree.reload();
+  });
+  if (!opened.ok()) return reviveLater(opened.error());
+  databaseFailed = false;
+  revivedNs = env.clock.monotonicNs();
+  auto went = store::catching([&] { goOn(); });
+  if (!went.ok()) databaseFails(went.error());
+}
+
+/// As a new process would begin, but that mounts and connections are there already. What the folder's part had half done
+/// in memory is not known any more: a new one reads and applies anew.
+void ArenaCore::State::goOn() {
+  const bool joining = folder->joining(), waiting = folder->waitingForTree();
+  folder->stop();
+  auto again = std::make_unique<Folder>(core);
+  std::swap(folder, again);
+  core.folder = folder.get();
+  again = nullptr;
+  core.suspended = false;
+  core.suspendedWhy.clear();
+  if (auto started = folder->start(false, joining); !started.ok()) return suspend(started.error().message);
+  if (joining && !waiting) folder->treeReceived();
+  applyAll(0);
+  transfers->resumed();
+  marks->resumed();
+  for (auto& [key, remote] : std::map(remotes)) exchange->connected(*remote);
+  if (core.suspended) return;
+  core.emit(Event{.whenNs = 0, .type = "resumed", .arena = "", .path = "", .peer = "", .detail = core.options.folder});
 }
 
 void ArenaCore::State::suspend(const std::string& why) {
@@ -275,50 +340,69 @@ void ArenaCore::State::applyAll(NodeId after) {
   });
 }
 
-void ArenaCore::onAnnounce(const PeerKey& from, const ArenaState& state) { s_->exchange->onAnnounce(from, state); }
+// Sessions call without a net: what a failing database throws ends here.
+bool ArenaCore::State::guarded(const std::function<void()>& work) {
+  auto done = store::catching(work);
+  if (!done.ok()) databaseFails(done.error());
+  return done.ok();
+}
+
+void ArenaCore::onAnnounce(const PeerKey& from, const ArenaState& state) {
+  s_->guarded([&] { s_->exchange->onAnnounce(from, state); });
+}
 
 void ArenaCore::serveState(const PeerKey&, bool barrier, std::function<void(Result<ArenaState>)> done) {
   auto& s = *s_;
-  if (!barrier || s.core.suspended) return done(s.exchange->ownState());
   auto once = std::make_shared<bool>(false);
   auto answer = [state = s_.get(), alive = s.alive, once, done = std::move(done)] {
     if (*once) return;
     *once = true;
-    if (*alive) done(state->exchange->ownState());
-    else done(Error{Code::Suspended, "the arena was left"});
+    Result<ArenaState> own = Error{Code::Suspended, "the arena was left, or its database failed"};
+    if (*alive) state->guarded([&] { own = state->exchange->ownState(); });
+    done(std::move(own));
   };
+  if (!barrier || s.core.suspended) return answer();
   s.env.scheduler.onCoreAfter(kBarrierMs, answer);
-  s.folder->barrier(answer);
+  if (!s.guarded([&] { s.folder->barrier(answer); })) answer();
 }
 
 Result<PullPage> ArenaCore::servePull(const PeerKey& from, const PullRequest& request) {
   if (s_->databaseFailed) return Error{Code::Suspended, s_->core.suspendedWhy};
-  return s_->exchange->servePull(from, request);
+  Result<PullPage> page = Error{Code::Suspended, "the arena's database failed"};
+  s_->guarded([&] { page = s_->exchange->servePull(from, request); });
+  return page;
 }
 
 void ArenaCore::serveChunkList(const PeerKey& from, const BlobId& blob, uint8_t hops,
                                std::function<void(Result<ChunkList>)> done) {
-  s_->transfers->serveChunkList(from, blob, hops, std::move(done));
+  if (!s_->guarded([&] { s_->transfers->serveChunkList(from, blob, hops, done); }))
+    done(Error{Code::Suspended, "the arena's database failed"});
 }
 
 void ArenaCore::serveGet(const PeerKey& from, const GetRequest& request, std::function<bool(ChunkArrival)> sink,
                          std::function<void(Result<std::vector<WantStatus>>)> done) {
-  s_->transfers->serveGet(from, request, std::move(sink), std::move(done));
+  if (!s_->guarded([&] { s_->transfers->serveGet(from, request, std::move(sink), done); }))
+    done(Error{Code::Suspended, "the arena's database failed"});
 }
 
 std::vector<bool> ArenaCore::servePromise(const PeerKey& from, const std::vector<BlobId>& blobs) {
   std::vector<bool> out;
-  for (const auto& blob : blobs) out.push_back(s_->marks->promise(from, blob));
+  s_->guarded([&] {
+    for (const auto& blob : blobs) out.push_back(s_->marks->promise(from, blob));
+  });
+  out.resize(blobs.size(), false);
   return out;
 }
 
 void ArenaCore::connected(RemoteArena& remote) {
-  s_->exchange->connected(remote);
+  s_->remotes[remote.key()] = &remote;
   s_->transfers->connected(remote);
   s_->marks->wakeUnrealize();
+  s_->guarded([&] { s_->exchange->connected(remote); });
 }
 
 void ArenaCore::disconnected(const PeerKey& key) {
+  s_->remotes.erase(key);
   s_->exchange->disconnected(key);
   s_->transfers->disconnected(key);
 }

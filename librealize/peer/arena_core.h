@@ -15,6 +15,7 @@ class ArenaCore final : public ArenaService {
  public:
   struct Hooks {
     std::function<void(Event)> emit;  ///< called under the core lock; must only queue
+    std::function<void()> watchChanged{};  ///< likewise: Folder::watchDescriptor() is another one now
   };
   /// Opens or makes the database and the folder. `fresh`: the arena was just created or joined here.
   /// Errors: as of the database (WrongVersion, Corrupt); an absent folder is not an error but suspends.
@@ -28,6 +29,8 @@ class ArenaCore final : public ArenaService {
 
   Core& core();
   ArenaFileSystem& fileSystem();
+  /// The same for frontends: a failing database is an error there, and suspends the arena. Thread: any.
+  FileSystem& guardedFileSystem();
   void setSettings(const ArenaSettings& settings);
 
   // ArenaService

@@ -66,11 +66,12 @@ struct Core {
   /// Runs `work` in one transaction of the store, then hands what changed in the visible tree to folder, marks,
   /// invalidations and history, and schedules an announcement: at once if the change has `rested` (it was read from
   /// the folder, or came from a peer), else after the rest. Nested calls join the outer one. A failing database
-  /// suspends the arena; false then.
+  /// suspends the arena until it can be written again; false then.
   bool transact(const std::function<void()>& work, bool rested = true) { return transactHook(work, rested); }
   std::function<bool(const std::function<void()>& work, bool rested)> transactHook{};
   /// For `watch` and applications. Cheap.
   std::function<void(Event)> emit{};
+  std::function<void()> watchChanged{};  ///< the folder's watch is another one; may be empty
   /// The arena cannot be trusted now (folder gone, database failing): everything stops but status. Idempotent.
   std::function<void(std::string why)> suspend{};
   bool suspended = false;

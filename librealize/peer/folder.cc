@@ -147,9 +147,12 @@ Result<void> Folder::State::begin() {
   if (core.options.userFolder) {
     auto watcher = core.env.watch ? core.env.watch(core.options.folder)
                                   : Result<std::unique_ptr<Watcher>>(Error{Code::Unsupported, "no watch"});
-    std::lock_guard held(watch->mutex);
-    watch->exhausted = !watcher.ok();
-    if (watcher.ok()) watch->watcher = std::move(*watcher);
+    {
+      std::lock_guard held(watch->mutex);
+      watch->exhausted = !watcher.ok();
+      if (watcher.ok()) watch->watcher = std::move(*watcher);
+    }
+    if (core.watchChanged) core.watchChanged();
   }
   core.folder->rescanAll();
   return {};
@@ -288,6 +291,8 @@ bool Folder::settling() const {
          std::any_of(s.retries.begin(), s.retries.end(), [](const auto& retry) { return retry.second < kPatience; });
 }
 
+bool Folder::joining() const { return s_->joining; }
+bool Folder::waitingForTree() const { return s_->waitingForTree; }
 bool Folder::scanning() const { return s_->scanning || s_->scanWanted; }
 uint64_t Folder::scannedEntries() const { return s_->scannedEntries; }
 uint64_t Folder::heldRemovals() const { return s_->held; }

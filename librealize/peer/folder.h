@@ -51,8 +51,9 @@ class Folder {
   void drainWatch();
   /// Look at this directory again after the rest.
   void hintDirectory(NodeId directory);
-  /// The file's bytes may have changed (the mount wrote): durable in DiskRow::dirty before the write is answered.
-  void hintContent(NodeId file);
+  /// The file's bytes may have changed (the mount wrote): durable in DiskRow::dirty before the write is answered. False
+  /// if that could not be noted.
+  bool hintContent(NodeId file);
   /// The mount changed names in this directory: a listing of it that is under way is old, and read again.
   void changedByMount(const std::string& directory);
   /// The mount renamed a directory on disk: the watch follows.
@@ -62,6 +63,9 @@ class Folder {
   /// missing bytes).
   bool settling() const;
   bool scanning() const;
+  /// What is in the folder is still being matched with a tree; and that has not come yet. See start().
+  bool joining() const;
+  bool waitingForTree() const;
   uint64_t scannedEntries() const;
   /// Reads what is queued as soon as it has rested and then calls `done` (on the core); used by wait and askState.
   void barrier(std::function<void()> done);

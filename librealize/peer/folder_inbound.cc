@@ -211,12 +211,13 @@ void Folder::hintDirectory(NodeId directory) {
   if (auto path = diskPath(directory)) s_->hint(*path);
 }
 
-void Folder::hintContent(NodeId file) {
+bool Folder::hintContent(NodeId file) {
   auto& core = s_->core;
   auto row = core.store.disk().get(file);
-  if (!row) return;
-  if (!row->dirty) core.transact([&] { core.store.disk().setDirty(file, true); });
+  if (!row) return true;
+  if (!row->dirty && !core.transact([&] { core.store.disk().setDirty(file, true); })) return false;
   hintDirectory(row->parentNode);
+  return true;
 }
 
 void Folder::changedByMount(const std::string& directory) { s_->changedByUs(directory); }

@@ -58,7 +58,7 @@ Result<void> ArenaFileSystem::State::changeReal(Directory& root, Found& entry, D
   const EntryId id = entry.record.entry.id;
   if (change.sizeBytes) {
     if (kind != EntryKind::File) return Error{kind == EntryKind::Directory ? Code::IsDirectory : Code::InvalidArgument, path};
-    core.folder->hintContent(entry.record.node);
+    if (!core.folder->hintContent(entry.record.node)) return Error{Code::Suspended, core.suspendedWhy};
     entry.row->dirty = true;
     if (file) {
       REALIZE_TRY(file->truncate(*change.sizeBytes));

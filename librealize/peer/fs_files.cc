@@ -25,7 +25,7 @@ Result<FileHandle> ArenaFileSystem::State::openReal(Directory& root, const Found
   handle->file = std::move(*opened);
   handle->writable = write;
   if (flags.truncate) {
-    core.folder->hintContent(handle->node);
+    if (!core.folder->hintContent(handle->node)) return Error{Code::Suspended, core.suspendedWhy};
     REALIZE_TRY(handle->file->truncate(0));
     handle->wrote = true;
     handle->hintedNs = monotonicNs();
@@ -91,13 +91,16 @@ void ArenaFileSystem::State::becomeReal(const Found& entry, std::function<void(R
   auto& waiting = becomingReal[id];
   waiting.push_back(std::move(done));
   if (waiting.size() > 1) return;
-  core.transfers->makeReal(id, shown->first, shown->second.blob, shown->second.sizeBytes,
-                           [this, alive = alive, id](Result<void> made) {
+  auto tell = [this, alive = alive, id](Result<void> made) {
     if (!*alive) return;
     auto all = std::move(becomingReal[id]);
     becomingReal.erase(id);
     for (auto& one : all) one(made);
+  };
+  auto begun = store::catching([&] {
+    core.transfers->makeReal(id, shown->first, shown->second.blob, shown->second.sizeBytes, tell);
   });
+  if (!begun.ok()) tell(begun.error());
 }
 
 void ArenaFileSystem::open(NodeId node, OpenFlags flags, std::function<void(Result<FileHandle>)> done) {
@@ -198,8 +201,8 @@ uint64_t ArenaFileSystem::read(FileHandle number, uint64_t offset, size_t size, 
   {
     std::lock_guard held(s.lock());
     auto root = s.usable();
-    if (root.ok()) s.owed->noteTransfer(request, s.core.transfers->read(handle->blob, offset, size, std::move(answer)));
-    else started = root.error();
+    if (!root.ok()) started = root.error();
+    else started = store::catching([&] { s.owed->noteTransfer(request, s.core.transfers->read(handle->blob, offset, size, std::move(answer))); });
   }
   std::optional<Result<Bytes>> early;
   {
@@ -231,7 +234,7 @@ Result<void> ArenaFileSystem::State::beforeWrite(OpenHandle& handle) {
   std::lock_guard held(lock());
   auto root = usable();
   if (!root.ok()) return root.error();
-  core.folder->hintContent(handle.node);
+  if (!core.folder->hintContent(handle.node)) return Error{Code::Suspended, core.suspendedWhy};
   handle.hintedNs = now;
   handle.wrote = true;
   return {};

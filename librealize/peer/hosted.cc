@@ -36,7 +36,9 @@ Result<std::shared_ptr<Hosted>> Hosted::open(std::shared_ptr<Pool> pool, Start s
   Environment environment{systemClock(), systemRandom(), systemDisk(), *out->scheduler_, watchFolder, bootId()};
   std::lock_guard held(out->lock());
   REALIZE_ASSIGN(out->core_, ArenaCore::open(std::move(environment), std::move(start.options), start.settings,
-                                             {std::move(start.emit)}, start.fresh));
+                                             {std::move(start.emit), [weak = std::weak_ptr(out)] {
+                                                if (auto hosted = weak.lock(); hosted && hosted->watchChanged_) hosted->watchChanged_();
+                                              }}, start.fresh));
   auto started = store::catching([&] {
     bool joining = start.joining;
     // Once a member's whole tree has arrived, what is missing in the folder is missing.
@@ -69,7 +71,12 @@ void Hosted::close() {
 Scheduler& Hosted::scheduler() { return *scheduler_; }
 FairMutex& Hosted::lock() { return scheduler_->coreLock(); }
 ArenaService* Hosted::service() { return closed_ ? nullptr : core_.get(); }
-FileSystem& Hosted::fileSystem() { return core_->fileSystem(); }
+FileSystem& Hosted::fileSystem() { return core_->guardedFileSystem(); }
+
+void Hosted::onWatchChanged(std::function<void()> changed) {
+  std::lock_guard held(lock());
+  watchChanged_ = std::move(changed);
+}
 
 // --- watching -----------------------------------------------------------------------------------------------------
 
@@ -106,8 +113,15 @@ void FolderWatch::add(std::shared_ptr<Hosted> arena) {
   {
     std::lock_guard held(s_->mutex);
     s_->watched.push_back(watched);
-    drain(watched);  // Says which descriptor to poll.
+    drain(s_, watched);  // Says which descriptor to poll.
   }
+  watched->arena->onWatchChanged([all = std::weak_ptr(s_), one = std::weak_ptr(watched)] {
+    auto shared = all.lock();
+    auto changed = one.lock();
+    if (!shared || !changed) return;
+    std::lock_guard held(shared->mutex);
+    if (!shared->stopping && !changed->draining) drain(shared, changed);
+  });
   wake();
 }
 
@@ -117,10 +131,10 @@ void FolderWatch::remove(const std::shared_ptr<Hosted>& arena) {
 }
 
 /// Lets the arena read what its watch has. Called with the mutex held.
-void FolderWatch::drain(const std::shared_ptr<Watched>& watched) {
+void FolderWatch::drain(const std::shared_ptr<Shared>& shared, const std::shared_ptr<Watched>& watched) {
   watched->draining = true;
   std::weak_ptr<Hosted> arena = watched->arena;
-  watched->arena->scheduler().onCore([shared = s_, watched, arena] {
+  watched->arena->scheduler().onCore([shared, watched, arena] {
     auto hosted = arena.lock();
     auto* core = hosted ? static_cast<ArenaCore*>(hosted->service()) : nullptr;
     if (core) {
@@ -158,7 +172,7 @@ void FolderWatch::run() {
     std::lock_guard held(s_->mutex);
     for (size_t i = 0; i < order.size(); ++i) {
       const bool still = std::find(s_->watched.begin(), s_->watched.end(), order[i]) != s_->watched.end();
-      if (still && (polled[i + 1].revents || (count == 0 && order[i]->descriptor < 0))) drain(order[i]);
+      if (still && (polled[i + 1].revents || (count == 0 && order[i]->descriptor < 0))) drain(s_, order[i]);
     }
   }
 }

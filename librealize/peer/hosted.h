@@ -45,6 +45,8 @@ class Hosted final : public HostedArena {
   Scheduler& scheduler() override;
   ArenaService* service() override;
   FileSystem& fileSystem();
+  /// Called when the folder's watch is another one, under the core lock.
+  void onWatchChanged(std::function<void()> changed);
 
   /// Runs `f(ArenaCore&)`, which returns a Result, under the core lock; a failing database becomes its error.
   /// Errors: Suspended once closed.
@@ -68,6 +70,7 @@ class Hosted final : public HostedArena {
   bool closed_ = false; // under the core lock
   std::unique_ptr<ThreadScheduler> scheduler_;
   std::unique_ptr<ArenaCore> core_;
+  std::function<void()> watchChanged_;  // under the core lock
 };
 
 /// One thread that waits until folders have changed and lets their arenas look. Thread: any.
@@ -86,9 +89,9 @@ class FolderWatch {
   };
   void run();
   void wake();
-  void drain(const std::shared_ptr<Watched>& watched);
-
   struct Shared;
+  static void drain(const std::shared_ptr<Shared>& shared, const std::shared_ptr<Watched>& watched);
+
   std::shared_ptr<Shared> s_;
   std::thread thread_;
 };

@@ -19,9 +19,7 @@ constexpr int64_t kNsPerMs = 1'000'000;
 }  // namespace
 
 struct Marks::State {
-  explicit State(Core& core) : core(core) {
-    for (const auto& [node, mark] : core.store.marks().all()) marks[node] = mark;
-  }
+  explicit State(Core& core) : core(core) { load(); }
 
   Core& core;
   std::shared_ptr<bool> alive = std::make_shared<bool>(true);
@@ -33,6 +31,7 @@ struct Marks::State {
   bool dropAgain = false;
   bool retryScheduled = false;
 
+  void load();
   void walkSlice();
   void dropRound(store::BlobTask after);
   void askNext(std::shared_ptr<std::vector<store::BlobTask>> tasks, std::vector<PeerKey> peers);
@@ -77,6 +76,19 @@ void Marks::set(const logic::Record& record, Mark mark) {
     s_->walking = true;
     s_->walkSlice();
   }
+}
+
+void Marks::State::load() {
+  marks.clear();
+  for (const auto& [node, mark] : core.store.marks().all()) marks[node] = mark;
+}
+
+void Marks::resumed() {
+  s_->load();
+  s_->walking = false;
+  s_->dropping = s_->dropAgain = false;
+  recheckAll();
+  wakeUnrealize();
 }
 
 void Marks::recheckAll() {

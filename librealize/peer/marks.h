@@ -43,6 +43,8 @@ class Marks {
   bool promise(const PeerKey& to, const BlobId& blob);
   /// Reconsiders everything in slices: at start.
   void recheckAll();
+  /// The database is back: what it says counts, and what a failure cut off begins anew. Throws DatabaseError.
+  void resumed();
 
   /// Tries to make unreal what is marked Unreal and still Real on disk: only after another connected peer promised to
   /// keep it (RemoteArena::promise). Called when peers connect, after marks change, and when files become real elsewhere.

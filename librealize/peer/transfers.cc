@@ -79,6 +79,14 @@ void Transfers::stop() {
   s_->peers.clear();
 }
 
+void Transfers::resumed() {
+  s_->wantedRefused.clear();
+  s_->postponed.clear();
+  s_->outOfSpace = false;
+  for (auto& [id, blob] : std::map(s_->blobs)) s_->pump(blob);
+  wakeWanted();
+}
+
 void Transfers::State::post(std::function<void()> job) {
   core.env.scheduler.onCore([alive = alive, job = std::move(job)] {
     if (*alive) job();

@@ -74,6 +74,8 @@ class Transfers {
   void noteChunkList(const BlobId& blob, const ChunkList& list);
 
   void stop();
+  /// The database is back: what a failure cut off is tried again.
+  void resumed();
 
  private:
   struct State;

@@ -89,7 +89,6 @@ void Transfers::State::pumpWanted() {
       item.node = task.node;
       item.blob = task.blob;
       item.sizeBytes = task.sizeBytes;
-      inFlight.insert({task.node, task.blob});
       batch->items.push_back(std::move(item));
       batchBytes += task.sizeBytes;
       if (batch->items.size() >= kBatchFiles || batchBytes >= kBatchBytes) flush();
@@ -127,10 +126,8 @@ void Transfers::State::startSmall(std::shared_ptr<WantedBatch> batch) {
     });
     if (!refused && (!peer || candidate.outstandingBytes < peer->outstandingBytes)) peer = &candidate;
   }
-  if (!peer || !root) {
-    for (auto& item : batch->items) inFlight.erase({item.node, item.blob});
-    return retryLater(2000);
-  }
+  if (!peer || !root) return retryLater(2000);
+  for (const auto& item : batch->items) inFlight.insert({item.node, item.blob});
   ++smallBatches;
   request.hops = 2;
   const PeerKey key = peer->remote->key();
@@ -182,9 +179,9 @@ void Transfers::State::finishSmall(std::shared_ptr<WantedBatch> batch, const Pee
 void Transfers::State::placeSmall(std::shared_ptr<WantedBatch> batch, Result<void> synced) {
   --smallBatches;
   auto root = core.folder->root();
+  for (auto& item : batch->items) inFlight.erase({item.node, item.blob});
   core.transact([&] {
     for (auto& item : batch->items) {
-      inFlight.erase({item.node, item.blob});
       if (item.written.ok() && synced.ok()) {
         auto settled = settle(item.node, item.blob, item.sizeBytes, item.tempPath);
         if (settled.ok() && *settled) continue;
@@ -321,9 +318,9 @@ bool Transfers::State::startLocal(NodeId node, const BlobId& blob, uint64_t size
 }
 
 void Transfers::State::startLarge(NodeId node, const BlobId& blob, uint64_t sizeBytes) {
+  auto state = stateOf(blob, sizeBytes);
   inFlight.insert({node, blob});
   ++largeFetches;
-  auto state = stateOf(blob, sizeBytes);
   core.transfers->fetchWhole(blob, sizeBytes, nullptr, [this, alive = alive, node, state](Result<void> fetched) {
     if (!*alive) return;
     if (fetched.ok()) return placeLarge(node, state);

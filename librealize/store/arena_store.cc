@@ -9,6 +9,8 @@ namespace realize::store {
 
 namespace {
 constexpr char kIdentity[] = "store: file identity";
+constexpr char kRoom[] = "store: room";  // Empty, but while it is found out whether there is some.
+constexpr size_t kRoomBytes = 256 << 10;
 }
 
 struct ArenaStore::Tables {
@@ -76,6 +78,13 @@ ArenaStore::~ArenaStore() = default;
 Result<std::unique_ptr<ArenaStore>> ArenaStore::open(const std::string& path, const OpenOptions& options) {
   REALIZE_ASSIGN(auto db, Database::open(path, "arena's index", kArenaApplicationId, arenaMigrations(), options));
   return std::unique_ptr<ArenaStore>(new ArenaStore(std::move(db)));
+}
+
+void ArenaStore::reopen() {
+  db_->reopen();
+  setValue(kRoom, std::string(kRoomBytes, '.'));
+  setValue(kRoom, "");
+  db_->makeDurable();
 }
 
 std::optional<logic::Record> ArenaStore::get(const EntryId& id) { return tree_->get(id); }

@@ -56,6 +56,8 @@ class ArenaStore final : public logic::TreeStore {
   auto transact(F&& fn) { return db_->transact(std::forward<F>(fn)); }
   /// See Database::makeDurable: call it before a change or an acknowledgement leaves for a peer.
   void makeDurable() { db_->makeDurable(); }
+  /// See Database::reopen: after a failure. Also throws while the disk has no room for some work to go on.
+  void reopen();
 
   // The tree. Node numbers are given in put(), count up and are never given again; the root's is kRootNode.
   std::optional<logic::Record> get(const EntryId& id) override;

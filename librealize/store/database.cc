@@ -2,6 +2,7 @@
 
 #include <sqlite3.h>
 
+#include <algorithm>
 #include <cstring>
 #include <new>
 
@@ -64,6 +65,7 @@ void Database::fail(int sqliteCode, const char* sql) const {
 }
 
 void Database::exec(const char* sql) {
+  if (handle_ == nullptr) fail(SQLITE_CANTOPEN, sql);
   if (int rc = sqlite3_exec(handle_, sql, nullptr, nullptr, nullptr); rc != SQLITE_OK) fail(rc, sql);
 }
 
@@ -77,23 +79,31 @@ Result<std::unique_ptr<Database>> Database::open(const std::string& path, const 
   std::unique_ptr<Database> db(new Database);
   db->path_ = path;
   db->what_ = what;
-  int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE;
-  if (options.create) flags |= SQLITE_OPEN_CREATE;
-  int rc = sqlite3_open_v2(path.c_str(), &db->handle_, flags, options.vfs.empty() ? nullptr : options.vfs.c_str());
-  if (rc != SQLITE_OK) {
-    Error error = db->errorFor(rc);
-    if (error.code == Code::Internal) error.code = Code::Io;
-    return error;
-  }
+  db->vfs_ = options.vfs;
+  db->applicationId_ = applicationId;
+  db->migrations_ = migrations;
   try {
-    if (auto done = db->configure(applicationId, migrations, options.create); !done.ok()) return done.error();
+    db->connect(options.create);
   } catch (const DatabaseError& e) {
     return e.error();
   }
   return db;
 }
 
-Result<void> Database::configure(uint32_t applicationId, std::span<const Migration> migrations, bool create) {
+void Database::connect(bool create) {
+  int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE;
+  if (create) flags |= SQLITE_OPEN_CREATE;
+  int rc = sqlite3_open_v2(path_.c_str(), &handle_, flags, vfs_.empty() ? nullptr : vfs_.c_str());
+  if (rc != SQLITE_OK) {
+    Error error = errorFor(rc);
+    throw DatabaseError(error.code == Code::Internal ? Code::Io : error.code, std::move(error.message));
+  }
+  if (auto done = configure(create); !done.ok()) throw DatabaseError(done.code(), done.error().message);
+}
+
+Result<void> Database::configure(bool create) {
+  const uint32_t applicationId = applicationId_;
+  const auto migrations = migrations_;
   // Exclusive: the state folder belongs to one process anyway, and then there is no shared memory to lock on every
   // look-up (three times faster outside a transaction), nor does a VFS need to offer any.
   exec("PRAGMA locking_mode = EXCLUSIVE");
@@ -128,7 +138,7 @@ Result<void> Database::configure(uint32_t applicationId, std::span<const Migrati
   exec("PRAGMA journal_size_limit = 67108864");
   exec(("PRAGMA cache_size = -" + std::to_string(kCacheKib)).c_str());
   exec("PRAGMA mmap_size = 0");
-  exec(("PRAGMA wal_autocheckpoint = " + std::to_string(kCheckpointPages)).c_str());
+  sqlite3_wal_hook(handle_, onLogGrown, this);
 
   if (version < migrations.size()) {
     Transaction transaction(*this);
@@ -146,23 +156,74 @@ Database::~Database() {
   if (handle_ != nullptr) sqlite3_close_v2(handle_);
 }
 
+/// As SQLite would do it by itself, but that a failed sync is not forgotten: the next one would succeed without having
+/// brought to the disk what the kernel has dropped.
+int Database::onLogGrown(void* self, sqlite3* handle, const char* schema, int pages) {
+  if (pages < kCheckpointPages) return SQLITE_OK;
+  const int rc = sqlite3_wal_checkpoint_v2(handle, schema, SQLITE_CHECKPOINT_PASSIVE, nullptr, nullptr);
+  if ((rc & 0xff) == SQLITE_IOERR) static_cast<Database*>(self)->syncFailed_ = true;
+  return SQLITE_OK;  // What was committed is, in the log.
+}
+
+sqlite3_file* Database::log() {
+  if (handle_ == nullptr) fail(SQLITE_CANTOPEN, "the log");
+  sqlite3_file* log = nullptr;
+  int rc = sqlite3_file_control(handle_, "main", SQLITE_FCNTL_JOURNAL_POINTER, &log);
+  if (rc != SQLITE_OK) fail(rc, "the log");
+  return log == nullptr || log->pMethods == nullptr ? nullptr : log;
+}
+
 void Database::makeDurable() {
   if (depth_ > 0) throw DatabaseError(Code::Internal, "makeDurable() within a transaction");
   if (syncFailed_) throw DatabaseError(Code::Io, "the " + what_ + " (" + path_ + ") could not be written to its disk before");
   if (durable_) return;
   // Every commit since the last checkpoint is in the log, written but not synced; a checkpoint syncs by itself.
-  sqlite3_file* log = nullptr;
-  int rc = sqlite3_file_control(handle_, "main", SQLITE_FCNTL_JOURNAL_POINTER, &log);
-  if (rc != SQLITE_OK) fail(rc, "sync of the log");
-  if (log == nullptr || log->pMethods == nullptr) {
-    throw DatabaseError(Code::Internal, "the " + what_ + " has no log to sync");
-  }
-  rc = log->pMethods->xSync(log, SQLITE_SYNC_NORMAL);
-  if (rc != SQLITE_OK) {
+  sqlite3_file* file = log();
+  if (file == nullptr) throw DatabaseError(Code::Internal, "the " + what_ + " has no log to sync");
+  if (file->pMethods->xSync(file, SQLITE_SYNC_NORMAL) != SQLITE_OK) {
     syncFailed_ = true;
     throw DatabaseError(Code::Io, "the " + what_ + " (" + path_ + ") cannot be written to its disk");
   }
   durable_ = true;
+}
+
+void Database::reopen() {
+  if (depth_ > 0) throw DatabaseError(Code::Internal, "reopen() within a transaction");
+  for (Statement* statement : statements_) statement->release();
+  if (handle_ != nullptr) {
+    // Not by way of a checkpoint: with pages of the log lost to a failed sync, a power cut in it would leave half of one.
+    sqlite3_db_config(handle_, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, nullptr);
+    sqlite3_close_v2(handle_);
+    handle_ = nullptr;
+  }
+  if (forget_) forget_();
+  broken_ = false;
+  try {
+    connect(false);
+    if (syncFailed_) rewriteLog();
+  } catch (const DatabaseError&) {
+    sqlite3_close_v2(handle_);
+    handle_ = nullptr;
+    throw;
+  }
+  durable_ = false;
+}
+
+/// The kernel says once that a sync failed, and takes the pages for written from then on: they are made dirty again.
+void Database::rewriteLog() {
+  if (sqlite3_file* file = log()) {
+    sqlite3_int64 size = 0;
+    int rc = file->pMethods->xFileSize(file, &size);
+    std::string bytes(1 << 20, '\0');
+    for (sqlite3_int64 at = 0; rc == SQLITE_OK && at < size; at += sqlite3_int64(bytes.size())) {
+      const int piece = int(std::min<sqlite3_int64>(size - at, sqlite3_int64(bytes.size())));
+      rc = file->pMethods->xRead(file, bytes.data(), piece, at);
+      if (rc == SQLITE_OK) rc = file->pMethods->xWrite(file, bytes.data(), piece, at);
+    }
+    if (rc == SQLITE_OK) rc = file->pMethods->xSync(file, SQLITE_SYNC_NORMAL);
+    if (rc != SQLITE_OK) fail(rc, "writing the log again");
+  }
+  syncFailed_ = false;
 }
 
 void Database::checkpoint() {
@@ -231,10 +292,19 @@ void Transaction::rollback() noexcept {
   if (db_.forget_) db_.forget_();
 }
 
-Statement::~Statement() { sqlite3_finalize(statement_); }
+Statement::~Statement() {
+  release();
+  db_.statements_.erase(this);
+}
+
+void Statement::release() {
+  sqlite3_finalize(statement_);
+  statement_ = nullptr;
+}
 
 Statement::Use::Use(Statement& statement) : statement_(statement) {
   if (statement.inUse_) throw DatabaseError(Code::Internal, std::string("used within its own rows: ") + statement.sql_);
+  if (statement.db_.handle_ == nullptr) statement.db_.fail(SQLITE_CANTOPEN, statement.sql_);
   if (statement.db_.broken_) throw DatabaseError(Code::Io, "the transaction was rolled back after an error within it");
   if (statement.statement_ == nullptr) {
     int rc = sqlite3_prepare_v3(statement.db_.handle_, statement.sql_, -1, SQLITE_PREPARE_PERSISTENT,

@@ -11,6 +11,7 @@
 #include <exception>
 #include <functional>
 #include <memory>
+#include <set>
 #include <span>
 #include <string>
 #include <string_view>
@@ -20,6 +21,7 @@
 #include "realize/types.h"
 
 struct sqlite3;
+struct sqlite3_file;
 struct sqlite3_stmt;
 
 namespace realize::store {
@@ -48,6 +50,8 @@ struct OpenOptions {
   std::string vfs;      ///< a registered SQLite VFS (disk_vfs.h); empty: the operating system's
 };
 
+class Statement;
+
 /// One open database file.
 class Database {
  public:
@@ -65,6 +69,10 @@ class Database {
   /// was no commit since the last call. Throws DatabaseError; then nothing committed since the last success is safe to
   /// tell to others, ever: close the arena.
   void makeDurable();
+  /// After a failure: closes the file and opens it anew, as the next process would, and writes what the log holds once
+  /// more where the disk may have dropped it. What is kept in memory is forgotten. Only outside a transaction. Throws
+  /// DatabaseError; then everything does until a later call succeeds.
+  void reopen();
   /// Moves the log into the database file; done now and then by commits anyway.
   void checkpoint();
   bool inTransaction() const { return depth_ > 0; }
@@ -91,15 +99,23 @@ class Database {
   friend class Statement;
   friend class Transaction;
   Database() = default;
-  Result<void> configure(uint32_t applicationId, std::span<const Migration> migrations, bool create);
+  void connect(bool create);
+  Result<void> configure(bool create);
+  void rewriteLog();
+  sqlite3_file* log();
+  static int onLogGrown(void* self, sqlite3* handle, const char* schema, int pages);
   void migrate(std::span<const Migration> migrations, int from);
   void exec(const char* sql);
   [[noreturn]] void fail(int sqliteCode, const char* sql) const;
   Error errorFor(int sqliteCode) const;
 
-  sqlite3* handle_ = nullptr;
+  sqlite3* handle_ = nullptr;  ///< null after a reopen() that failed
   std::string path_;
   std::string what_;
+  std::string vfs_;
+  uint32_t applicationId_ = 0;
+  std::span<const Migration> migrations_;
+  std::set<Statement*> statements_;
   int depth_ = 0;             ///< open transactions, nested ones counted
   bool durable_ = true;       ///< no commit since the last makeDurable()
   bool syncFailed_ = false;   ///< what the kernel dropped then, no later sync brings to the disk
@@ -156,7 +172,9 @@ class Row {
 class Statement {
  public:
   template <size_t N>
-  Statement(Database& db, const char (&sql)[N]) : db_(db), sql_(sql) {}
+  Statement(Database& db, const char (&sql)[N]) : db_(db), sql_(sql) {
+    db_.statements_.insert(this);
+  }
   ~Statement();
   Statement(const Statement&) = delete;
   Statement& operator=(const Statement&) = delete;
@@ -193,6 +211,8 @@ class Statement {
   }
 
  private:
+  friend class Database;
+  void release();
   /// Prepares, and resets however the use ends: an unfinished statement would hold back the commit.
   struct Use {
     explicit Use(Statement& statement);

@@ -55,12 +55,7 @@ void World::fault() {
         say(number, "has space again");
         again.full = false;
         again.peer->disk.setFreeBytes(uint64_t(1) << 40);
-        if (!again.damaged) return;
-        again.damaged = false;
-        for (auto& link : links_)
-          if (&link->end(0) == again.peer.get() || &link->end(1) == again.peer.get()) link->cut();
-        again.peer->vanish();
-        startPeer(number);
+        startPeer(number);  // If it could not start before. Who runs goes on by himself.
       });
       break;
     }
@@ -127,7 +122,7 @@ void World::crashed(size_t number) {
     say(number, "lost power" + (lost.empty() ? "" : ", and with it what was not synced:" + lost));
   }
   machine.powerCut = false;
-  machine.damaged = false;
+  machine.suspended = false;
   const int64_t wait = healing_ ? 0 : int64_t(below(oneIn(2) ? 100 : 6000)) * kNsPerMs;
   queue_.after(wait, [this, number] { startPeer(number); });
 }

@@ -84,7 +84,6 @@ void World::startPeer(size_t number) {
   if (!started.ok()) {
     if (!machine.full) throw Broken(name(number) + " did not start: " + started.error().message);
     say(number, "cannot start with a full disk: " + started.error().message);
-    machine.damaged = true;
     return;
   }
   say(number, "starts");
@@ -141,13 +140,6 @@ void World::heal() {
     machine.peer->disk.setFreeBytes(uint64_t(1) << 40);
     machine.peer->disk.clearFailures();
     machine.peer->disk.powerOffBefore(UINT64_MAX >> 1);
-    if (machine.damaged && machine.peer->running()) {
-      say(i, "is started again");
-      for (auto& link : links_)
-        if (&link->end(0) == machine.peer.get() || &link->end(1) == machine.peer.get()) link->cut();
-      machine.peer->vanish();
-    }
-    machine.damaged = false;
     startPeer(i);
   }
   for (auto& link : links_) link->connect();
@@ -174,12 +166,13 @@ void World::afterEvent() {
     auto& machine = machines_[i];
     auto& peer = *machine.peer;
     if (peer.disk.isPowerOff()) crashed(i);
-    else if (peer.running() && peer.core->core().suspended && !machine.damaged) {
+    else if (peer.running() && !peer.core->core().suspended) machine.suspended = false;
+    else if (peer.running() && !machine.suspended) {
       const std::string why = peer.core->core().suspendedWhy;
       if (!machine.full) throw Broken(name(i) + " is suspended: " + why);
       say(i, "is suspended on a full disk: " + why);
       count("suspended on a full disk");
-      machine.damaged = true;
+      machine.suspended = true;
     }
   }
 }

@@ -35,7 +35,7 @@ struct Machine {
   uint64_t userLife = 0;           ///< what the user was about to do ends with a crash
   std::set<Token> unsynced;        ///< written by the user, perhaps not on the disk yet
   bool full = false;               ///< the disk, on purpose
-  bool damaged = false;            ///< it could not go on for a fault of ours: started again when that is over
+  bool suspended = false;          ///< its database met the full disk; it goes on by itself
   bool powerCut = false;           ///< the coming crash loses what is not durable
 };
 

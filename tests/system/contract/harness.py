@@ -146,7 +146,7 @@ class Peer:
         try:
             self.run(*arguments, code=0, **options)
         except Failed as failed:
-            check(failed.code == code, failed, "\nexpected exit", code)
+            check(code is None or failed.code == code, failed, "\nexpected exit", code)
             return failed.stderr
         raise AssertionError(f"{self.name}: {arguments} succeeded, expected exit {code}")
 

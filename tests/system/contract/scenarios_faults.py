@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import socket
 import subprocess
 
@@ -245,10 +246,10 @@ def vanished_folder_suspends(h):
     equal(tree(folder_a), {})
     folder_a.rmdir()
     away.rename(folder_a)
-    a.stop()
-    a.serve()
+    until(lambda: not a.arena()["suspended"], "a goes on by itself")
     h.agree(a, b)
-    equal(a.arena()["suspended"], False)
+    write(folder_a / "later", "the folder that came back is watched")
+    until(lambda: "later" in b.text("ls", "docs:"), "b hears of it", 10)
     a.run("mark", "real", "docs:")
     h.agree(a, b)
     same_tree(folder_a, folder_b)
@@ -273,6 +274,39 @@ def disk_full(h):
     subprocess.run(["mount", "-o", "remount,size=60m", folder_b], check=True)
     h.agree(a, b)
     same_tree(folder_a, folder_b)
+
+
+def database_disk_full(h):
+    """The disk of the state folder, not that of the user's files."""
+    need_root()
+    a, b = h.peer("a"), h.peer("b", listen=False)
+    folder_a, folder_b = a.folder(), b.folder()
+    h.introduce(a, b)
+    b.stop()
+    kept = b.base / "kept"
+    shutil.copytree(b.state, kept, symlinks=True, ignore=lambda _, names: [n for n in names if n == "socket"])
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=3m,mode=700", "tmpfs", b.state], check=True)
+    shutil.copytree(kept, b.state, dirs_exist_ok=True)
+    b.serve()
+    a.run("arena", "create", "docs", folder_a)
+    a.run("arena", "admit", "docs", "b")
+    b.run("arena", "join", "docs", folder_b)
+    h.agree(a, b)
+    b.run("mark", "real", "docs:")
+    for i in range(20_000):
+        write(folder_a / str(i % 100) / f"a long name for file number {i}", f"{i}")
+    status = until(lambda: b.arena()["suspended"] and b.arena(), "b says that its database has no space")
+    check("full" in status["suspended_why"], status["suspended_why"])
+    equal(status["consensus"], False)
+    write(folder_b / "of-b", "written meanwhile")
+    b.fails(None, "arena", "create", "other", b.folder("other"))  # Nor is there space for this; it says so.
+    subprocess.run(["mount", "-o", "remount,size=400m", b.state], check=True)
+    until(lambda: not b.arena()["suspended"], "b goes on by itself")
+    h.agree(a, b)
+    a.run("mark", "real", "docs:")
+    h.agree(a, b)
+    same_tree(folder_a, folder_b)
+    b.run("arena", "create", "other", b.folder("other"))
 
 
 def files_that_keep_changing(h):

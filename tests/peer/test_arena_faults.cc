@@ -1,0 +1,98 @@
+// What a full or failing disk does to an arena's database, and how the arena goes on when it is over.
+
+#include "librealize/peer/arena_file_system.h"
+#include "tests/peer/sim_arenas.h"
+
+using namespace realize;
+using namespace realize::peer;
+using namespace realize::peer::testing;
+using realize::test::FakeOp;
+
+TEST_CASE_FIXTURE(SimArenas, "an arena whose database met a full disk says so, and goes on by itself once there is space") {
+  write(*a, "plan.txt", "one");
+  start();
+  REQUIRE(settles());
+
+  b->disk.fail(FakeOp::Write, test::kSimState, Code::NoSpace, 0, 1'000'000);
+  write(*b, "here.txt", "written while the disk is full");
+  write(*a, "plan.txt", "two, which does not reach a full disk");
+  pass(30'000);
+
+  auto status = b->core->status();
+  CHECK(status.suspended);
+  CHECK(status.suspendedWhy.find("full") != std::string::npos);
+  CHECK_FALSE(status.consensus);
+  CHECK_FALSE(a->core->status().consensus);
+
+  b->disk.clearFailures();
+  REQUIRE(settles());
+  status = b->core->status();
+  CHECK_FALSE(status.suspended);
+  CHECK(status.consensus);
+  CHECK(read(*b, "plan.txt") == "two, which does not reach a full disk");
+  CHECK(read(*a, "here.txt") == "written while the disk is full");
+}
+
+TEST_CASE_FIXTURE(SimArenas, "whichever write of the database fails, nothing is lost") {
+  write(*a, "plan.txt", "one");
+  start();
+  REQUIRE(settles());
+
+  for (int skip = 0; skip < 60; ++skip) {
+    CAPTURE(skip);
+    const std::string text = "round " + std::to_string(skip);
+    auto& full = skip % 2 ? *a : *b;
+    full.disk.fail(FakeOp::Write, test::kSimState, skip % 3 ? Code::NoSpace : Code::Io, skip / 2, 1'000'000);
+    auto root = *full.disk.openRoot(test::kSimFolder);
+    write(*a, "plan.txt", text + " of plan");
+    write(*b, "b" + std::to_string(skip), text + " of b");
+    if (skip) (void)root->rename("b" + std::to_string(skip - 1), "moved" + std::to_string(skip - 1), RenameKind::NoReplace).ok();
+    if (skip > 1) (void)root->unlink("moved" + std::to_string(skip - 2)).ok();
+    pass(5'000);
+    full.disk.clearFailures();
+    REQUIRE(settles(300'000));
+    CHECK(read(*b, "plan.txt") == text + " of plan");
+    CHECK(read(*a, "b" + std::to_string(skip)) == text + " of b");
+    if (skip) CHECK(read(skip % 2 ? *b : *a, "moved" + std::to_string(skip - 1)) == "round " + std::to_string(skip - 1) + " of b");
+    if (skip > 1) CHECK_FALSE(has(skip % 2 ? *b : *a, "moved" + std::to_string(skip - 2)));
+  }
+}
+
+TEST_CASE_FIXTURE(SimArenas, "after a failed sync, what was committed is on the disk before anyone is told of it") {
+  start();
+  REQUIRE(settles());
+
+  a->disk.fail(FakeOp::FileSync, test::kSimState, Code::Io, 0, 1);
+  write(*a, "plan.txt", "written as the sync fails");
+  REQUIRE(settles());
+  REQUIRE(read(*b, "plan.txt") == "written as the sync fails");
+  const auto vector = core(*b).tree.vector();
+  link->cut();
+  a->vanish();
+  a->disk.crash(a->random);
+  ++a->boots;
+
+  // Had B been told of a change that A's disk has not, A would give its number to another one.
+  REQUIRE(a->start().ok());
+  CHECK(core(*a).tree.vector().geq(vector));
+}
+
+TEST_CASE_FIXTURE(SimArenas, "a database that cannot be read is an error of the mount's calls, and no end of the process") {
+  write(*a, "plan.txt", "one");
+  start();
+  REQUIRE(settles());
+
+  a->disk.fail(FakeOp::Read, test::kSimState, Code::Io, 0, 1'000'000);
+  auto& files = a->core->guardedFileSystem();
+  for (int i = 0; i < 100; ++i) {
+    (void)files.lookup(kRootNode, "name " + std::to_string(i)).ok();
+    (void)files.readDirectory(kRootNode).ok();
+    files.setAttributes(kRootNode, 0, AttributeChange{.mode = 0700, .sizeBytes = {}, .mtimeNs = {}, .uid = {}, .gid = {}}, [](auto) {});
+  }
+  write(*b, "other.txt", "from b");
+  pass(10'000);
+  a->disk.clearFailures();
+  REQUIRE(settles());
+  CHECK(read(*a, "other.txt") == "from b");
+  CHECK(files.lookup(kRootNode, "plan.txt").ok());
+}
