@@ -76,6 +76,7 @@ struct ArenaCore::State {
   Hooks hooks;
   int depth = 0;
   std::map<PeerKey, RemoteArena*> remotes;
+  std::vector<Event> told;  ///< by the transaction that is open
   bool databaseFailed = false;
   int64_t reviveMs = 0;   ///< until the next try
   int64_t revivedNs = 0;  ///< monotonic
@@ -125,7 +126,9 @@ Result<std::unique_ptr<ArenaCore>> ArenaCore::open(Environment env, ArenaOptions
   s.core.emit = [state = &s](Event event) {
     event.arena = state->core.options.name;
     if (event.whenNs == 0) event.whenNs = state->env.clock.nowNs();
-    if (state->hooks.emit) state->hooks.emit(std::move(event));
+    // What a transaction tells is true once it is committed.
+    if (state->depth > 0) state->told.push_back(std::move(event));
+    else if (state->hooks.emit) state->hooks.emit(std::move(event));
   };
   s.core.watchChanged = s.hooks.watchChanged;
   s.core.suspend = [state = &s](const std::string& why) { state->suspend(why); };
@@ -199,10 +202,13 @@ bool ArenaCore::State::transact(const std::function<void()>& work, bool rested) 
     });
   });
   --depth;
+  auto events = std::exchange(told, {});
   if (!outcome.ok()) {
     databaseFails(outcome.error());
     return false;
   }
+  if (hooks.emit)
+    for (auto& event : events) hooks.emit(std::move(event));
   if (tree.vector() != before) exchange->changed(rested);
   return true;
 }

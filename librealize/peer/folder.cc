@@ -14,8 +14,8 @@ constexpr int64_t kFlushMs = 500;
 constexpr int64_t kResumeMs = 1000;
 constexpr int64_t kWrittenBackNs = 600'000'000'000;  // By then the kernel has written what was written.
 constexpr char kBootIdKey[] = "folder: boot";
-constexpr uint64_t kRead = 2;     // Likewise: it was put there by the user, and only read.
-constexpr uint64_t kLeaving = 1;  // A bit in the size of an unsynced task: it is about to leave, not just put there.
+constexpr uint8_t kRead = 2;     // It was put there by the user, and only read.
+constexpr uint8_t kLeaving = 1;  // It is about to leave, not just put there.
 }
 
 void SharedWatch::add(const std::string& path) {
@@ -188,33 +188,28 @@ void Folder::stop() { s_->toHash.clear(); }
 /// What was put in place shortly before a crash may not have reached the disk, and what was about to leave may have
 /// left: neither is a removal by the user.
 void Folder::State::forgetUnsynced() {
-  auto& queue = core.store.unsynced();
-  store::BlobTask after;
+  auto& unsynced = core.store.unsynced();
   // Without a new start of the machine nothing was lost; only what was leaving may be gone by our own doing.
   const bool sameBoot = !core.env.bootId.empty() && core.store.getValue(kBootIdKey) == core.env.bootId;
   core.store.setValue(kBootIdKey, core.env.bootId);
-  while (true) {
-    const auto tasks = queue.next(after, 1000);
-    if (tasks.empty()) break;
-    for (const auto& task : tasks) {
-      auto row = core.store.disk().get(task.node);
-      if (!row || (sameBoot && !(task.sizeBytes & kLeaving))) continue;
-      auto path = core.folder->diskPath(task.node);
-      auto stat = path ? root->stat(*path) : Result<FileStat>(Error{Code::NotFound, ""});
-      // The object is there: what differs was done to it since, and the scan reads it as that.
-      if (stat.ok() && stat->inode == row->inode && stat->device == row->device && stat->birthNs == row->birthNs) {
-        // But its bytes may have been hashed before they were on the disk, and then the disk has others under those times.
-        if (row->kind == EntryKind::File && !sameBoot) core.store.disk().setDirty(task.node, true);
-        continue;
-      }
-      // A file of the user's own that is not there: removed, or lost with the power before he synced it. The scan reads it.
-      if (task.sizeBytes & kRead) continue;
-      core.store.disk().erase(task.node);
-      if (auto id = core.store.idOf(task.node)) core.marks->entryChanged(*id);
+  const uint64_t last = unsynced.lastTurn();
+  for (const auto& [node, how] : unsynced.all()) {
+    auto row = core.store.disk().get(node);
+    if (!row || (sameBoot && !(how & kLeaving))) continue;
+    auto path = core.folder->diskPath(node);
+    auto stat = path ? root->stat(*path) : Result<FileStat>(Error{Code::NotFound, ""});
+    // The object is there: what differs was done to it since, and the scan reads it as that.
+    if (stat.ok() && stat->inode == row->inode && stat->device == row->device && stat->birthNs == row->birthNs) {
+      // But its bytes may have been hashed before they were on the disk, and then the disk has others under those times.
+      if (row->kind == EntryKind::File && !sameBoot) core.store.disk().setDirty(node, true);
+      continue;
     }
-    after = tasks.back();
+    // A file of the user's own that is not there: removed, or lost with the power before he synced it. The scan reads it.
+    if (how & kRead) continue;
+    core.store.disk().erase(node);
+    if (auto id = core.store.idOf(node)) core.marks->entryChanged(*id);
   }
-  for (const auto& task : queue.next({}, SIZE_MAX >> 1)) queue.erase(task.node, task.blob);
+  unsynced.clearThrough(last);
 }
 
 void Folder::State::flushUnsyncedSoon() {
@@ -222,29 +217,22 @@ void Folder::State::flushUnsyncedSoon() {
   flushScheduled = true;
   core.env.scheduler.onCoreAfter(kFlushMs, [this, alive = alive] {
     if (!*alive || !root) return;
-    auto tasks = std::make_shared<std::vector<store::BlobTask>>(core.store.unsynced().next({}, 100'000));
-    core.env.scheduler.onPool(false, [this, alive = this->alive, tasks, root = root, &scheduler = core.env.scheduler] {
+    // What is noted again once the sync has begun is not synced by it.
+    const uint64_t last = core.store.unsynced().lastTurn();
+    core.env.scheduler.onPool(false, [this, alive = this->alive, last, root = root, &scheduler = core.env.scheduler] {
       const bool synced = root->syncAll().ok();
-      scheduler.onCore([this, alive, tasks, synced] {
+      scheduler.onCore([this, alive, last, synced] {
         if (!*alive) return;
         flushScheduled = false;
-        if (synced) {
-          core.transact([&] {
-            for (const auto& task : *tasks) {
-              // What was put there again since the sync began is not synced.
-              const auto now = core.store.unsynced().ofNode(task.node);
-              if (std::find(now.begin(), now.end(), task) != now.end()) core.store.unsynced().erase(task.node, task.blob);
-            }
-          });
-        }
-        if (core.store.unsynced().totals().count) flushUnsyncedSoon();
+        if (synced) core.transact([&] { core.store.unsynced().clearThrough(last); });
+        if (core.store.unsynced().count()) flushUnsyncedSoon();
       });
     });
   });
 }
 
-void Folder::State::noteUnsynced(NodeId node, uint64_t how) {
-  core.store.unsynced().put({node, BlobId(), ++unsyncedTurn << 2 | how});
+void Folder::State::noteUnsynced(NodeId node, uint8_t how) {
+  core.store.unsynced().put(node, how);
   flushUnsyncedSoon();
 }
 

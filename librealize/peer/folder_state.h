@@ -92,7 +92,6 @@ struct Folder::State {
   std::set<NodeId> emptyLater;       ///< directories to remove once their children have gone
   std::set<NodeId> leftCandidates;   ///< removed by a peer, but not empty: what is in them is looked at
   bool flushScheduled = false;
-  uint64_t unsyncedTurn = 0;  ///< tells one noting of a node from the next
 
   int64_t now() { return core.env.clock.monotonicNs(); }
   void hint(const std::string& directory, bool directoryMoved = false);
@@ -107,7 +106,7 @@ struct Folder::State {
   void lost(const std::string& why);
   void clearLeftovers(uint64_t device);
   void forgetUnsynced();
-  void noteUnsynced(NodeId node, uint64_t how = 0);
+  void noteUnsynced(NodeId node, uint8_t how = 0);
   void noteRead(NodeId node, const FileStat& stat);
   void flushUnsyncedSoon();
 

@@ -199,7 +199,7 @@ bool Marks::promise(const PeerKey&, const BlobId& blob) {
     auto id = core.store.idOf(row.node);
     auto record = id ? core.tree.get(*id) : std::nullopt;
     if (!record || row.dirty || !keepsReal(*record)) continue;
-    if (core.store.unsynced().hasNode(row.node)) continue;  // It could still go with the power.
+    if (core.store.unsynced().has(row.node)) continue;  // It could still go with the power.
     auto root = core.folder->root();
     auto path = core.folder->diskPath(row.node);
     if (!root || !path) continue;
@@ -252,7 +252,7 @@ void Marks::State::askNext(std::shared_ptr<std::vector<store::BlobTask>> tasks, 
   std::vector<store::BlobTask> asked;
   for (const auto& task : *tasks) {
     if (!core.store.unconfirmed().has(task.node, task.blob) || promised(task.blob)) continue;
-    if (core.store.unsynced().hasNode(task.node)) continue;  // A cache is trusted: only what is on the disk goes there.
+    if (core.store.unsynced().has(task.node)) continue;  // A cache is trusted: only what is on the disk goes there.
     blobs.push_back(task.blob);
     asked.push_back(task);
   }

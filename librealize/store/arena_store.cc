@@ -22,7 +22,7 @@ struct ArenaStore::Tables {
         marks(db),
         wanted(db, BlobQueue::Which::Wanted),
         unconfirmed(db, BlobQueue::Which::Unconfirmed),
-        unsynced(db, BlobQueue::Which::Unsynced),
+        unsynced(db),
         problems(db),
         held(db),
         scan(db),
@@ -49,7 +49,8 @@ struct ArenaStore::Tables {
   BlobTable blobs;
   CacheTable cache;
   MarkTable marks;
-  BlobQueue wanted, unconfirmed, unsynced;
+  BlobQueue wanted, unconfirmed;
+  UnsyncedTable unsynced;
   ProblemTable problems;
   HeldTable held;
   ScanTable scan;
@@ -141,7 +142,7 @@ CacheTable& ArenaStore::cache() { return tables_->cache; }
 MarkTable& ArenaStore::marks() { return tables_->marks; }
 BlobQueue& ArenaStore::wanted() { return tables_->wanted; }
 BlobQueue& ArenaStore::unconfirmed() { return tables_->unconfirmed; }
-BlobQueue& ArenaStore::unsynced() { return tables_->unsynced; }
+UnsyncedTable& ArenaStore::unsynced() { return tables_->unsynced; }
 ProblemTable& ArenaStore::problems() { return tables_->problems; }
 HeldTable& ArenaStore::held() { return tables_->held; }
 ScanTable& ArenaStore::scan() { return tables_->scan; }

@@ -19,6 +19,7 @@
 #include "librealize/store/database.h"
 #include "librealize/store/disk_table.h"
 #include "librealize/store/member_tables.h"
+#include "librealize/store/unsynced_table.h"
 #include "librealize/store/work_tables.h"
 
 namespace realize::store {
@@ -102,7 +103,7 @@ class ArenaStore final : public logic::TreeStore {
   MarkTable& marks();
   BlobQueue& wanted();       ///< marked real, bytes missing
   BlobQueue& unconfirmed();  ///< bytes that no holder has confirmed
-  BlobQueue& unsynced();     ///< put in place or about to leave, the name perhaps not on disk yet: see Folder
+  UnsyncedTable& unsynced();     ///< put in place or about to leave, the name perhaps not on disk yet: see Folder
   ProblemTable& problems();
   HeldTable& held();
   ScanTable& scan();

@@ -33,11 +33,11 @@ struct BlobTask {
   bool operator==(const BlobTask&) const = default;
 };
 
-/// A persistent set of (node, blob): bytes wanted here, bytes not confirmed by any holder, names not synced.
+/// A persistent set of (node, blob): bytes wanted here, bytes not confirmed by any holder.
 class BlobQueue {
  public:
-  /// The number tells queues in one table apart: never change one.
-  enum class Which : int { Wanted = 1, Unconfirmed = 2, Unsynced = 3 };
+  /// The number tells queues in one table apart: never change one. 3 was UnsyncedTable's.
+  enum class Which : int { Wanted = 1, Unconfirmed = 2 };
   BlobQueue(Database& db, Which which);
 
   void put(const BlobTask& task);

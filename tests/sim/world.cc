@@ -191,7 +191,7 @@ std::string World::unsettled() {
     auto& core = peer.core->core();
     if (core.folder->settling()) return name(i) + " is settling";
     if (core.marks->missingFiles()) return name(i) + " misses " + std::to_string(core.marks->missingFiles()) + " files";
-    if (core.store.unsynced().totals().count) return name(i) + " has names that may not be on disk";
+    if (core.store.unsynced().count()) return name(i) + " has names that may not be on disk";
     auto& first = machines_[0].peer->core->core();
     if (core.tree.vector() != first.tree.vector()) return name(i) + " and A have not seen the same";
     if (core.tree.digest() != first.tree.digest()) return name(i) + " and A show other trees";

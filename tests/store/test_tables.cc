@@ -288,6 +288,31 @@ TEST_CASE("queues of bytes keep apart, survive a restart, and are read in batche
   CHECK(store->unconfirmed().totals() == Totals{1, 70});
 }
 
+TEST_CASE("nodes are unsynced until the sync that began after they were noted, across restarts and rollbacks") {
+  Opened store;
+  store->transact([&] {
+    for (NodeId node : {5, 7, 900}) store->unsynced().put(node, 0);
+    store->unsynced().put(7, 2);
+  });
+  const uint64_t before = store->unsynced().lastTurn();
+  store->transact([&] { store->unsynced().put(7, 1); });
+  CHECK_THROWS(store->transact([&] {
+    store->unsynced().put(8, 0);
+    throw DatabaseError(Code::NoSpace, "full");
+  }));
+  store.reopen();
+  using Notes = std::vector<std::pair<NodeId, uint8_t>>;
+  CHECK(store->unsynced().all() == Notes{{5, 0}, {7, 1}, {900, 0}});
+  store->transact([&] { store->unsynced().clearThrough(before); });
+  CHECK(store->unsynced().all() == Notes{{7, 1}});
+  store.reopen();
+  CHECK(store->unsynced().has(7));
+  CHECK(store->unsynced().count() == 1);
+  store->transact([&] { store->unsynced().clearThrough(store->unsynced().lastTurn()); });
+  store.reopen();
+  CHECK(store->unsynced().count() == 0);
+}
+
 TEST_CASE("problems end for a path and all below it but not beside it") {
   Opened store;
   for (std::string path : {"a", "a/b", "a/\xff", "a.txt", "a0", "ab/c"}) store->problems().put({path, "unreadable", "why"});
