@@ -165,6 +165,8 @@ std::optional<Record> Tree::get(const EntryId& id) {
   return record ? std::optional(*record) : std::nullopt;
 }
 
+const Record* Tree::peek(const EntryId& id) { return records_.find(id); }
+
 std::optional<Record> Tree::lookup(const EntryId& parent, const std::string& name) {
   Call call(*this);
   Record* record = records_.shownAt(parent, name);

@@ -126,6 +126,8 @@ class Tree {
   // --- The visible tree ---------------------------------------------------------------------------------------------
 
   std::optional<Record> get(const EntryId& id);
+  /// get() without the copy: null where there is none. Valid until the next call of any other method.
+  const Record* peek(const EntryId& id);
   std::optional<Record> lookup(const EntryId& parent, const std::string& name);
   std::vector<ShownName> children(const EntryId& parent, const std::string& after, size_t limit);
   /// Of a hard link, its target's. Empty when unknown.

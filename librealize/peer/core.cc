@@ -12,7 +12,7 @@ Result<std::string> Core::shownPath(const EntryId& id) {
   std::vector<std::string> names;
   EntryId at = id;
   while (at != kRootEntry) {
-    auto record = tree.get(at);
+    const logic::Record* record = tree.peek(at);
     if (!record || !record->shown) return Error{Code::NotFound, "no such entry"};
     names.push_back(record->shownName);
     at = record->shownParent;

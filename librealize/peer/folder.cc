@@ -247,7 +247,7 @@ void Folder::noteLeaving(NodeId node) { s_->noteUnsynced(node, kLeaving); }
 std::optional<std::string> Folder::diskPath(NodeId node) {
   std::vector<std::string> names;
   while (node != kRootNode) {
-    auto row = s_->core.store.disk().get(node);
+    const auto* row = s_->core.store.disk().peek(node);
     if (!row || names.size() > 4096) return std::nullopt;
     names.push_back(row->name);
     node = row->parentNode;

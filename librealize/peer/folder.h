@@ -90,7 +90,8 @@ class Folder {
   /// `dot` of `id`: put in place by rename or exchange. What was displaced, if not as we knew it, stays (the exchange is
   /// undone and it is read as a local edit). On success the disk table has the row and `tempPath` is gone.
   /// Errors: Busy (somebody writes; retried later by the caller), NotFound (entry gone or changed meanwhile), disk errors.
-  Result<void> place(const EntryId& id, Dot dot, const std::string& tempPath);
+  /// `known`: what the file at `tempPath` is, if the caller has just looked.
+  Result<void> place(const EntryId& id, Dot dot, const std::string& tempPath, const FileStat* known = nullptr);
   /// The reverse: moves the Real file (unchanged, nobody writing) to `cachePath` and forgets its disk row.
   /// Errors: Busy (changed, dirty or open for writing), disk errors.
   Result<void> displace(const EntryId& id, const std::string& cachePath);

@@ -525,7 +525,7 @@ Result<std::string> Folder::materialize(const EntryId& id) {
   auto& core = s.core;
   if (!s.root) return Error{Code::Suspended, core.suspendedWhy};
   if (id == kRootEntry) return std::string();
-  auto record = core.tree.get(id);
+  const auto record = core.tree.get(id);
   if (!record || !record->shown || record->entry.kind != EntryKind::Directory)
     return Error{Code::NotFound, "the folder is gone"};
   REALIZE_ASSIGN(const std::string parent, materialize(record->shownParent));

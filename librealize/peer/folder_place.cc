@@ -6,7 +6,7 @@
 
 namespace realize::peer {
 
-Result<void> Folder::place(const EntryId& id, Dot dot, const std::string& tempPath) {
+Result<void> Folder::place(const EntryId& id, Dot dot, const std::string& tempPath, const FileStat* known) {
   auto& s = *s_;
   auto& core = s.core;
   if (!s.root) return Error{Code::Suspended, core.suspendedWhy};
@@ -18,11 +18,18 @@ Result<void> Folder::place(const EntryId& id, Dot dot, const std::string& tempPa
   REALIZE_ASSIGN(const std::string parent, materialize(record->shownParent));
   const std::string path = joinPath(parent, record->shownName);
   const NodeId parentNode = core.store.nodeOf(record->shownParent).value_or(0);
-  REALIZE_ASSIGN(auto stat, s.root->stat(tempPath));
-  if ((stat.mode & 07777) != (head->version.mode & 0777)) REALIZE_TRY(s.root->setMode(tempPath, head->version.mode & 0777));
-  if (stat.mtimeNs != head->version.mtimeNs) REALIZE_TRY(s.root->setTimes(tempPath, head->version.mtimeNs));
-
-  REALIZE_ASSIGN(const auto fresh, s.root->stat(tempPath));
+  FileStat fresh;
+  if (known) {
+    fresh = *known;
+  } else {
+    REALIZE_ASSIGN(fresh, s.root->stat(tempPath));
+  }
+  const bool mode = (fresh.mode & 07777) != (head->version.mode & 0777), times = fresh.mtimeNs != head->version.mtimeNs;
+  if (mode) REALIZE_TRY(s.root->setMode(tempPath, head->version.mode & 0777));
+  if (times) REALIZE_TRY(s.root->setTimes(tempPath, head->version.mtimeNs));
+  if (mode || times) {
+    REALIZE_ASSIGN(fresh, s.root->stat(tempPath));
+  }
 
   auto row = core.store.disk().get(record->node);
   if (row && (row->parentNode != parentNode || row->name != record->shownName) && !s.applyMove(*record, *row, 0))

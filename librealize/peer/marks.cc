@@ -54,7 +54,7 @@ Mark Marks::effective(const logic::Record& record) {
   if (s_->marks.size() == 1 && s_->marks.contains(kRootNode)) return s_->marks[kRootNode];
   EntryId at = record.entry.id == kRootEntry ? kRootEntry : record.shownParent;
   while (at != kRootEntry) {
-    auto above = s_->core.tree.get(at);
+    const logic::Record* above = s_->core.tree.peek(at);
     if (!above) break;
     if (Mark mark = own(above->node); mark != Mark::None) return mark;
     at = above->shownParent;
@@ -159,7 +159,8 @@ bool Marks::entryChanged(const EntryId& id) {
   }
   auto& wanted = core.store.wanted();
   bool woken = false;
-  const auto before = wanted.ofNode(node);
+  if (wish.empty()) wanted.eraseNode(node);
+  const auto before = wish.empty() ? std::vector<store::BlobTask>() : wanted.ofNode(node);
   for (const auto& task : before)
     if (std::find(wish.begin(), wish.end(), task) == wish.end()) wanted.erase(node, task.blob);
   for (const auto& task : wish) {

@@ -157,8 +157,9 @@ struct Transfers::State {
   void placeFailed(NodeId node, const std::shared_ptr<BlobState>& blob, const Error& error);
   bool startLocal(NodeId node, const BlobId& blob, uint64_t sizeBytes);
   /// Puts the file in place for the entry, or in the cache for a head that is not shown. False: it is still at
-  /// `tempPath`, as nothing asks for it any more, or where it belongs.
-  Result<bool> settle(NodeId node, const BlobId& blob, uint64_t sizeBytes, const std::string& tempPath);
+  /// `tempPath`, as nothing asks for it any more, or where it belongs. `known`: as for Folder::place.
+  Result<bool> settle(NodeId node, const BlobId& blob, uint64_t sizeBytes, const std::string& tempPath,
+                      const FileStat* known = nullptr);
   void settleFailed(NodeId node, const BlobId& blob, const Error& error);
   void retryLater(int64_t delayMs);
   // transfers_real.cc

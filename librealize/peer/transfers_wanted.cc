@@ -26,7 +26,7 @@ struct WantedBatch {
     uint32_t mode = 0600;
     int64_t mtimeNs = 0;
     std::string tempPath;
-    Result<void> written = Error{Code::Unreachable, "not sent"};
+    Result<FileStat> written = Error{Code::Unreachable, "not sent"};  ///< what it is now at tempPath
   };
   std::vector<Item> items;
   std::mutex mutex;  // guards `written` while pool threads are at it
@@ -135,15 +135,16 @@ void Transfers::State::startSmall(std::shared_ptr<WantedBatch> batch) {
     if (chunk.item >= batch->items.size()) return;
     auto& item = batch->items[chunk.item];
     const auto layout = BlobLayout::ofWhole(item.blob, item.sizeBytes);
-    Result<void> outcome;
+    Result<FileStat> outcome = FileStat();
     if (!layout->verifies(chunk.chunk, chunk.bytes)) {
       outcome = Error{Code::Corrupt, "a peer sent other bytes than asked"};
     } else {
-      outcome = [&]() -> Result<void> {
+      outcome = [&]() -> Result<FileStat> {
         REALIZE_ASSIGN(auto file, root->open(item.tempPath, OpenMode::CreateNew, 0600));
         REALIZE_TRY(file->write(0, chunk.bytes));
         REALIZE_TRY(file->setMode(item.mode));
-        return file->setTimes(item.mtimeNs);
+        REALIZE_TRY(file->setTimes(item.mtimeNs));
+        return file->stat();
       }();
     }
     std::lock_guard held(batch->mutex);
@@ -183,7 +184,7 @@ void Transfers::State::placeSmall(std::shared_ptr<WantedBatch> batch, Result<voi
   core.transact([&] {
     for (auto& item : batch->items) {
       if (item.written.ok() && synced.ok()) {
-        auto settled = settle(item.node, item.blob, item.sizeBytes, item.tempPath);
+        auto settled = settle(item.node, item.blob, item.sizeBytes, item.tempPath, &*item.written);
         if (settled.ok() && *settled) continue;
         if (!settled.ok()) settleFailed(item.node, item.blob, settled.error());
       } else if (!item.written.ok() && item.written.code() != Code::Unreachable && item.written.code() != Code::Corrupt) {
@@ -202,7 +203,8 @@ void Transfers::State::placeSmall(std::shared_ptr<WantedBatch> batch, Result<voi
   pumpWanted();
 }
 
-Result<bool> Transfers::State::settle(NodeId node, const BlobId& blob, uint64_t sizeBytes, const std::string& tempPath) {
+Result<bool> Transfers::State::settle(NodeId node, const BlobId& blob, uint64_t sizeBytes, const std::string& tempPath,
+                                       const FileStat* known) {
   auto id = core.store.idOf(node);
   auto record = id ? core.tree.get(*id) : std::nullopt;
   bool moved = false;
@@ -212,7 +214,7 @@ Result<bool> Transfers::State::settle(NodeId node, const BlobId& blob, uint64_t 
     if (head.version.blob != blob) continue;
     auto shown = core.shownVersion(*record);
     if (shown && shown->second.blob == blob) {
-      REALIZE_TRY(core.folder->place(*id, head.dot, tempPath));
+      REALIZE_TRY(core.folder->place(*id, head.dot, tempPath, known));
       moved = true;
       auto path = core.shownPath(*id);
       core.emit(Event{.whenNs = 0, .type = "real", .arena = "", .path = path.ok() ? *path : "", .peer = "", .detail = ""});

@@ -42,6 +42,7 @@ struct ArenaStore::Tables {
     wanted.forget();
     unconfirmed.forget();
     unsynced.forget();
+    problems.forget();
   }
 
   OriginTable origins;

@@ -30,6 +30,39 @@ bool DiskRow::matches(const FileStat& stat) const {
   return seen == *this;
 }
 
+namespace {
+constexpr size_t kRowsPerGeneration = 8192;
+constexpr size_t kBitsPerBlob = 16;  // With four of them set for each, one of 400 is asked for in vain.
+constexpr size_t kLeastRoom = 1 << 14;
+
+uint64_t wordOf(std::string_view prefix) {
+  uint64_t out = 0;
+  for (char c : prefix) out = out << 8 | uint8_t(c);
+  return out;
+}
+}  // namespace
+
+void BlobFilter::reset(size_t blobs) {
+  size_t words = 1;
+  while (words * 64 < blobs * kBitsPerBlob) words *= 2;
+  bits_.assign(words, 0);
+  room_ = blobs;
+  added_ = 0;
+}
+
+void BlobFilter::add(std::string_view prefix) {
+  const uint64_t hash = wordOf(prefix), mask = bits_.size() * 64 - 1;
+  for (uint64_t at = hash, i = 0; i < 4; ++i, at += (hash >> 32) | 1) bits_[(at & mask) / 64] |= uint64_t(1) << (at % 64);
+  ++added_;
+}
+
+bool BlobFilter::mayHave(std::string_view prefix) const {
+  const uint64_t hash = wordOf(prefix), mask = bits_.size() * 64 - 1;
+  for (uint64_t at = hash, i = 0; i < 4; ++i, at += (hash >> 32) | 1)
+    if ((bits_[(at & mask) / 64] >> (at % 64) & 1) == 0) return false;
+  return true;
+}
+
 DiskTable::DiskTable(Database& db, OriginTable& origins)
     : db_(db),
       origins_(origins),
@@ -44,11 +77,14 @@ DiskTable::DiskTable(Database& db, OriginTable& origins)
                 " WHERE blob IS NOT NULL AND substr(blob, 1, 8) = ?1 AND blob = ?2 LIMIT ?3"),
       dirty_(db, "SELECT node FROM disk INDEXED BY disk_dirty WHERE dirty = 1 ORDER BY node"),
       all_(db, "SELECT " DISK_COLUMNS " FROM disk WHERE node > ? ORDER BY node LIMIT ?"),
+      add_(db, "INSERT INTO disk (" DISK_COLUMNS ") VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"),
       put_(db, "INSERT OR REPLACE INTO disk (" DISK_COLUMNS ") VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"),
       updateSeen_(db,
                   "UPDATE disk SET size = ?, mtime_ns = ?, ctime_ns = ?, mode = ?, dirty = ?, base = ? WHERE node = ?"),
       setDirty_(db, "UPDATE disk SET dirty = ? WHERE node = ?"),
-      erase_(db, "DELETE FROM disk WHERE node = ?") {}
+      erase_(db, "DELETE FROM disk WHERE node = ?"),
+      max_(db, "SELECT max(node) FROM disk"),
+      prefixes_(db, "SELECT substr(blob, 1, 8) FROM disk INDEXED BY disk_by_blob WHERE blob IS NOT NULL") {}
 
 DiskRow DiskTable::read(Row row) {
   DiskRow out;
@@ -69,11 +105,46 @@ DiskRow DiskTable::read(Row row) {
   return out;
 }
 
-std::optional<DiskRow> DiskTable::get(NodeId node) {
-  std::optional<DiskRow> out;
-  get_.first([&](Row row) { out = read(row); }, node);
-  return out;
+NodeId DiskTable::highest() {
+  if (!highest_) max_.first([&](Row row) { highest_ = row.unsignedInteger(0); });
+  return *highest_;
 }
+
+void DiskTable::keep(NodeId node, std::optional<DiskRow> row) {
+  old_.erase(node);
+  if (young_.size() >= kRowsPerGeneration) {
+    old_ = std::move(young_);
+    young_.clear();
+  }
+  young_.insert_or_assign(node, std::move(row));
+}
+
+const DiskRow* DiskTable::find(NodeId node) {
+  if (node > highest()) return nullptr;  // As for all that a peer has just told of.
+  auto it = young_.find(node);
+  if (it == young_.end()) {
+    std::optional<DiskRow> row;
+    if (auto aged = old_.find(node); aged != old_.end()) row = std::move(aged->second);
+    else get_.first([&](Row found) { row = read(found); }, node);
+    keep(node, std::move(row));
+    it = young_.find(node);
+  }
+  return it->second ? &*it->second : nullptr;
+}
+
+void DiskTable::forget() {
+  files_.forget();
+  young_.clear();
+  old_.clear();
+  highest_.reset();
+}
+
+std::optional<DiskRow> DiskTable::get(NodeId node) {
+  const DiskRow* row = find(node);
+  return row ? std::optional(*row) : std::nullopt;
+}
+
+bool DiskTable::has(NodeId node) { return find(node) != nullptr; }
 
 std::optional<DiskRow> DiskTable::getAt(NodeId parentNode, const std::string& name) {
   std::optional<DiskRow> out;
@@ -98,9 +169,17 @@ bool DiskTable::hasChildren(NodeId parentNode) { return hasChildren_.first([](Ro
 std::vector<DiskRow> DiskTable::withBlob(const BlobId& blob, size_t limit) {
   std::vector<DiskRow> out;
   std::string_view whole(reinterpret_cast<const char*>(blob.data()), BlobId::size());
+  if (!filtering_) fillFilter();
+  if (!filter_.mayHave(whole.substr(0, 8))) return out;
   withBlob_.each([&](Row row) { out.push_back(read(row)); }, whole.substr(0, 8), whole,
                  std::min(limit, size_t(INT64_MAX)));
   return out;
+}
+
+void DiskTable::fillFilter() {
+  filter_.reset(std::max<size_t>(2 * files_.get().count, kLeastRoom));
+  prefixes_.each([&](Row row) { filter_.add(row.bytes(0)); });
+  filtering_ = true;
 }
 
 bool DiskTable::anyWithBlob(const BlobId& blob) { return !withBlob(blob, 1).empty(); }
@@ -123,26 +202,44 @@ void DiskTable::put(const DiskRow& row) {
       if (old.kind == EntryKind::File) files_.subtract(old.sizeBytes);
     };
     std::string base = origins_.packDots(row.base);
-    std::optional<DiskRow> old = get(row.node);
+    const DiskRow* old = find(row.node);
     if (old) discount(*old);
     if (row.kind == EntryKind::File) files_.add(row.sizeBytes);
+    if (filtering_ && !row.blob.isZero() && (!old || old->blob != row.blob)) {
+      if (filter_.full()) fillFilter();
+      filter_.add({reinterpret_cast<const char*>(row.blob.data()), 8});
+    }
     // The same file seen again: no index changes but that of dirty ones.
     if (old && old->parentNode == row.parentNode && old->name == row.name && old->kind == row.kind &&
         old->device == row.device && old->inode == row.inode && old->birthNs == row.birthNs && old->blob == row.blob) {
       updateSeen_.run(row.sizeBytes, row.mtimeNs, row.ctimeNs, row.mode, row.dirty, base, row.node);
+      keep(row.node, row);
       return;
     }
-    if (auto there = getAt(row.parentNode, row.name); there && there->node != row.node) discount(*there);
-    auto write = [&](const auto& blob) {
-      put_.run(row.node, row.parentNode, row.name, row.kind, row.device, row.inode, row.birthNs, row.sizeBytes,
-               row.mtimeNs, row.ctimeNs, row.mode, row.dirty, blob, base);
+    auto write = [&](Statement& statement) {
+      auto run = [&](const auto& blob) {
+        return statement.run(row.node, row.parentNode, row.name, row.kind, row.device, row.inode, row.birthNs, row.sizeBytes,
+                             row.mtimeNs, row.ctimeNs, row.mode, row.dirty, blob, base);
+      };
+      return row.blob.isZero() ? run(nullptr) : run(row.blob);
     };
-    if (row.blob.isZero()) write(nullptr);
-    else write(row.blob);
+    if (old || write(add_) == 0) {
+      if (auto there = getAt(row.parentNode, row.name); there && there->node != row.node) {
+        discount(*there);
+        keep(there->node, std::nullopt);
+      }
+      write(put_);
+    }
+    highest_ = std::max(highest(), row.node);
+    keep(row.node, row);
   });
 }
 
-void DiskTable::setDirty(NodeId node, bool dirty) { setDirty_.run(dirty, node); }
+void DiskTable::setDirty(NodeId node, bool dirty) {
+  setDirty_.run(dirty, node);
+  young_.erase(node);
+  old_.erase(node);
+}
 
 void DiskTable::erase(NodeId node) {
   db_.together([&] {
@@ -150,6 +247,7 @@ void DiskTable::erase(NodeId node) {
     if (!old) return;
     if (old->kind == EntryKind::File) files_.subtract(old->sizeBytes);
     erase_.run(node);
+    keep(node, std::nullopt);
   });
 }
 

@@ -6,6 +6,8 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <string_view>
+#include <unordered_map>
 #include <vector>
 
 #include "librealize/base/disk.h"
@@ -49,11 +51,29 @@ struct DiskRow {
   bool operator==(const DiskRow&) const = default;
 };
 
+/// Of most contents that are not in the folder, says so without a look into the index: a Bloom filter (Bloom 1970) over
+/// the first 8 bytes of their ids, which are as good as random. What was taken out stays in it.
+class BlobFilter {
+ public:
+  /// Empty, with room for so many.
+  void reset(size_t blobs);
+  void add(std::string_view prefix);
+  bool mayHave(std::string_view prefix) const;
+  bool full() const { return added_ >= room_; }
+
+ private:
+  std::vector<uint64_t> bits_;  ///< a power of two of them
+  size_t room_ = 0, added_ = 0;
+};
+
 class DiskTable {
  public:
   DiskTable(Database& db, OriginTable& origins);
 
   std::optional<DiskRow> get(NodeId node);
+  bool has(NodeId node);
+  /// get() without the copy: null where there is none. Valid until the next call of anything here.
+  const DiskRow* peek(NodeId node) { return find(node); }
   std::optional<DiskRow> getAt(NodeId parentNode, const std::string& name);
   /// All names that are this inode (hard links have several). Inode numbers are reused: compare birthNs too.
   std::vector<DiskRow> getByInode(uint64_t device, uint64_t inode);
@@ -76,14 +96,25 @@ class DiskTable {
   const Totals& files() { return files_.get(); }
 
   void writeBack() { files_.writeBack(); }
-  void forget() { files_.forget(); }
+  void forget();
 
  private:
+  using Rows = std::unordered_map<NodeId, std::optional<DiskRow>>;
   DiskRow read(Row row);
+  /// Null: none. Valid until the next call of anything here.
+  const DiskRow* find(NodeId node);
+  void keep(NodeId node, std::optional<DiskRow> row);
+  NodeId highest();
+  void fillFilter();
   Database& db_;
   OriginTable& origins_;
   TotalsKeeper files_;
-  Statement get_, getAt_, getByInode_, children_, hasChildren_, withBlob_, dirty_, all_, put_, updateSeen_, setDirty_, erase_;
+  Rows young_, old_;  ///< used lately, in two generations; all agree with the database
+  std::optional<NodeId> highest_;  ///< no row has a greater number
+  BlobFilter filter_;
+  bool filtering_ = false;
+  Statement get_, getAt_, getByInode_, children_, hasChildren_, withBlob_, dirty_, all_, add_, put_, updateSeen_, setDirty_,
+      erase_, max_, prefixes_;
 };
 
 }  // namespace realize::store

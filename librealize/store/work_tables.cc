@@ -59,13 +59,25 @@ BlobQueue::BlobQueue(Database& db, Which which)
       put_(db, "INSERT OR REPLACE INTO task (queue, node, blob, size) VALUES (?, ?, ?, ?)"),
       get_(db, "SELECT size FROM task WHERE queue = ? AND node = ? AND blob = ?"),
       erase_(db, "DELETE FROM task WHERE queue = ? AND node = ? AND blob = ? RETURNING size"),
+      eraseNode_(db, "DELETE FROM task WHERE queue = ? AND node = ? RETURNING size"),
       hasNode_(db, "SELECT 1 FROM task WHERE queue = ? AND node = ? LIMIT 1"),
       ofNode_(db, "SELECT node, blob, size FROM task WHERE queue = ? AND node = ? ORDER BY blob"),
       ofBlob_(db,
               "SELECT node, blob, size FROM task INDEXED BY task_by_blob"
               " WHERE queue = ? AND substr(blob, 1, 8) = ? AND blob = ? ORDER BY node"),
       next_(db,
-            "SELECT node, blob, size FROM task WHERE queue = ? AND (node, blob) > (?, ?) ORDER BY node, blob LIMIT ?") {}
+            "SELECT node, blob, size FROM task WHERE queue = ? AND (node, blob) > (?, ?) ORDER BY node, blob LIMIT ?"),
+      max_(db, "SELECT max(node) FROM task WHERE queue = ?") {}
+
+NodeId BlobQueue::highest() {
+  if (!highest_) max_.first([&](Row row) { highest_ = row.unsignedInteger(0); }, which_);
+  return *highest_;
+}
+
+void BlobQueue::forget() {
+  totals_.forget();
+  highest_.reset();
+}
 
 namespace {
 auto tasksInto(std::vector<BlobTask>& out) {
@@ -80,30 +92,31 @@ void BlobQueue::put(const BlobTask& task) {
       put_.run(which_, task.node, task.blob, task.sizeBytes);
     }
     totals_.add(task.sizeBytes);
+    highest_ = std::max(highest(), task.node);
   });
 }
 
 void BlobQueue::erase(NodeId node, const BlobId& blob) {
-  if (empty()) return;
+  if (noneOf(node)) return;
   db_.together([&] {
     erase_.each([&](Row row) { totals_.subtract(row.unsignedInteger(0)); }, which_, node, blob);
   });
 }
 
 void BlobQueue::eraseNode(NodeId node) {
-  if (empty()) return;
+  if (noneOf(node)) return;
   db_.together([&] {
-    for (const BlobTask& task : ofNode(node)) erase(node, task.blob);
+    eraseNode_.each([&](Row row) { totals_.subtract(row.unsignedInteger(0)); }, which_, node);
   });
 }
 
-bool BlobQueue::has(NodeId node, const BlobId& blob) { return !empty() && get_.first([](Row) {}, which_, node, blob); }
-bool BlobQueue::hasNode(NodeId node) { return !empty() && hasNode_.first([](Row) {}, which_, node); }
+bool BlobQueue::has(NodeId node, const BlobId& blob) { return !noneOf(node) && get_.first([](Row) {}, which_, node, blob); }
+bool BlobQueue::hasNode(NodeId node) { return !noneOf(node) && hasNode_.first([](Row) {}, which_, node); }
 bool BlobQueue::hasBlob(const BlobId& blob) { return !ofBlob(blob).empty(); }
 
 std::vector<BlobTask> BlobQueue::ofNode(NodeId node) {
   std::vector<BlobTask> out;
-  if (!empty()) ofNode_.each(tasksInto(out), which_, node);
+  if (!noneOf(node)) ofNode_.each(tasksInto(out), which_, node);
   return out;
 }
 
@@ -134,10 +147,21 @@ ProblemTable::ProblemTable(Database& db)
       list_(db, "SELECT path, kind, detail FROM problem ORDER BY path, kind LIMIT ?"),
       count_(db, "SELECT count(*) FROM problem") {}
 
-void ProblemTable::put(const ProblemRow& row) { put_.run(row.path, Text{row.kind}, Text{row.detail}); }
-void ProblemTable::erase(const std::string& path, const std::string& kind) { erase_.run(path, Text{kind}); }
+void ProblemTable::put(const ProblemRow& row) {
+  known_.reset();
+  put_.run(row.path, Text{row.kind}, Text{row.detail});
+}
+
+void ProblemTable::erase(const std::string& path, const std::string& kind) {
+  if (count() == 0) return;
+  known_.reset();
+  erase_.run(path, Text{kind});
+}
+
 
 void ProblemTable::eraseUnder(const std::string& path) {
+  if (count() == 0) return;
+  known_.reset();
   if (path.empty()) {
     eraseAll_.run();
     return;
@@ -148,7 +172,11 @@ void ProblemTable::eraseUnder(const std::string& path) {
   });
 }
 
-void ProblemTable::eraseKind(const std::string& kind) { eraseKind_.run(Text{kind}); }
+void ProblemTable::eraseKind(const std::string& kind) {
+  if (count() == 0) return;
+  known_.reset();
+  eraseKind_.run(Text{kind});
+}
 
 std::vector<ProblemRow> ProblemTable::list(size_t limit) {
   std::vector<ProblemRow> out;
@@ -156,7 +184,10 @@ std::vector<ProblemRow> ProblemTable::list(size_t limit) {
   return out;
 }
 
-uint64_t ProblemTable::count() { return single(count_); }
+uint64_t ProblemTable::count() {
+  if (!known_) known_ = single(count_);
+  return *known_;
+}
 
 // --- Held removals
 

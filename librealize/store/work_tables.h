@@ -53,16 +53,19 @@ class BlobQueue {
   const Totals& totals() { return totals_.get(); }
 
   void writeBack() { totals_.writeBack(); }
-  void forget() { totals_.forget(); }
+  void forget();
 
  private:
-  /// Most queues are, most of the time, and are asked for every file that changes.
+  /// Most queues are empty most of the time, and are asked for every file that changes; of new entries they know nothing.
+  bool noneOf(NodeId node) { return totals_.get().count == 0 || node > highest(); }
   bool empty() { return totals_.get().count == 0; }
+  NodeId highest();
 
   Database& db_;
   int which_;
   TotalsKeeper totals_;
-  Statement add_, put_, get_, erase_, hasNode_, ofNode_, ofBlob_, next_;
+  std::optional<NodeId> highest_;  ///< no task is of a greater one
+  Statement add_, put_, get_, erase_, eraseNode_, hasNode_, ofNode_, ofBlob_, next_, max_;
 };
 
 struct ProblemRow {
@@ -84,8 +87,11 @@ class ProblemTable {
   std::vector<ProblemRow> list(size_t limit);
   uint64_t count();
 
+  void forget() { known_.reset(); }  ///< after a rollback
+
  private:
   Database& db_;
+  std::optional<uint64_t> known_;  ///< how many; asked for every file that changes
   Statement put_, erase_, erasePath_, eraseRange_, eraseAll_, eraseKind_, list_, count_;
 };
 
