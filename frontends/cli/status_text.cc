@@ -34,6 +34,8 @@ std::string peersText(const json& status) {
   std::string out = "peer " + nameOf(self, "name") + ", " + (listen.empty() ? "not listening" : "listening on " + listen) +
                     ", pid " + std::to_string(status.value("pid", 0)) + ", version " + nameOf(status, "version") + "\n" +
                     "key  " + nameOf(self, "key") + "\n\n";
+  for (auto& problem : status.value("problems", json::array()))
+    out += "PROBLEM: " + nameOf(problem, "kind") + ": " + nameOf(problem, "detail") + "\n\n";
   auto& peers = status.at("peers");
   if (peers.empty()) return out + "no other peers yet: 'realize invite' here and 'realize join CODE' there\n";
   std::vector<std::vector<std::string>> rows = {{"PEER", "SENT", "RECEIVED", "STATE"}};

@@ -114,7 +114,8 @@ json toJson(const PeerStatus& status) {
               {"version", status.version},
               {"listen", status.listen},
               {"peers", listOf(status.peers)},
-              {"arenas", listOf(status.arenas)}};
+              {"arenas", listOf(status.arenas)},
+              {"problems", listOf(status.problems)}};
   putText(out, "state_dir", status.stateDir);
   return out;
 }

@@ -271,7 +271,9 @@ void ArenaCore::State::databaseFails(const Error& error) {
   databaseFailed = true;
   auto reloaded = store::catching([&] { tree.reload(); });
   (void)reloaded;  // Again when the database can be written.
-  if (env.clock.monotonicNs() - revivedNs > kSteadyNs) reviveMs = 0;
+  // Each time costs a scan; to see whether there is space costs little.
+  const bool soon = reviveMs != 0 && env.clock.monotonicNs() - revivedNs < kSteadyNs;
+  reviveMs = soon ? std::min(2 * reviveMs, kReviveMostMs) : kReviveMs;
   reviveLater(error);
 }
 
@@ -280,7 +282,6 @@ void ArenaCore::State::reviveLater(const Error& error) {
   const bool hopeless = error.code == Code::Corrupt || error.code == Code::WrongVersion || error.code == Code::Internal;
   suspend("its database failed: " + error.message + (hopeless ? "" : ". It goes on by itself when that is possible again"));
   if (hopeless || core.stopping) return;
-  reviveMs = reviveMs == 0 ? kReviveMs : std::min(2 * reviveMs, kReviveMostMs);
   env.scheduler.onCoreAfter(reviveMs, [this, alive = alive] {
     if (*alive) revive();
   });

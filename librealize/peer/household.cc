@@ -79,14 +79,42 @@ template <typename F>
 Result<void> Household::change(F&& work) {
   {
     std::lock_guard held(mutex_);
-    auto done = store::catching([&]() -> Result<void> {
-      Result<void> outcome;
+    Result<void> outcome;
+    auto written = store::catching([&] {
+      if (trouble()) store_->reopen();
       store_->transact([&] { outcome = work(); });
       store_->makeDurable();
       renewView();
-      return outcome;
     });
-    if (!done.ok()) return done;
+    noteOutcome(written);
+    if (!written.ok()) return written;
+    if (!outcome.ok()) return outcome;
+  }
+  if (changed_) changed_();
+  return {};
+}
+
+void Household::noteOutcome(const Result<void>& written) {
+  std::lock_guard held(viewMutex_);
+  if (written.ok()) trouble_.reset();
+  else trouble_ = written.error();
+}
+
+std::optional<Error> Household::trouble() const {
+  std::lock_guard held(viewMutex_);
+  return trouble_;
+}
+
+Result<void> Household::recover() {
+  if (!trouble()) return {};
+  {
+    std::lock_guard held(mutex_);
+    auto opened = store::catching([&] {
+      store_->reopen();
+      renewView();
+    });
+    noteOutcome(opened);
+    if (!opened.ok()) return opened;
   }
   if (changed_) changed_();
   return {};

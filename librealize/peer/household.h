@@ -5,6 +5,7 @@
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -29,6 +30,10 @@ class Household {
 
   const net::Identity& identity() const { return identity_; }
   std::shared_ptr<const HouseholdView> view() const;
+  /// Why the last change could not be written, while that is so.
+  std::optional<Error> trouble() const;
+  /// Tries whether the database can be written again; if so, what waits for it is looked at anew (`changed`).
+  Result<void> recover();
   /// Before anything else is called from another thread.
   void onChanged(std::function<void()> changed) { changed_ = std::move(changed); }
 
@@ -84,7 +89,10 @@ class Household {
   Clock& clock_;
   Random& random_;
   std::function<void()> changed_;
-  mutable std::mutex viewMutex_;  // guards view_, for a moment
+  void noteOutcome(const Result<void>& written);
+
+  mutable std::mutex viewMutex_;  // guards what follows, for a moment
+  std::optional<Error> trouble_;
   std::shared_ptr<const HouseholdView> view_;
 };
 

@@ -53,7 +53,7 @@ namespace realize::peer {
 
 namespace {
 
-constexpr kj::Duration kListenAgain = 5 * kj::SECONDS;
+constexpr kj::Duration kTendEvery = 3 * kj::SECONDS;
 
 /// Holds the state folder for this process. The pid in it is only for the message.
 /// A process that was killed holds its lock for a moment yet. True once it has ended; false soon if it lives on.
@@ -262,11 +262,9 @@ Result<void> PeerImpl::start() {
     householdThread_->post([this] { reviewMembers(); });
   });
   auto listening = startListening();
-  if (!listening.ok()) {
-    log(listening.error().message);
-    listenAgainLater();
-  }
+  if (!listening.ok()) log(listening.error().message);
   refreshConnections();
+  tendLater();
   return {};
 }
 
@@ -425,18 +423,54 @@ Result<void> PeerImpl::announceAddress(const std::string& address) {
   return household_->setOwnAddress(address);
 }
 
-void PeerImpl::listenAgainLater() {
+void PeerImpl::tendLater() {
   loop_->post([this] {
-    loop_->detach(loop_->timer().afterDelay(kListenAgain).then([this] {
-      householdThread_->post([this] {
-        {
-          std::lock_guard held(mutex_);
-          if (stopping_ || !listening_.empty()) return;
-        }
-        if (!startListening().ok()) listenAgainLater();
-      });
-    }));
+    loop_->detach(loop_->timer().afterDelay(kTendEvery).then([this] { householdThread_->post([this] { tend(); }); }));
   });
+}
+
+/// What could not be done for a reason that may pass is tried again. On the household's thread.
+void PeerImpl::tend() {
+  bool deaf = false;
+  {
+    std::lock_guard held(mutex_);
+    if (stopping_) return;
+    deaf = listening_.empty();
+  }
+  auto recovered = household_->recover();
+  (void)recovered;  // Its status says so.
+  openBroken();
+  if (deaf && !household_->listenAddress().empty()) {
+    auto listening = startListening();
+    (void)listening;  // As it was; said at the start.
+  }
+  tendLater();
+}
+
+/// Arenas that could not be opened, unless only people can mend them.
+void PeerImpl::openBroken() {
+  std::unique_lock one(changing_, std::try_to_lock);
+  if (!one.owns_lock()) return;
+  std::map<ArenaId, Error> broken;
+  {
+    std::lock_guard held(mutex_);
+    broken = broken_;
+  }
+  for (const auto& [id, error] : broken) {
+    if (error.code == Code::Corrupt || error.code == Code::WrongVersion) continue;
+    const auto arenas = household_->view()->arenas;
+    auto row = arenas.find(id);
+    if (row == arenas.end()) continue;
+    auto run = runArena(row->second, false, !household_->value("joining " + id.hex()).empty(), Mark::None);
+    {
+      std::lock_guard held(mutex_);
+      if (run.ok()) broken_.erase(id);
+      else broken_.insert_or_assign(id, run.error());
+    }
+    if (!run.ok()) continue;
+    log("arena " + row->second.name + ": could be opened now");
+    refreshConnections();
+  }
 }
 
 std::string PeerImpl::dialableAddress(const std::string& listening) {

@@ -115,7 +115,9 @@ class PeerImpl final : public Peer, private ConnectorHost {
   void refreshConnections();
   std::map<PeerKey, PeerConnection> connections();
   Result<void> startListening();
-  void listenAgainLater();
+  void tendLater();
+  void tend();
+  void openBroken();
   Result<void> announceAddress(const std::string& address);
   void reviewMembers();
   std::string dialableAddress(const std::string& listening);

@@ -95,6 +95,9 @@ PeerStatus PeerImpl::status() {
     failed.consensusWhy = "suspended";
     out.arenas.push_back(std::move(failed));
   }
+  if (auto trouble = household_->trouble())
+    out.problems.push_back({"", trouble->code == Code::NoSpace ? "no-space" : "database",
+                            trouble->message + ". What changes in the household cannot be noted; it is tried again"});
   std::lock_guard held(mutex_);
   out.listen = listening_;
   for (const auto& [id, error] : broken_) {

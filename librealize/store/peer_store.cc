@@ -13,6 +13,8 @@ constexpr char kDhSecret[] = "dh secret";
 constexpr char kName[] = "name";
 constexpr char kListen[] = "listen address";
 constexpr char kIdentity[] = "file identity";
+constexpr char kRoom[] = "room";  // Empty, but while it is found out whether there is some.
+constexpr size_t kRoomBytes = 64 << 10;
 
 template <size_t N>
 std::string_view view(const std::array<uint8_t, N>& bytes) {
@@ -90,6 +92,13 @@ PeerStore::~PeerStore() = default;
 Result<std::unique_ptr<PeerStore>> PeerStore::open(const std::string& path, const OpenOptions& options) {
   REALIZE_ASSIGN(auto db, Database::open(path, "peer's database", kPeerApplicationId, peerMigrations(), options));
   return std::unique_ptr<PeerStore>(new PeerStore(std::move(db)));
+}
+
+void PeerStore::reopen() {
+  db_->reopen();
+  setValue(kRoom, std::string(kRoomBytes, '.'));
+  setValue(kRoom, "");
+  db_->makeDurable();
 }
 
 // --- This peer

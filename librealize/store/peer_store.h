@@ -82,6 +82,8 @@ class PeerStore {
   template <typename F>
   auto transact(F&& fn) { return db_->transact(std::forward<F>(fn)); }
   void makeDurable() { db_->makeDurable(); }
+  /// See ArenaStore::reopen.
+  void reopen();
 
   // This peer. nullopt and "" before they are set.
   std::optional<IdentityKeys> keys();

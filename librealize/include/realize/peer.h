@@ -94,6 +94,7 @@ struct PeerStatus {
   std::string listen;  ///< the address in use, "" if deaf
   std::vector<ConnectionStatus> peers;
   std::vector<ArenaStatus> arenas;
+  std::vector<Problem> problems;  ///< of the peer itself; no paths
 };
 
 /// A place in an arena: its name and a path in it ("" is the root), '/' between components.

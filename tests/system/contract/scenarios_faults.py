@@ -1,5 +1,6 @@
 """Bad luck and bad input: kills, cuts, full disks, absent folders, strangers."""
 
+import contextlib
 import json
 import os
 import shutil
@@ -299,9 +300,21 @@ def database_disk_full(h):
     check("full" in status["suspended_why"], status["suspended_why"])
     equal(status["consensus"], False)
     write(folder_b / "of-b", "written meanwhile")
+    with open(b.state / "filler", "wb", buffering=0) as filler, contextlib.suppress(OSError):
+        while True:
+            filler.write(b"." * 4096)
     b.fails(None, "arena", "create", "other", b.folder("other"))  # Nor is there space for this; it says so.
+    for i in range(50):  # Until what was set aside for the log is used up.
+        b.run("peer", "add", f"p{i}", f"{i + 1:064x}", code=None)
+    until(lambda: b.status()["problems"], "the peer's own database is said to have no space")
+    equal(b.status()["problems"][0]["kind"], "no-space")
+    a.run("arena", "create", "more", a.folder("more"))
+    a.run("arena", "admit", "more", "b")
+    equal(b.json("arena", "list").get("offered", []), [], "there is no space for this news")
     subprocess.run(["mount", "-o", "remount,size=400m", b.state], check=True)
     until(lambda: not b.arena()["suspended"], "b goes on by itself")
+    until(lambda: not b.status()["problems"], "so does the household")
+    b.run("arena", "join", "more", b.folder("more"))
     h.agree(a, b)
     a.run("mark", "real", "docs:")
     h.agree(a, b)
