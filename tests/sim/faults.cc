@@ -1,5 +1,6 @@
 // Bad luck: power, connections, space, clocks, watches, and a user who is quicker than the program.
 
+#include "librealize/peer/folder.h"
 #include "tests/sim/world.h"
 
 namespace realize::test {
@@ -94,24 +95,30 @@ void World::fault() {
 /// The power went, or the process: what follows is what the disk kept.
 void World::crashed(size_t number) {
   auto& machine = machines_[number];
-  auto& peer = *machine.peer;
+  auto& sim = *machine.peer;
   for (auto& link : links_)
-    if (&link->end(0) == &peer || &link->end(1) == &peer) link->cut();
-  peer.vanish();
+    if (&link->end(0) == &sim || &link->end(1) == &sim) link->cut();
+  sim.vanish();
   if (!machine.powerCut) {
     count("kills");
-    peer.disk.settle();
-    peer.disk.crash(random_);
+    sim.disk.settle();
+    sim.disk.crash(random_);
     say(number, "was killed");
   } else {
     count("power cuts");
     ++machine.userLife;
-    ++peer.boots;
+    ++sim.boots;
     std::set<Token> before, after;
-    FakeDisk lookedAt(peer.clock, peer.disk.snapshot());
-    if (auto root = lookedAt.openRoot(kSimFolder); root.ok()) before = tokensAt(**root, "");
-    peer.disk.crash(random_);
-    doing(number, [&](Directory& root) { after = tokensAt(root, ""); });
+    FakeDisk lookedAt(sim.clock, sim.disk.snapshot());
+    // Where the program had them at that moment, too: on their way out of the folder, or back.
+    auto all = [&](Directory& root) {
+      auto tokens = tokensAt(root, "");
+      for (const char* ours : {peer::kTempFolder, peer::kCacheFolder}) tokens.merge(tokensAt(root, ours));
+      return tokens;
+    };
+    if (auto root = lookedAt.openRoot(kSimFolder); root.ok()) before = all(**root);
+    sim.disk.crash(random_);
+    doing(number, [&](Directory& root) { after = all(root); });
     std::string lost;
     for (auto token : before)
       if (!after.contains(token) && machine.unsynced.contains(token)) {

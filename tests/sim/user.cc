@@ -133,6 +133,14 @@ std::string World::contentOf(Directory& root, const std::string& path) {
   return std::string(reinterpret_cast<const char*>(bytes->data()), bytes->size());
 }
 
+std::string World::contentOf(DiskFile& file) {
+  auto stat = file.stat();
+  if (!stat.ok()) return "";
+  Bytes bytes(stat->sizeBytes);
+  auto got = file.read(0, bytes);
+  return got.ok() ? std::string(reinterpret_cast<const char*>(bytes.data()), *got) : "";
+}
+
 /// Of a file, or of all that is below a folder.
 std::set<Token> World::tokensAt(Directory& root, const std::string& path) {
   auto stat = root.stat(path);
@@ -151,8 +159,9 @@ void World::letGo(size_t number, const std::set<Token>& tokens) {
 }
 
 /// What the file has now was written by this machine's user.
-void World::wrote(size_t number, Directory& root, const std::string& path) {
-  const auto tokens = tokensAt(root, path);
+void World::wrote(size_t number, Directory& root, const std::string& path) { wrote(number, tokensAt(root, path), path); }
+
+void World::wrote(size_t number, const std::set<Token>& tokens, const std::string& path) {
   for (auto token : tokens) {
     written_.emplace(token, name(number) + ":" + path);
     machines_[number].unsynced.insert(token);
@@ -311,19 +320,19 @@ void World::editSomething(size_t number) {
                    [=, this] {
                      if (!*file) return;
                      doing(number, [&](Directory& root) {
-                       // The name may have gone to another file meanwhile: what is written then is the user's own loss
-                       // only if he removed it himself.
+                       // The name may have gone to another file meanwhile, and this one to another name: what he
+                       // overwrites is his own loss, and what he writes is lost to nobody while the file has a name.
                        auto here = (*file)->stat();
                        auto there = root.stat(path);
                        const bool same = here.ok() && there.ok() && here->sameObject(*there);
-                       const auto before = same ? tokensAt(root, path) : std::set<Token>();
+                       const auto before = tokensIn(contentOf(**file));
                        (void)(*file)->write(first.size(), bytesOf(second)).ok();
+                       const auto after = tokensIn(contentOf(**file));
                        file->reset();
-                       if (!same) return;
-                       const auto after = tokensAt(root, path);
                        for (auto token : before)
                          if (!after.contains(token)) letGo(number, {token});
-                       wrote(number, root, path);
+                       if (same) wrote(number, root, path);
+                       else if (here.ok() && here->links > 0) wrote(number, after, path + " under another name");
                      });
                    }});
       break;

@@ -89,9 +89,11 @@ class World {
   std::string newContent(size_t bytes);
   size_t someSize();
   std::string contentOf(Directory& root, const std::string& path);
+  std::string contentOf(DiskFile& file);
   std::set<Token> tokensAt(Directory& root, const std::string& path);
   void letGo(size_t number, const std::set<Token>& tokens);
   void wrote(size_t number, Directory& root, const std::string& path);
+  void wrote(size_t number, const std::set<Token>& tokens, const std::string& path);
   bool put(size_t number, Directory& root, const std::string& path, const std::string& content);
   void syncFile(size_t number, Directory& root, const std::string& path);
   void removeAll(size_t number, Directory& root, const std::string& path);
