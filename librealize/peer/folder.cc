@@ -1,6 +1,8 @@
 #include "librealize/peer/folder.h"
 
 #include <algorithm>
+#include <cstdlib>
+#include <cstring>
 
 #include "librealize/peer/exchange.h"
 #include "librealize/peer/folder_state.h"
@@ -112,9 +114,44 @@ void Folder::State::clearLeftovers(uint64_t device) {
         if (replaced && letGo(*row, from).ok()) continue;
       }
       if (folder != std::string_view(kTempFolder)) continue;
+      if (const auto path = givenBackTo(item, from)) {
+        giveBack(from, *path);
+        continue;
+      }
       auto gone = root->unlink(from);
       (void)gone;  // Only takes space.
     }
+  }
+}
+
+/// Where a leftover belongs that a user may have written into while it had a name of his: of an exchange that was being
+/// undone, or given back without success. Nothing for what is our own.
+std::optional<std::string> Folder::State::givenBackTo(const DirectoryItem& item, const std::string& from) {
+  if (item.name.starts_with("rescued")) return "rescued";
+  if (!item.name.starts_with(kUndoPrefix) || item.stat.type != FileStat::Type::File) return std::nullopt;
+  const NodeId node = strtoull(item.name.c_str() + strlen(kUndoPrefix), nullptr, 10);
+  auto id = core.store.idOf(node);
+  auto record = id ? core.tree.get(*id) : std::nullopt;
+  auto content = hashFile(*root, from, item.stat);
+  if (record && content.ok()) {
+    const auto& heads = record->entry.heads;
+    const bool fetched = std::any_of(heads.begin(), heads.end(), [&](const auto& head) { return head.second.blob == content->blob; });
+    if (fetched) return std::nullopt;
+  }
+  return core.folder->diskPath(node).value_or("rescued");
+}
+
+/// Bytes of which the database speaks are in their files: a power cut can take the names of those.
+void Folder::State::checkCache() {
+  auto items = root->list(kCacheFolder);
+  if (!items.ok()) return;
+  std::map<std::string, uint64_t> sizes;
+  for (const auto& item : *items)
+    if (!item.failed) sizes[item.name] = item.stat.sizeBytes;
+  for (const auto& blob : core.store.cache().all()) {
+    auto row = core.store.cache().get(blob);
+    auto there = sizes.find(blob.hex());
+    if (row && (there == sizes.end() || there->second != row->sizeBytes)) core.store.cache().erase(blob);
   }
 }
 
@@ -138,6 +175,7 @@ Result<void> Folder::State::begin() {
   core.transact([&] {
     auto row = core.store.disk().get(kRootNode).value_or(store::DiskRow());
     clearLeftovers(row.device);
+    checkCache();
     row.node = kRootNode;
     row.kind = EntryKind::Directory;
     row.setStat(*stat);

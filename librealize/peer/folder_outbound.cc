@@ -115,16 +115,26 @@ Result<void> Folder::State::takeAside(const store::DiskRow& row, const std::stri
   return Error{Code::Busy, path + ": changed here at this moment"};
 }
 
+/// What was undone is on the disk before anything is said of it: a crash must not bring back what we took away, or leave
+/// among our own what the user has long since synced.
+void Folder::State::syncNames(const std::string& ours, const std::string& path) {
+  for (const auto& folder : {parentPath(path), parentPath(ours)}) {
+    auto synced = root->syncDirectory(folder);
+    (void)synced;  // Failing, it is the disk's last word.
+  }
+}
+
 /// Bytes of the user's that ended up among our own: under their name again or, where that is taken, beside it.
 void Folder::State::giveBack(const std::string& from, const std::string& path) {
   hint(parentPath(path));
-  if (root->rename(from, path, RenameKind::NoReplace).ok()) return;
+  if (root->rename(from, path, RenameKind::NoReplace).ok()) return syncNames(from, path);
   for (const std::string& stem : {path, std::string("rescued"), std::string(kTempFolder) + "/rescued"}) {
     for (int i = 1; i < 100; ++i) {
       const std::string beside = stem + "~" + std::to_string(i);
       auto moved = root->rename(from, beside, RenameKind::NoReplace);
       if (!moved.ok() && moved.code() == Code::Exists) continue;
       if (!moved.ok()) break;
+      syncNames(from, beside);
       hint(parentPath(beside));
       return problem(beside, "rescued", path + ": changed here while another peer's version took its place; what it held is "
                                                "kept under this name");
@@ -212,10 +222,13 @@ Result<void> Folder::State::letGo(const store::DiskRow& row, const std::string& 
     REALIZE_TRY(root->rename(copy, to, RenameKind::Replace));
     REALIZE_TRY(root->unlink(path));
   } else {
+    // A cache is trusted: only what is on the disk goes there.
+    REALIZE_ASSIGN(auto file, root->open(path, OpenMode::Read));
+    REALIZE_TRY(file->sync(true));
     REALIZE_TRY(root->setMode(path, 0600));
     REALIZE_TRY(root->rename(path, to, RenameKind::Replace));
   }
-  core.transfers->adopt(row.blob, row.sizeBytes);
+  core.transfers->adopt({{row.blob, row.sizeBytes}});
   core.store.setValue("pin/" + row.blob.hex(), "1");
   core.transfers->wakeWanted();
   return {};
@@ -467,6 +480,7 @@ bool Folder::State::applySymlink(const logic::Record& record, const std::optiona
       const bool back = root->rename(temp, path, RenameKind::Exchange).ok();
       auto ours = root->readSymlink(temp);
       if (!back || !ours.ok() || *ours != target) giveBack(temp, path);
+      else syncNames(temp, path);
       hint(*parent);
       made = Error{Code::Busy, path};
     }

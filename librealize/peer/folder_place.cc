@@ -6,6 +6,25 @@
 
 namespace realize::peer {
 
+/// Somebody was quicker than an exchange: his bytes go back under the name, and are read as the edit that they are.
+void Folder::State::undoPlacing(NodeId node, const FileStat& fresh, const std::string& tempPath, const std::string& path) {
+  // What has had a name of his for a moment is not ours any more; a crash in between must not make it so.
+  std::string aside = std::string(kTempFolder) + "/" + kUndoPrefix + std::to_string(node);
+  if (!root->rename(tempPath, aside, RenameKind::NoReplace).ok()) aside = tempPath;
+  const bool back = root->rename(aside, path, RenameKind::Exchange).ok();
+  // And who was quicker once more, between the two, wrote into what had just been put there: that is his, too.
+  auto ours = root->stat(aside);
+  const bool untouched = ours.ok() && ours->sameObject(fresh) && ours->sizeBytes == fresh.sizeBytes &&
+                         ours->mtimeNs == fresh.mtimeNs && nobodyWrites(aside);
+  if (!back || !untouched) return giveBack(aside, path);
+  syncNames(aside, path);
+  if (aside != tempPath) {
+    auto kept = root->rename(aside, tempPath, RenameKind::NoReplace);
+    (void)kept;  // Else it is fetched again.
+  }
+  hint(parentPath(path));
+}
+
 Result<void> Folder::place(const EntryId& id, Dot dot, const std::string& tempPath, const FileStat* known) {
   auto& s = *s_;
   auto& core = s.core;
@@ -46,14 +65,7 @@ Result<void> Folder::place(const EntryId& id, Dot dot, const std::string& tempPa
     if (!s.nobodyWrites(path)) return Error{Code::Busy, path + ": is open for writing"};
     REALIZE_TRY(s.root->rename(tempPath, path, RenameKind::Exchange));
     if (!s.asKnown(*row, tempPath)) {
-      // Somebody was quicker: his bytes go back under the name, and are read as the edit that they are.
-      // And who was quicker once more, between the two, wrote into what had just been put there: that is his, too.
-      const bool back = s.root->rename(tempPath, path, RenameKind::Exchange).ok();
-      auto ours = s.root->stat(tempPath);
-      const bool untouched = ours.ok() && ours->sameObject(fresh) && ours->sizeBytes == fresh.sizeBytes &&
-                             ours->mtimeNs == fresh.mtimeNs && s.nobodyWrites(tempPath);
-      if (!back || !untouched) s.giveBack(tempPath, path);
-      s.hint(parent);
+      s.undoPlacing(record->node, fresh, tempPath, path);
       return Error{Code::Busy, path + ": changed here at this moment"};
     }
     auto gone = s.letGo(*row, tempPath);

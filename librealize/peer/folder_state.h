@@ -21,6 +21,9 @@ namespace realize::peer {
 /// Tries after which an entry that cannot be applied no longer holds up a wait, and is told as a problem.
 constexpr int kPatience = 20;
 
+/// In kTempFolder: a file that was in the folder for a moment, and the number of its node.
+constexpr char kUndoPrefix[] = "undo-";
+
 /// A watcher that scans add to from the pool.
 struct SharedWatch {
   std::mutex mutex;
@@ -105,6 +108,8 @@ struct Folder::State {
   Result<void> begin();
   void lost(const std::string& why);
   void clearLeftovers(uint64_t device);
+  std::optional<std::string> givenBackTo(const DirectoryItem& item, const std::string& from);
+  void checkCache();
   void forgetUnsynced();
   void noteUnsynced(NodeId node, uint8_t how = 0);
   void noteRead(NodeId node, const FileStat& stat);
@@ -171,6 +176,8 @@ struct Folder::State {
   bool asKnown(const store::DiskRow& row, const std::string& path);
   Result<void> takeAside(const store::DiskRow& row, const std::string& path, const std::string& aside);
   void giveBack(const std::string& from, const std::string& path);
+  void syncNames(const std::string& ours, const std::string& path);
+  void undoPlacing(NodeId node, const FileStat& fresh, const std::string& tempPath, const std::string& path);
   bool outOfTheWay(NodeId parent, const std::string& name);
   void retry(const EntryId& id);
   void applied(const EntryId& id);

@@ -35,7 +35,7 @@ struct Marks::State {
   void walkSlice();
   void dropRound(store::BlobTask after);
   void askNext(std::shared_ptr<std::vector<store::BlobTask>> tasks, std::vector<PeerKey> peers);
-  void drop(const store::BlobTask& task);
+  void drop(const store::BlobTask& task, std::vector<std::pair<BlobId, uint64_t>>& moved);
   bool promised(const BlobId& blob);
   void endRound(bool anyLeft);
 };
@@ -274,8 +274,10 @@ void Marks::State::askNext(std::shared_ptr<std::vector<store::BlobTask>> tasks, 
       if (!noted) return;
       core.store.makeDurable();
       core.transact([&] {
+        std::vector<std::pair<BlobId, uint64_t>> moved;
         for (size_t i = 0; i < asked.size(); ++i)
-          if ((*promises)[i]) drop(asked[i]);
+          if ((*promises)[i]) drop(asked[i], moved);
+        core.transfers->adopt(moved);
       });
     }
     askNext(tasks, peers);
@@ -283,7 +285,7 @@ void Marks::State::askNext(std::shared_ptr<std::vector<store::BlobTask>> tasks, 
 }
 
 /// Another peer keeps these bytes real: ours go to the cache.
-void Marks::State::drop(const store::BlobTask& task) {
+void Marks::State::drop(const store::BlobTask& task, std::vector<std::pair<BlobId, uint64_t>>& moved) {
   auto id = core.store.idOf(task.node);
   auto record = id ? core.tree.get(*id) : std::nullopt;
   auto row = core.store.disk().get(task.node);
@@ -304,7 +306,7 @@ void Marks::State::drop(const store::BlobTask& task) {
     auto gone = root->unlink(to);
     (void)gone;  // Emptied at the next start.
   } else {
-    core.transfers->adopt(task.blob, task.sizeBytes);
+    moved.emplace_back(task.blob, task.sizeBytes);
   }
   core.invalidations->nodeChanged(task.node, false);
   auto path = core.shownPath(*id);

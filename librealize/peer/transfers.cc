@@ -152,10 +152,20 @@ Result<void> Transfers::State::openCacheFile(BlobState& blob) {
   if (blob.file) return {};
   auto root = core.folder->root();
   if (!root) return Error{Code::Suspended, core.suspendedWhy};
-  REALIZE_ASSIGN(auto file, root->open(cachePath(blob.blob), OpenMode::CreateOrOpen, 0600));
-  REALIZE_ASSIGN(auto stat, file->stat());
-  if (stat.sizeBytes != blob.sizeBytes) {
-    // Someone has been here, or a crash came before the size was set: nothing in it is to be trusted.
+  auto known = root->open(cachePath(blob.blob), OpenMode::ReadWrite);
+  auto stat = known.ok() ? (*known)->stat() : Result<FileStat>(known.error());
+  std::unique_ptr<DiskFile> file = known.ok() ? std::move(*known) : nullptr;
+  if (!stat.ok() || stat->sizeBytes != blob.sizeBytes) {
+    // Someone has been here, or a crash came before the size was set: nothing in it is to be trusted. What the database
+    // says of it goes first, and for good: it must not come to speak of the empty file that is made now.
+    if (core.store.cache().get(blob.blob)) {
+      if (core.store.inTransaction()) return Error{Code::Busy, "the cache is not what it was"};
+      if (!core.transact([&] { core.store.cache().erase(blob.blob); })) return Error{Code::Suspended, core.suspendedWhy};
+      core.store.makeDurable();
+    }
+    if (!file) {
+      REALIZE_ASSIGN(file, root->open(cachePath(blob.blob), OpenMode::CreateOrOpen, 0600));
+    }
     REALIZE_TRY(file->truncate(blob.sizeBytes));
     blob.present.assign(blob.present.size(), false);
     blob.presentCount = 0;
@@ -312,14 +322,23 @@ bool Transfers::complete(const BlobId& id) {
   return false;
 }
 
-void Transfers::adopt(const BlobId& id, uint64_t sizeBytes) {
-  store::CacheRow row;
-  row.blob = id;
-  row.sizeBytes = row.storedBytes = sizeBytes;
-  row.complete = true;
-  row.lastReadNs = s_->core.env.clock.nowNs();
-  s_->core.transact([&] { s_->core.store.cache().put(row); });
-  s_->blobs.erase(id);  // Who has the old state open reads on from its own file.
+void Transfers::adopt(const std::vector<std::pair<BlobId, uint64_t>>& contents) {
+  auto root = s_->core.folder->root();
+  if (contents.empty() || !root) return;
+  // Else a power cut could leave the row, and under the name an empty file that was being filled, or none.
+  auto synced = root->syncDirectory(kCacheFolder);
+  (void)synced;  // Failing, it is the disk's last word.
+  s_->core.transact([&] {
+    for (const auto& [id, sizeBytes] : contents) {
+      store::CacheRow row;
+      row.blob = id;
+      row.sizeBytes = row.storedBytes = sizeBytes;
+      row.complete = true;
+      row.lastReadNs = s_->core.env.clock.nowNs();
+      s_->core.store.cache().put(row);
+      s_->blobs.erase(id);  // Who has the old state open reads on from its own file.
+    }
+  });
 }
 
 uint64_t Transfers::shrink(uint64_t bytes) {

@@ -59,8 +59,9 @@ class Transfers {
   uint64_t cachedBytes(const BlobId& blob);
   uint64_t cachedBytesTotal();
   bool complete(const BlobId& blob);  ///< all bytes here, as a Real file or in the cache
-  /// A complete, synced file has been moved to cachePath(blob): it is ours to evict from now on.
-  void adopt(const BlobId& blob, uint64_t sizeBytes);
+  /// Complete, synced files have been moved to cachePath(blob): they are ours to evict from now on. Their names are synced
+  /// first, in one go.
+  void adopt(const std::vector<std::pair<BlobId, uint64_t>>& contents);
   static std::string cachePath(const BlobId& blob);
   /// Drops down to `bytes`: unlinked first, then least recently used; never what is open, wanted, unconfirmed or pinned.
   uint64_t shrink(uint64_t bytes);

@@ -227,7 +227,7 @@ Result<bool> Transfers::State::settle(NodeId node, const BlobId& blob, uint64_t 
       if (!root) return Error{Code::Suspended, core.suspendedWhy};
       REALIZE_TRY(root->rename(tempPath, cachePath(blob), RenameKind::Replace));
       moved = true;
-      core.transfers->adopt(blob, sizeBytes);
+      core.transfers->adopt({{blob, sizeBytes}});
       core.store.setValue("pin/" + blob.hex(), "1");
     } else {
       core.store.setValue("pin/" + blob.hex(), "1");
@@ -346,7 +346,8 @@ void Transfers::State::placeLarge(NodeId node, const std::shared_ptr<BlobState>&
   core.transact([&] {
     settled = settle(node, blob->blob, blob->sizeBytes, cachePath(blob->blob));
     auto root = core.folder->root();
-    if (settled.ok() && root && !root->stat(cachePath(blob->blob)).ok()) {
+    // Also where it went to the user after all, who had written into it for the moment that it was his.
+    if (root && !root->stat(cachePath(blob->blob)).ok()) {
       core.store.cache().erase(blob->blob);
       blob->gone = true;
       blobs.erase(blob->blob);

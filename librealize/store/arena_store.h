@@ -59,6 +59,7 @@ class ArenaStore final : public logic::TreeStore {
   void makeDurable() { db_->makeDurable(); }
   /// See Database::reopen: after a failure. Also throws while the disk has no room for some work to go on.
   void reopen();
+  bool inTransaction() const { return db_->inTransaction(); }
 
   // The tree. Node numbers are given in put(), count up and are never given again; the root's is kRootNode.
   std::optional<logic::Record> get(const EntryId& id) override;

@@ -1,0 +1,150 @@
+// What realize-sim once found, told as the shortest story: power cuts in the wrong moment, users quicker than the program.
+
+#include "tests/peer/sim_household.h"
+
+namespace realize::test {
+
+namespace {
+
+constexpr size_t kA = 0, kB = 1;
+const std::string kFile = std::string(kSimFolder) + "/f";
+
+bool isRename(const FakeCall& call, const std::string& to) {
+  return call.op == FakeOp::Rename && call.path.starts_with(std::string(kSimFolder) + "/.realize/") && call.path2 == to;
+}
+
+}  // namespace
+
+TEST_CASE("what was put back under its name is there after a power cut, too") {
+  for (uint64_t seed = 0; seed < 40; ++seed) {
+    CAPTURE(seed);
+    SimHousehold home({Mark::Real}, seed + 1);
+    home.write(kA, "f", "first");
+    home.start();
+    home.connect();
+    REQUIRE(home.settle());
+    int races = 0;
+    home.peers[kB]->onCall = [&](const FakeCall& call) {
+      if (!home.peers[kB]->userActing && isRename(call, kFile) && ++races == 1) home.write(kB, "f", "mine of B");
+    };
+
+    home.write(kA, "f", "second");
+    auto told = [&] {
+      for (const auto& head : home.core(kA).tree.shownHeads(home.core(kA).recordAt("f")->entry.id))
+        if (head.version.blob == SimHousehold::blobOf("mine of B")) return true;
+      return false;
+    };
+    for (int i = 0; i < 3000 && !told(); ++i) home.runFor(1);
+    home.losePower(kB, seed);
+    home.connect();
+
+    REQUIRE(home.settle());
+    REQUIRE(races > 0);
+    CHECK(home.fetch(kA, "mine of B") == "mine of B");
+    CHECK(home.fetch(kB, "second") == "second");
+  }
+}
+
+TEST_CASE("what was written into a version that had a name for a moment only is given back, whenever the process ends") {
+  for (int renames = 2; renames < 6; ++renames) {
+    CAPTURE(renames);
+    SimHousehold home({Mark::Real});
+    home.write(kA, "f", "first");
+    home.start();
+    home.connect();
+    REQUIRE(home.settle());
+    int races = 0, seen = 0;
+    bool over = false;
+    auto& b = *home.peers[kB];
+    b.onCall = [&](const FakeCall& call) {
+      if (b.userActing || over || call.op != FakeOp::Rename) return;
+      if (isRename(call, kFile) && races < 2) home.write(kB, "f", ++races == 1 ? "mine of B" : "mine once more");
+      if (races && ++seen == renames) {
+        over = true;
+        b.disk.powerOff();
+      }
+    };
+
+    home.write(kA, "f", "second");
+    for (int i = 0; i < 3000 && !over; ++i) home.runFor(1);
+    home.runFor(5);
+    home.end(kB);
+    b.onCall = nullptr;
+    b.disk.settle();  // The process alone has ended.
+    FakeRandom random(1);
+    b.disk.crash(random);
+    REQUIRE(b.start().ok());
+    home.connect();
+
+    REQUIRE(home.settle());
+    CHECK(home.inFolder(kB, "mine of B"));
+    if (races == 2) CHECK(home.inFolder(kB, "mine once more"));
+  }
+}
+
+TEST_CASE("a cached content that somebody took away is missing, not empty") {
+  const std::string film(400'000, 'f');
+  SimHousehold home({Mark::Unreal});
+  home.write(kA, "film", film);
+  home.start();
+  home.connect();
+  REQUIRE(home.settle());
+  REQUIRE(home.fetch(kB, film) == film);
+  home.runFor(20'000);  // Nobody has it open any more.
+  home.disconnect();
+  home.runFor(1000);
+  REQUIRE(home.fetch(kB, film) == film);
+  home.runFor(20'000);
+
+  REQUIRE(home.folder(kB)->unlink(peer::Transfers::cachePath(SimHousehold::blobOf(film))).ok());
+
+  CHECK(home.fetch(kB, film).starts_with("<no connected peer"));
+  home.end(kB);
+  REQUIRE(home.peers[kB]->start().ok());
+  CHECK_FALSE(home.core(kB).transfers->complete(SimHousehold::blobOf(film)));
+  CHECK(home.fetch(kB, film).starts_with("<no connected peer"));
+  home.connect();
+  CHECK(home.fetch(kB, film) == film);
+
+  home.runFor(20'000);
+  home.end(kB);
+  REQUIRE(home.folder(kB)->unlink(peer::Transfers::cachePath(SimHousehold::blobOf(film))).ok());
+  REQUIRE(home.peers[kB]->start().ok());
+  CHECK_FALSE(home.core(kB).transfers->complete(SimHousehold::blobOf(film)));
+}
+
+TEST_CASE("what the cache got for good is not the empty file before it, after a power cut") {
+  for (uint64_t seed = 0; seed < 40; ++seed) {
+    CAPTURE(seed);
+    const std::string theirs(3000, 't');
+    SimHousehold home({Mark::Real}, seed + 1);
+    home.write(kA, "f", "first");
+    home.start();
+    home.connect();
+    REQUIRE(home.settle());
+    home.disconnect();
+    home.write(kB, "f", "mine of B");
+    home.write(kA, "f", theirs);
+    home.runFor(1000);
+    auto& b = *home.peers[kB];
+    bool asked = false;
+    // Somebody reads it while it is being fetched: the cache has a file for it, with nothing in it yet.
+    b.onCall = [&](const FakeCall& call) {
+      if (asked || call.op != FakeOp::Create || call.path.find("/tmp/w") == std::string::npos) return;
+      asked = true;
+      auto file = home.folder(kB)->open(peer::Transfers::cachePath(SimHousehold::blobOf(theirs)), OpenMode::CreateOrOpen, 0600);
+      REQUIRE(file.ok());
+      REQUIRE((*file)->truncate(theirs.size()).ok());
+    };
+
+    home.connect();
+    home.runFor(1500);
+    home.losePower(kB, seed);
+
+    REQUIRE(asked);
+    const std::string got = home.fetch(kB, theirs);
+    CHECK((got == theirs || got.starts_with("<no connected peer")));
+  }
+}
+
+}  // namespace realize::test
