@@ -220,6 +220,7 @@ void ArenaCore::State::distribute(const std::vector<logic::Effect>& effects, boo
     if (effect.kind == EntryKind::File && effect.isShown && (effect.appeared() || effect.contentChanged))
       for (const auto& head : tree.shownHeads(effect.id)) transfers->noteNamed(head.version.blob, effect.id);
     if (marks->entryChanged(effect.id)) folder->entryChanged(effect.id);
+    if (effect.kind == EntryKind::Directory && effect.moved()) marks->directoryMoved(effect.id);
     // What a mount did itself, its kernel knows; telling it would drop names under the feet of those who use them.
     if (rested) {
       if (auto node = store->nodeOf(effect.id)) invalidate(effect, *node);

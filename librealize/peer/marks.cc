@@ -98,6 +98,17 @@ void Marks::recheckAll() {
   s_->walkSlice();
 }
 
+void Marks::directoryMoved(const EntryId& id) {
+  // Where only the root is marked, all places are alike.
+  if (s_->marks.empty() || (s_->marks.size() == 1 && s_->marks.contains(kRootNode))) return;
+  s_->walk.push_back(id);
+  if (s_->walking) return;
+  s_->walking = true;
+  s_->core.env.scheduler.onCore([s = s_.get(), alive = s_->alive] {
+    if (*alive) s->walkSlice();
+  });
+}
+
 void Marks::State::walkSlice() {
   if (core.stopping) return;
   core.transact([&] {

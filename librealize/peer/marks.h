@@ -41,6 +41,8 @@ class Marks {
   /// Answers another peer that wants to drop its copy: true if we keep that blob real now; then we do so for
   /// kPromiseMs, whatever is marked meanwhile.
   bool promise(const PeerKey& to, const BlobId& blob);
+  /// What is in that directory may inherit another mark where it is now: reconsidered in slices.
+  void directoryMoved(const EntryId& directory);
   /// Reconsiders everything in slices: at start.
   void recheckAll();
   /// The database is back: what it says counts, and what a failure cut off begins anew. Throws DatabaseError.

@@ -147,4 +147,25 @@ TEST_CASE("what the cache got for good is not the empty file before it, after a 
   }
 }
 
+TEST_CASE("what is in a folder that moved below another mark is made real there, and unreal") {
+  SimHousehold home({Mark::Unreal});
+  home.write(kA, "keep/k", "k");
+  home.write(kA, "trip/photos/p", "p");
+  home.start();
+  home.connect();
+  REQUIRE(home.settle());
+  home.core(kB).marks->set(*home.core(kB).recordAt("keep"), Mark::Real);
+  REQUIRE(home.settle());
+  REQUIRE_FALSE(home.inFolder(kB, "p"));
+
+  REQUIRE(home.folder(kA)->rename("trip", "keep/trip", RenameKind::NoReplace).ok());
+  REQUIRE(home.settle());
+  CHECK(home.read(kB, "keep/trip/photos/p") == "p");
+
+  REQUIRE(home.folder(kA)->rename("keep/trip", "trip", RenameKind::NoReplace).ok());
+  REQUIRE(home.settle());
+  home.runFor(10'000);
+  CHECK_FALSE(home.inFolder(kB, "p"));
+}
+
 }  // namespace realize::test
