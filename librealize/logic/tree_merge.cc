@@ -51,6 +51,10 @@ std::vector<std::pair<Dot, Version>> realHeads(const Entry& entry) {
 
 std::vector<ShownHead> shownHeads(const Entry& entry) {
   std::vector<ShownHead> out;
+  if (entry.heads.size() == 1) {  // Of one, as nearly all have, rule 9 leaves that one.
+    out.push_back({entry.heads[0].first, entry.heads[0].second, {entry.heads[0].first}});
+    return out;
+  }
   for (const auto& [dot, version] : realHeads(entry)) {
     auto same = std::find_if(out.begin(), out.end(), [&v = version](const ShownHead& h) { return h.version.sameContent(v); });
     if (same == out.end()) {

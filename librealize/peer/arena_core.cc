@@ -223,7 +223,7 @@ void ArenaCore::State::distribute(const std::vector<logic::Effect>& effects, boo
     if (effect.kind == EntryKind::Directory && effect.moved()) marks->directoryMoved(effect.id);
     // What a mount did itself, its kernel knows; telling it would drop names under the feet of those who use them.
     if (rested) {
-      if (auto node = store->nodeOf(effect.id)) invalidate(effect, *node);
+      if (const auto* record = tree.peek(effect.id)) invalidate(effect, record->node);
     }
   }
 }
@@ -241,7 +241,7 @@ void ArenaCore::State::note(const logic::Effect& effect, std::map<EntryId, std::
   store::HistoryRow row;
   row.whenNs = env.clock.nowNs();
   row.what = whatHappened(effect);
-  row.node = store->nodeOf(effect.id).value_or(0);
+  if (const auto* record = tree.peek(effect.id)) row.node = record->node;
   row.path = effect.isShown ? joined(effect.parent, effect.name) : joined(effect.oldParent, effect.oldName);
   if (effect.moved()) row.detail = joined(effect.oldParent, effect.oldName);
   row.peer = core.options.self;

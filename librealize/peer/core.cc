@@ -51,6 +51,7 @@ Result<logic::Record> Core::recordAt(const std::string& path) {
 }
 
 std::optional<std::pair<Dot, Version>> Core::shownVersion(const logic::Record& record) {
+  if (record.entry.heads.size() == 1) return {{record.entry.heads[0].first, record.entry.heads[0].second}};
   const auto heads = logic::shownHeads(record.entry);
   if (heads.empty()) return std::nullopt;
   if (heads.size() > 1 && record.entry.kind == EntryKind::File) {

@@ -539,14 +539,21 @@ Result<std::string> Folder::materialize(const EntryId& id) {
   auto& core = s.core;
   if (!s.root) return Error{Code::Suspended, core.suspendedWhy};
   if (id == kRootEntry) return std::string();
-  const auto record = core.tree.get(id);
-  if (!record || !record->shown || record->entry.kind != EntryKind::Directory)
+  const logic::Record* known = core.tree.peek(id);
+  if (!known || !known->shown || known->entry.kind != EntryKind::Directory)
     return Error{Code::NotFound, "the folder is gone"};
-  REALIZE_ASSIGN(const std::string parent, materialize(record->shownParent));
-  const std::string path = joinPath(parent, record->shownName);
-  const NodeId parentNode = core.store.nodeOf(record->shownParent).value_or(0);
+  const EntryId above = known->shownParent;
+  const std::string name = known->shownName;
+  const NodeId node = known->node;
+  REALIZE_ASSIGN(const std::string parent, materialize(above));
+  const std::string path = joinPath(parent, name);
+  const NodeId parentNode = core.store.nodeOf(above).value_or(0);
+  const auto* there = core.store.disk().peek(node);
+  if (there && there->parentNode == parentNode && there->name == name) return path;
+  const auto record = core.tree.get(id);
+  if (!record || !record->shown || record->shownParent != above || record->shownName != name)
+    return Error{Code::Busy, path + ": was moved meanwhile"};
   if (auto row = core.store.disk().get(record->node)) {
-    if (row->parentNode == parentNode && row->name == record->shownName) return path;
     if (!s.applyMove(*record, *row, 0)) return Error{Code::Busy, path + ": cannot be moved there yet"};
     return path;
   }

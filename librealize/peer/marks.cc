@@ -142,7 +142,7 @@ void Marks::State::walkSlice() {
 
 bool Marks::entryChanged(const EntryId& id) {
   auto& core = s_->core;
-  auto record = core.tree.get(id);
+  const logic::Record* record = core.tree.peek(id);
   if (!record || id == kRootEntry) return true;
   const NodeId node = record->node;
   bool inFolder = true;
@@ -150,10 +150,10 @@ bool Marks::entryChanged(const EntryId& id) {
   std::optional<store::BlobTask> unconfirmed;
   if (record->shown && record->entry.kind == EntryKind::File) {
     const Mark mark = effective(*record);
+    const auto shown = core.shownVersion(*record);
+    const auto heads = core.tree.shownHeads(id);
     const auto row = core.store.disk().get(node);
     inFolder = row.has_value();
-    const auto heads = core.tree.shownHeads(id);
-    const auto shown = core.shownVersion(*record);
     auto onDisk = [&](const Version& version) {
       return row && row->blob == version.blob && row->sizeBytes == version.sizeBytes;
     };

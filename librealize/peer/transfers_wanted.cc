@@ -206,16 +206,17 @@ void Transfers::State::placeSmall(std::shared_ptr<WantedBatch> batch, Result<voi
 Result<bool> Transfers::State::settle(NodeId node, const BlobId& blob, uint64_t sizeBytes, const std::string& tempPath,
                                        const FileStat* known) {
   auto id = core.store.idOf(node);
-  auto record = id ? core.tree.get(*id) : std::nullopt;
+  const logic::Record* record = id ? core.tree.peek(*id) : nullptr;
   bool moved = false;
   if (!record || !record->shown) return moved;  // Removed meanwhile; Marks has dropped the wish or will.
+  const auto shown = core.shownVersion(*record);
   const auto heads = core.tree.shownHeads(*id);
   for (const auto& head : heads) {
     if (head.version.blob != blob) continue;
-    auto shown = core.shownVersion(*record);
     if (shown && shown->second.blob == blob) {
       REALIZE_TRY(core.folder->place(*id, head.dot, tempPath, known));
       moved = true;
+      core.store.wanted().erase({node, blob, sizeBytes});
       auto path = core.shownPath(*id);
       core.emit(Event{.whenNs = 0, .type = "real", .arena = "", .path = path.ok() ? *path : "", .peer = "", .detail = ""});
       if (core.store.problems().count()) {

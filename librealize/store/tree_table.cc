@@ -14,6 +14,7 @@ namespace {
 
 constexpr std::string_view kNextNode = "store: next node";
 constexpr size_t kMaxIds = 1 << 16;
+constexpr size_t kMaxAbsent = 1 << 14;
 
 int64_t clamped(size_t limit) { return int64_t(std::min(limit, size_t(INT64_MAX))); }
 
@@ -119,6 +120,7 @@ TreeTable::TreeTable(Database& db, OriginTable& origins)
                       "SELECT shown_name, id, node, kind FROM entry INDEXED BY entry_clashed"
                       " WHERE parent = ? AND shown_name > ? AND shown_name IS NOT NULL AND shown = 1"
                       " ORDER BY shown_name LIMIT ?"),
+      anyClashed_(db, "SELECT 1 FROM entry INDEXED BY entry_clashed WHERE shown_name IS NOT NULL LIMIT 1"),
       placedAt_(db, "SELECT id FROM entry INDEXED BY entry_by_place WHERE parent = ? AND base = ?"),
       placedIn_(db, "SELECT id FROM entry INDEXED BY entry_by_place WHERE parent = ?"),
       clashedIn_(db,
@@ -150,8 +152,22 @@ std::optional<NodeId> TreeTable::nodeOf(const EntryId& id) {
   if (id == kRootEntry) return kRootNode;
   if (const Record* known = cache_.find(id)) return known->node;
   std::optional<NodeId> out;
+  if (absent_.contains(id)) return out;
   nodeOf_.first([&](Row row) { out = row.unsignedInteger(0); }, id);
+  if (!out) noteAbsent(id);
   return out;
+}
+
+/// What a peer tells of is looked for several times before it is written.
+void TreeTable::noteAbsent(const EntryId& id) {
+  if (absent_.size() >= kMaxAbsent) absent_.clear();
+  absent_.insert(id);
+}
+
+void TreeTable::noteNumber(NodeId node, const EntryId& id) {
+  absent_.erase(id);
+  if (ids_.size() >= kMaxIds) ids_.clear();
+  ids_.emplace(node, id);
 }
 
 std::optional<EntryId> TreeTable::idOf(NodeId node) {
@@ -159,10 +175,7 @@ std::optional<EntryId> TreeTable::idOf(NodeId node) {
   if (auto it = ids_.find(node); it != ids_.end()) return it->second;
   std::optional<EntryId> out;
   idOf_.first([&](Row row) { out = row.fixed<EntryId>(0); }, node);
-  if (out) {
-    if (ids_.size() >= kMaxIds) ids_.clear();
-    ids_.emplace(node, *out);
-  }
+  if (out) noteNumber(node, *out);
   return out;
 }
 
@@ -203,6 +216,7 @@ NodeId TreeTable::nodeForParent(const EntryId& id) {
   if (auto known = nodeOf(id)) return *known;
   NodeId node = newNode();
   keepNumber_.run(node, id);
+  noteNumber(node, id);
   return node;
 }
 
@@ -210,10 +224,11 @@ NodeId TreeTable::nodeForParent(const EntryId& id) {
 
 const Record* TreeTable::find(const EntryId& id) {
   if (const Record* known = cache_.find(id)) return known;
+  if (absent_.contains(id)) return nullptr;
   Record record;
   NodeId parent = 0;
   bool known = false;
-  get_.first(
+  const bool found = get_.first(
       [&](Row row) {
         if (row.isNull(6)) return;
         auto entry = decodeEntry(row.bytes(6));
@@ -229,6 +244,7 @@ const Record* TreeTable::find(const EntryId& id) {
         record.shownChildren = uint32_t(row.integer(5));
       },
       id);
+  if (!found) noteAbsent(id);
   if (!known) return nullptr;
   if (parent != 0) {
     auto parentId = idOf(parent);
@@ -269,7 +285,9 @@ void TreeTable::put(Record& record) {
   writeLinks(record.node, old ? &old->entry : nullptr, &record.entry);
   if (old) count(*old, false);
   count(record, true);
-  cache_.put(record);
+  // What is new is in the tree's own memory, and seldom asked for here again.
+  if (rowExists) cache_.put(record);
+  else noteNumber(record.node, id);
 }
 
 void TreeTable::writeRow(const Record& r, const Record* old, bool rowExists) {
@@ -299,6 +317,7 @@ void TreeTable::writeRow(const Record& r, const Record* old, bool rowExists) {
   if (parent == 0) write(nullptr, nullptr);
   else if (usual) write(parent, nullptr);
   else write(parent, r.shownName);
+  if (parent != 0 && !usual) anyClash_ = true;
 }
 
 void TreeTable::writeTouch(NodeId node, const VersionVector& old, const VersionVector& now) {
@@ -345,8 +364,13 @@ std::optional<ShownName> TreeTable::shownAt(const EntryId& parent, const std::st
   auto take = [&](Row row) {
     out = ShownName{row.string(0), row.fixed<EntryId>(1), row.unsignedInteger(2), EntryKind(row.integer(3))};
   };
-  if (!shownAt_.first(take, *node, name)) shownAtClashed_.first(take, *node, name);
+  if (!shownAt_.first(take, *node, name) && anyClash()) shownAtClashed_.first(take, *node, name);
   return out;
+}
+
+bool TreeTable::anyClash() {
+  if (!anyClash_) anyClash_ = anyClashed_.first([](Row) {});
+  return *anyClash_;
 }
 
 std::vector<ShownName> TreeTable::shownIn(const EntryId& parent, const std::string& after, size_t limit) {
@@ -491,6 +515,8 @@ void TreeTable::writeBack() {
 void TreeTable::forget() {
   cache_.clear();
   ids_.clear();
+  absent_.clear();
+  anyClash_.reset();
   nextNode_ = 0;
   nextNodeChanged_ = false;
   files_.forget();

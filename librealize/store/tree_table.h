@@ -5,6 +5,7 @@
 #include <optional>
 #include <string>
 #include <unordered_map>
+#include <unordered_set>
 #include <utility>
 #include <vector>
 
@@ -67,6 +68,9 @@ class TreeTable {
  private:
   const logic::Record* find(const EntryId& id);
   NodeId nodeForParent(const EntryId& id);
+  void noteAbsent(const EntryId& id);
+  void noteNumber(NodeId node, const EntryId& id);
+  bool anyClash();
   NodeId newNode();
   void writeRow(const logic::Record& record, const logic::Record* old, bool rowExists);
   void writeTouch(NodeId node, const VersionVector& old, const VersionVector& now);
@@ -76,7 +80,9 @@ class TreeTable {
 
   OriginTable& origins_;
   RecordCache cache_;
-  std::unordered_map<NodeId, EntryId> ids_;  ///< of parents mostly; bounded
+  std::unordered_map<NodeId, EntryId> ids_;  ///< of parents and new ones mostly; bounded
+  std::unordered_set<EntryId> absent_;       ///< looked for lately, and there is no row; bounded
+  std::optional<bool> anyClash_;             ///< something is shown under another name than its base; false for sure only
   NodeId nextNode_ = 0;                      ///< 0: not read yet
   bool nextNodeChanged_ = false;
   TreeCounts counts_;
@@ -84,7 +90,7 @@ class TreeTable {
 
   Statement get_, nodeOf_, idOf_, maxNode_, insert_, update_, updatePlace_, updateChildren_, keepNumber_, hideRow_,
       erase_, hasPlaced_, setNode_;
-  Statement shownAt_, shownAtClashed_, shownIn_, shownInClashed_, placedAt_, placedIn_, clashedIn_;
+  Statement shownAt_, shownAtClashed_, shownIn_, shownInClashed_, anyClashed_, placedAt_, placedIn_, clashedIn_;
   Statement addTouch_, eraseTouch_, touchedAfter_, touchOrigins_, addLink_, eraseLink_, linksTo_;
   Statement allDirectories_, flagged_, flaggedCount_, all_, getValue_, setValue_;
 };

@@ -58,8 +58,7 @@ BlobQueue::BlobQueue(Database& db, Which which)
       add_(db, "INSERT OR IGNORE INTO task (queue, node, blob, size) VALUES (?, ?, ?, ?)"),
       put_(db, "INSERT OR REPLACE INTO task (queue, node, blob, size) VALUES (?, ?, ?, ?)"),
       get_(db, "SELECT size FROM task WHERE queue = ? AND node = ? AND blob = ?"),
-      erase_(db, "DELETE FROM task WHERE queue = ? AND node = ? AND blob = ? RETURNING size"),
-      eraseNode_(db, "DELETE FROM task WHERE queue = ? AND node = ? RETURNING size"),
+      erase_(db, "DELETE FROM task WHERE queue = ? AND node = ? AND blob = ? AND size = ?"),
       hasNode_(db, "SELECT 1 FROM task WHERE queue = ? AND node = ? LIMIT 1"),
       ofNode_(db, "SELECT node, blob, size FROM task WHERE queue = ? AND node = ? ORDER BY blob"),
       ofBlob_(db,
@@ -98,15 +97,24 @@ void BlobQueue::put(const BlobTask& task) {
 
 void BlobQueue::erase(NodeId node, const BlobId& blob) {
   if (noneOf(node)) return;
+  BlobTask task{node, blob, 0};
+  if (get_.first([&](Row row) { task.sizeBytes = row.unsignedInteger(0); }, which_, node, blob)) erase(task);
+}
+
+void BlobQueue::erase(const BlobTask& task) {
+  if (noneOf(task.node)) return;
+  // Several times as quick as with RETURNING, which keeps what it returns in a table of its own.
   db_.together([&] {
-    erase_.each([&](Row row) { totals_.subtract(row.unsignedInteger(0)); }, which_, node, blob);
+    if (erase_.run(which_, task.node, task.blob, task.sizeBytes) > 0) totals_.subtract(task.sizeBytes);
   });
 }
 
 void BlobQueue::eraseNode(NodeId node) {
   if (noneOf(node)) return;
+  const auto tasks = ofNode(node);
+  if (tasks.empty()) return;
   db_.together([&] {
-    eraseNode_.each([&](Row row) { totals_.subtract(row.unsignedInteger(0)); }, which_, node);
+    for (const BlobTask& task : tasks) erase(task);
   });
 }
 

@@ -42,6 +42,7 @@ class BlobQueue {
 
   void put(const BlobTask& task);
   void erase(NodeId node, const BlobId& blob);
+  void erase(const BlobTask& task);
   void eraseNode(NodeId node);
   bool has(NodeId node, const BlobId& blob);
   bool hasNode(NodeId node);
@@ -65,7 +66,7 @@ class BlobQueue {
   int which_;
   TotalsKeeper totals_;
   std::optional<NodeId> highest_;  ///< no task is of a greater one
-  Statement add_, put_, get_, erase_, eraseNode_, hasNode_, ofNode_, ofBlob_, next_, max_;
+  Statement add_, put_, get_, erase_, hasNode_, ofNode_, ofBlob_, next_, max_;
 };
 
 struct ProblemRow {
