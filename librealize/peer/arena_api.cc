@@ -188,6 +188,7 @@ ArenaStatus ArenaCore::status() {
     status.conflicts = listed.ok() ? listed->size() : 0;
   }
   status.heldRemovals = c.folder->heldRemovals();
+  c.folder->reviewProblems();
   status.problemCount = c.store.problems().count();
   for (const auto& row : c.store.problems().list(kMaxProblems)) status.problems.push_back({row.path, row.kind, row.detail});
 

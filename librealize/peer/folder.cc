@@ -97,6 +97,7 @@ void Folder::State::clearLeftovers(uint64_t device) {
     }
     return std::nullopt;
   };
+  const auto problems = core.store.problems().list(1000);
   for (const char* folder : {kTempFolder, kCacheFolder}) {
     auto items = root->list(folder);
     if (!items.ok()) continue;
@@ -114,6 +115,15 @@ void Folder::State::clearLeftovers(uint64_t device) {
         if (replaced && letGo(*row, from).ok()) continue;
       }
       if (folder != std::string_view(kTempFolder)) continue;
+      const bool told = std::any_of(problems.begin(), problems.end(), [&](const auto& problem) {
+        return problem.path == from && problem.kind == "rescued";
+      });
+      if (told) {  // The user was told that what he wrote is here.
+        giveBack(from, "rescued");
+        if (auto there = root->stat("rescued"); there.ok() && there->sameObject(item.stat))
+          problem("rescued", "rescued", "what was kept as " + from + ": changed here while another peer's version took its place");
+        continue;
+      }
       if (const auto path = givenBackTo(item, from)) {
         giveBack(from, *path);
         continue;

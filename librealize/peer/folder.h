@@ -71,6 +71,8 @@ class Folder {
   void barrier(std::function<void()> done);
   /// The arena is suspended: nothing will be read before it goes on, and who waits is told.
   void answerBarriers();
+  /// Forgets problems that are none any more. Throws DatabaseError.
+  void reviewProblems();
   /// Removals held back by the guard. confirm: apply them (or with keep: bring the entries back to disk).
   uint64_t heldRemovals() const;
   Result<uint64_t> confirmHeld(bool keep);

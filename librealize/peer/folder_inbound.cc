@@ -380,7 +380,11 @@ void Folder::State::onListed(std::shared_ptr<ListingBatch> batch, std::shared_pt
                                                 ": cannot be read; what is in it is left as it was. Give this program's "
                                                 "user the right to read it");
       else if (anyProblem)
-        for (const char* kind : {"unreadable", "special-file", "absent"}) core.store.problems().erase(listing.path, kind);
+        for (const char* kind : {"unreadable", "absent"}) core.store.problems().erase(listing.path, kind);
+      if (!anyProblem) continue;
+      for (const auto& name : listing.ignored)  // What is ignored is no problem, whatever it is.
+        for (const char* kind : {"special-file", "invalid-name", "unreadable"})
+          core.store.problems().erase(joinPath(listing.path, name), kind);
     }
   });
   leaveBehind(*input);

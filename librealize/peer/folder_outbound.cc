@@ -140,7 +140,7 @@ void Folder::State::giveBack(const std::string& from, const std::string& path) {
                                                "kept under this name");
     }
   }
-  problem(path, "rescued", path + ": changed here while another peer's version took its place; what it held is in " + from);
+  problem(from, "rescued", path + ": changed here while another peer's version took its place; what it held is kept here");
 }
 
 /// The object on disk is not what we know: what happened there is read first.

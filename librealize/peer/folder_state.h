@@ -153,6 +153,10 @@ struct Folder::State {
   /// After a local change: what it had seen, and itself.
   std::vector<Dot> rebased(const std::vector<Dot>& base, const std::optional<logic::Record>& before, const EntryId& id);
 
+  // folder_problems.cc
+  std::optional<store::DiskRow> rowAtPath(const std::string& path);
+  bool stillTrue(const store::ProblemRow& problem);
+
   // folder_outbound.cc
   void applySoon();
   void applySlice();

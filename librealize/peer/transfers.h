@@ -75,6 +75,8 @@ class Transfers {
   void noteChunkList(const BlobId& blob, const ChunkList& list);
 
   void stop();
+  /// The content that came damaged for this path is still wanted and not here.
+  bool stillCorrupt(const std::string& path);
   /// The database is back: what a failure cut off is tried again.
   void resumed();
 

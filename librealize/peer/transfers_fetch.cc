@@ -13,6 +13,8 @@ constexpr uint64_t kBulkGetBytes = 4 << 20;
 constexpr uint32_t kMaxGetsPerBlob = 6;
 constexpr uint64_t kMaxOutstandingPerPeer = 32 << 20;
 constexpr uint32_t kSaveEvery = 1024;  // pieces
+constexpr char kCorruptKey[] = "corrupt/";  // and a path: the content's id, and when (Unix time, ns, decimal)
+constexpr int64_t kCorruptNs = 24 * 3600 * 1'000'000'000LL;
 
 }  // namespace
 
@@ -128,8 +130,35 @@ void Transfers::State::askList(const std::shared_ptr<BlobState>& blob) {
 }
 
 void Transfers::State::corrupt(const PeerKey& from, const BlobId& blob) {
-  problem("", "corrupt", "peer " + from.hex() + " sent bytes that are not content " + blob.hex() +
-                             "; they were refused. Its copy may be damaged");
+  std::string path;
+  auto pathOf = [&](const std::optional<EntryId>& id) {
+    auto shown = id ? core.shownPath(*id) : Result<std::string>(Error{Code::NotFound, ""});
+    if (path.empty() && shown.ok()) path = *shown;
+  };
+  for (const auto& task : core.store.wanted().ofBlob(blob)) pathOf(core.store.idOf(task.node));
+  const auto [first, last] = named.equal_range(blob);
+  for (auto it = first; it != last; ++it) pathOf(it->second);
+  core.transact([&] {
+    std::string noted(blob.bytes.begin(), blob.bytes.end());
+    core.store.setValue(kCorruptKey + path, noted + std::to_string(core.env.clock.nowNs()));
+  });
+  problem(path, "corrupt", "peer " + from.hex() + " sent bytes that are not content " + blob.hex() +
+                               "; they were refused. Its copy may be damaged");
+}
+
+bool Transfers::stillCorrupt(const std::string& path) {
+  auto& core = s_->core;
+  const std::string noted = core.store.getValue(kCorruptKey + path).value_or("");
+  BlobId blob;
+  if (noted.size() < BlobId::size()) return false;
+  std::copy_n(noted.begin(), BlobId::size(), blob.bytes.begin());
+  if (complete(blob)) return false;
+  // Whom it was read for is not known; in a day nobody waits for it.
+  if (path.empty()) return core.env.clock.nowNs() - std::strtoll(noted.c_str() + BlobId::size(), nullptr, 10) < kCorruptNs;
+  auto record = core.recordAt(path);
+  if (!record.ok()) return false;
+  const auto heads = core.tree.shownHeads(record->entry.id);
+  return std::any_of(heads.begin(), heads.end(), [&](const auto& head) { return head.version.blob == blob; });
 }
 
 bool Transfers::State::askPieces(const std::shared_ptr<BlobState>& blob, const std::vector<uint32_t>& pieces,

@@ -124,6 +124,7 @@ class SimLink::Remote final : public peer::RemoteArena {
     auto sink = [self, side, number, get, onChunk, finish](ChunkArrival chunk) {
       if (!self->open) return false;
       ++get->sent;
+      if (self->link->onChunk) self->link->onChunk(chunk);
       auto shared = std::make_shared<ChunkArrival>(std::move(chunk));
       self->send(1 - side, [self, side, number, get, onChunk, finish, shared] {
         self->ends[side]->scheduler->onPool(true, [self, side, number, get, onChunk, finish, shared] {

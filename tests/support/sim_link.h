@@ -24,6 +24,8 @@ class SimLink {
   uint64_t messages() const { return messages_; }
   /// Told of requests for bytes and their answers.
   std::function<void(const std::string&)> onTalk;
+  /// May change a chunk on its way.
+  std::function<void(peer::ChunkArrival&)> onChunk;
 
  private:
   struct Connection;

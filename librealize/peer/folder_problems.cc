@@ -1,0 +1,95 @@
+// What status says is wrong is looked at again before it is said: most of it ends by what somebody else does.
+
+#include <algorithm>
+
+#include "librealize/peer/folder_state.h"
+#include "librealize/peer/marks.h"
+#include "librealize/peer/transfers.h"
+
+namespace realize::peer {
+
+namespace {
+constexpr size_t kMostLookedAt = 1000;
+}
+
+/// What the disk table has at a path of the folder.
+std::optional<store::DiskRow> Folder::State::rowAtPath(const std::string& path) {
+  std::optional<store::DiskRow> row;
+  NodeId parent = kRootNode;
+  for (size_t start = 0; start < path.size();) {
+    const size_t end = std::min(path.find('/', start), path.size());
+    row = core.store.disk().getAt(parent, path.substr(start, end - start));
+    if (!row) return std::nullopt;
+    parent = row->node;
+    start = end + 1;
+  }
+  return row;
+}
+
+/// True as long as what the problem says may be so. What only a scan, a retry or a person can tell stays as it is.
+bool Folder::State::stillTrue(const store::ProblemRow& problem) {
+  const std::string& path = problem.path;
+  const std::string& kind = problem.kind;
+  auto stat = [&] { return root->stat(path); };
+  auto gone = [&] { return stat().code() == Code::NotFound; };
+  auto rowsRecord = [&](const store::DiskRow& row) {
+    auto id = core.store.idOf(row.node);
+    return id ? core.tree.get(*id) : std::nullopt;
+  };
+  if (kind == "rescued" || kind == "invalid-name" || kind == "left-behind" || kind == "absent") {
+    auto there = stat();
+    return there.ok() || there.code() != Code::NotFound;
+  }
+  if (kind == "special-file") {
+    auto there = stat();
+    return there.ok() ? there->type == FileStat::Type::Other : !gone();
+  }
+  if (kind == "unreadable") {
+    auto there = stat();
+    if (!there.ok()) return there.code() != Code::NotFound;
+    if (there->type == FileStat::Type::File) return !root->open(path, OpenMode::Read).ok();
+    return there->type == FileStat::Type::Directory && !root->list(path).ok();
+  }
+  if (kind == "not-taken") return stat().ok() && !rowAtPath(path);
+  if (kind == "not-removed" || kind == "not-moved" || kind == "attributes") {
+    auto row = rowAtPath(path);
+    auto record = row ? rowsRecord(*row) : std::nullopt;
+    if (!record) return false;
+    if (kind == "not-removed") return !record->shown;
+    if (!record->shown) return false;
+    if (kind == "not-moved")
+      return core.store.nodeOf(record->shownParent) != row->parentNode || record->shownName != row->name;
+    return retries.contains(record->entry.id);
+  }
+  if (kind == "not-applied") {
+    return std::any_of(retries.begin(), retries.end(), [&](const auto& retry) {
+      auto shown = core.shownPath(retry.first);
+      return retry.second >= kPatience && (shown.ok() ? *shown : "") == path;
+    });
+  }
+  if (kind == "not-placed") {
+    auto record = core.recordAt(path);
+    return record.ok() && core.store.wanted().hasNode(record->node);
+  }
+  if (kind == "no-space") return core.store.wanted().totals().count > 0;
+  if (kind == "corrupt") return core.transfers->stillCorrupt(path);
+  return true;
+}
+
+void Folder::reviewProblems() {
+  auto& s = *s_;
+  auto& table = s.core.store.problems();
+  if (s.core.suspended || !s.root || table.count() == 0) return;
+  std::vector<store::ProblemRow> over;
+  for (auto& problem : table.list(kMostLookedAt))
+    if (!s.stillTrue(problem)) over.push_back(std::move(problem));
+  if (over.empty()) return;
+  s.core.transact([&] {
+    for (const auto& problem : over) table.erase(problem.path, problem.kind);
+  });
+  // What can be read again has not been read yet.
+  for (const auto& problem : over)
+    if (problem.kind == "unreadable") s.hint(parentPath(problem.path));
+}
+
+}  // namespace realize::peer

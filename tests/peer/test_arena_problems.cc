@@ -1,0 +1,142 @@
+// What status says is wrong is told as long as it is so, and no longer.
+
+#include "librealize/peer/folder_state.h"
+#include "tests/peer/sim_arenas.h"
+
+using namespace realize;
+using namespace realize::peer;
+using namespace realize::peer::testing;
+using realize::test::FakeOp;
+
+namespace {
+struct Settled : SimArenas {
+  Settled() {
+    write(*a, "plan.txt", "one");
+    start();
+    REQUIRE(settles());
+  }
+  Directory& folder(test::SimPeer& peer) {
+    roots.push_back(*peer.disk.openRoot(test::kSimFolder));
+    return *roots.back();
+  }
+  std::vector<std::unique_ptr<Directory>> roots;
+};
+}  // namespace
+
+TEST_CASE_FIXTURE(Settled, "a special file is a problem of its own path until it is gone or ignored") {
+  REQUIRE(folder(*a).makeDirectory("x", 0755).ok());
+  a->disk.makeSpecial("/arena/x/pipe");
+  a->disk.makeSpecial("/arena/x/socket");
+  REQUIRE(settles());
+  REQUIRE(problem(*a, "x/pipe", "special-file"));
+
+  write(*a, "x/other", "another listing of the same folder");
+  REQUIRE(settles());
+  CHECK(problem(*a, "x/pipe", "special-file"));
+
+  REQUIRE(folder(*a).unlink("x/pipe").ok());
+  CHECK_FALSE(problem(*a, "x/pipe", "special-file"));
+  CHECK(problem(*a, "x/socket", "special-file"));
+
+  write(*a, ".realizeignore", "socket\n");
+  REQUIRE(settles());
+  write(*a, "x/third", "listed with the new patterns");
+  REQUIRE(settles());
+  CHECK_FALSE(problem(*a, "x/socket", "special-file"));
+}
+
+TEST_CASE_FIXTURE(Settled, "a removal that the disk refused is no problem once the file is gone, or wanted again") {
+  b->disk.fail(FakeOp::Unlink, "/gone-", Code::Io, 0, 1'000'000);
+  REQUIRE(folder(*a).unlink("plan.txt").ok());
+  REQUIRE(until([&] { return problem(*b, "plan.txt", "not-removed"); }));
+  pass(3000);
+  REQUIRE(problem(*b, "plan.txt", "not-removed"));
+
+  SUBCASE("the disk does it after all") {
+    b->disk.clearFailures();
+    REQUIRE(settles());
+    CHECK_FALSE(has(*b, "plan.txt"));
+  }
+  SUBCASE("the peer makes it again") {
+    write(*a, "plan.txt", "again");
+    b->disk.clearFailures();
+    REQUIRE(settles());
+    CHECK(read(*b, "plan.txt") == "again");
+  }
+  CHECK(b->core->status().problemCount == 0);
+}
+
+TEST_CASE_FIXTURE(Settled, "a move that the disk refused is no problem once it is done") {
+  b->disk.fail(FakeOp::Rename, "plan.txt", Code::Io, 0, 1'000'000);
+  REQUIRE(folder(*a).rename("plan.txt", "done.txt", RenameKind::NoReplace).ok());
+  REQUIRE(until([&] { return problem(*b, "plan.txt", "not-moved"); }));
+
+  b->disk.clearFailures();
+  REQUIRE(settles());
+  CHECK(has(*b, "done.txt"));
+  CHECK(b->core->status().problemCount == 0);
+}
+
+TEST_CASE_FIXTURE(Settled, "attributes that the disk refused are no problem once they are set") {
+  b->disk.fail(FakeOp::SetMode, "plan.txt", Code::PermissionDenied, 0, 1'000'000);
+  REQUIRE(folder(*a).setMode("plan.txt", 0600).ok());
+  REQUIRE(until([&] { return problem(*b, "plan.txt", "attributes"); }));
+
+  b->disk.clearFailures();
+  REQUIRE(settles());
+  CHECK((folder(*b).stat("plan.txt")->mode & 0777) == 0600);
+  CHECK(b->core->status().problemCount == 0);
+}
+
+TEST_CASE_FIXTURE(Settled, "what was rescued is told until its user has taken it away, and a new start leaves it there") {
+  const std::string where = std::string(kTempFolder) + "/kept";
+  write(*b, where, "what a user wrote");
+  core(*b).transact([&] {
+    core(*b).store.problems().put({where, "rescued", "kept here"});
+    core(*b).store.problems().put({"plan.txt~1", "rescued", "kept there"});
+  });
+  write(*b, "plan.txt~1", "more of it");
+  REQUIRE(settles());
+  CHECK(problem(*b, "plan.txt~1", "rescued"));
+
+  link->cut();
+  b->stop();
+  REQUIRE(b->start().ok());
+  link->connect();
+  REQUIRE(settles());
+  CHECK(read(*b, "rescued") == "what a user wrote");
+  CHECK(problem(*b, "rescued", "rescued"));
+  CHECK(problem(*b, "plan.txt~1", "rescued"));
+  CHECK_FALSE(problem(*b, where, "rescued"));
+
+  REQUIRE(folder(*b).rename("plan.txt~1", "mine.txt", RenameKind::NoReplace).ok());
+  CHECK_FALSE(problem(*b, "plan.txt~1", "rescued"));
+}
+
+TEST_CASE_FIXTURE(Settled, "a peer that sent something else is a problem until the content has come") {
+  write(*a, "new.txt", std::string(5000, 'n'));
+  link->onChunk = [](ChunkArrival& chunk) { chunk.bytes[0] ^= std::byte(1); };
+  REQUIRE(until([&] { return problem(*b, "new.txt", "corrupt"); }));
+  pass(10'000);
+  CHECK(problem(*b, "new.txt", "corrupt"));
+
+  link->onChunk = nullptr;
+  REQUIRE(settles());
+  CHECK(b->core->status().problemCount == 0);
+}
+
+TEST_CASE_FIXTURE(Settled, "a file that can be read again is read, and is no problem") {
+  a->disk.fail(FakeOp::Read, "/arena/new.txt", Code::Io, 0, 1'000'000);
+  a->disk.fail(FakeOp::Open, "/arena/new.txt", Code::PermissionDenied, 0, 1'000'000);
+  write(*a, "late.txt", "one");
+  {
+    a->disk.clearFailures();
+    write(*a, "new.txt", "hidden");
+    a->disk.fail(FakeOp::Open, "/arena/new.txt", Code::PermissionDenied, 0, 1'000'000);
+  }
+  REQUIRE(until([&] { return problem(*a, "new.txt", "unreadable"); }));
+
+  a->disk.clearFailures();
+  CHECK_FALSE(problem(*a, "new.txt", "unreadable"));
+  REQUIRE(until([&] { return read(*b, "new.txt") == "hidden"; }));
+}
