@@ -392,8 +392,19 @@ void Folder::State::stepChanged(const logic::Step& step) {
       const auto before = core.tree.get(*id);
       Version version = versionOf(step.stat, nullptr);
       version.linkTarget = *target;
+      if (before && !before->shown) {
+        // A peer removed it while it was given another target here: that lives.
+        const auto& heads = before->entry.heads;
+        const bool known = std::any_of(heads.begin(), heads.end(), [&](const auto& h) { return h.second.linkTarget == *target; });
+        if (!known) {
+          core.store.disk().erase(step.node);
+          core.folder->entryChanged(*id);
+          return bindSymlink(row->parentNode, row->name, step.stat);
+        }
+      }
       auto written = core.tree.write(*id, version, logic::Base::only(row->base));
-      (void)written;  // Removed by a peer meanwhile: the link on disk is looked at again then.
+      (void)written;  // Removed by a peer meanwhile, and the same here: it goes.
+      core.folder->entryChanged(*id);
       row->base = rebased(row->base, before, *id);
       row->setStat(step.stat);
       core.store.disk().put(*row);
@@ -402,6 +413,7 @@ void Folder::State::stepChanged(const logic::Step& step) {
     // Another directory object under the same name: the entry is that directory now.
     row->setStat(step.stat);
     core.store.disk().put(*row);
+    if (auto id = core.store.idOf(step.node)) core.folder->entryChanged(*id);
     return;
   }
   core.store.disk().setDirty(step.node, true);

@@ -75,7 +75,7 @@ class Transfers {
   void noteChunkList(const BlobId& blob, const ChunkList& list);
 
   void stop();
-  /// The content that came damaged for this path is still wanted and not here.
+  /// A peer sent a damaged content for this path, lately, and neither has it sent a right one nor is another there now.
   bool stillCorrupt(const std::string& path);
   /// The database is back: what a failure cut off is tried again.
   void resumed();

@@ -13,8 +13,12 @@ constexpr uint64_t kBulkGetBytes = 4 << 20;
 constexpr uint32_t kMaxGetsPerBlob = 6;
 constexpr uint64_t kMaxOutstandingPerPeer = 32 << 20;
 constexpr uint32_t kSaveEvery = 1024;  // pieces
-constexpr char kCorruptKey[] = "corrupt/";  // and a path: the content's id, and when (Unix time, ns, decimal)
-constexpr int64_t kCorruptNs = 24 * 3600 * 1'000'000'000LL;
+constexpr char kCorruptKey[] = "corrupt/";  // and a path: the content's id, the peer, and when (Unix time, ns, decimal)
+constexpr int64_t kCorruptNs = 24 * 3600 * 1'000'000'000LL;  // A peer's disk may have been mended since.
+
+std::string corruptNote(const PeerKey& from, const BlobId& blob) {
+  return std::string(blob.bytes.begin(), blob.bytes.end()) + std::string(from.bytes.begin(), from.bytes.end());
+}
 
 }  // namespace
 
@@ -139,22 +143,30 @@ void Transfers::State::corrupt(const PeerKey& from, const BlobId& blob) {
   const auto [first, last] = named.equal_range(blob);
   for (auto it = first; it != last; ++it) pathOf(it->second);
   core.transact([&] {
-    std::string noted(blob.bytes.begin(), blob.bytes.end());
-    core.store.setValue(kCorruptKey + path, noted + std::to_string(core.env.clock.nowNs()));
+    core.store.setValue(kCorruptKey + path, corruptNote(from, blob) + std::to_string(core.env.clock.nowNs()));
   });
   problem(path, "corrupt", "peer " + from.hex() + " sent bytes that are not content " + blob.hex() +
                                "; they were refused. Its copy may be damaged");
 }
 
+/// The peer has the content after all.
+void Transfers::State::sentRight(const PeerKey& from, const BlobId& blob) {
+  for (const auto& problem : core.store.problems().list(100)) {
+    if (problem.kind != "corrupt") continue;
+    if (!core.store.getValue(kCorruptKey + problem.path).value_or("").starts_with(corruptNote(from, blob))) continue;
+    core.transact([&] { core.store.problems().erase(problem.path, problem.kind); });
+  }
+}
+
 bool Transfers::stillCorrupt(const std::string& path) {
   auto& core = s_->core;
   const std::string noted = core.store.getValue(kCorruptKey + path).value_or("");
+  constexpr size_t kNoteBytes = BlobId::size() + PeerKey::size();
+  if (noted.size() < kNoteBytes) return false;
   BlobId blob;
-  if (noted.size() < BlobId::size()) return false;
   std::copy_n(noted.begin(), BlobId::size(), blob.bytes.begin());
-  if (complete(blob)) return false;
-  // Whom it was read for is not known; in a day nobody waits for it.
-  if (path.empty()) return core.env.clock.nowNs() - std::strtoll(noted.c_str() + BlobId::size(), nullptr, 10) < kCorruptNs;
+  if (core.env.clock.nowNs() - std::strtoll(noted.c_str() + kNoteBytes, nullptr, 10) > kCorruptNs) return false;
+  if (path.empty()) return true;  // Whom it was read for is not known.
   auto record = core.recordAt(path);
   if (!record.ok()) return false;
   const auto heads = core.tree.shownHeads(record->entry.id);
@@ -233,6 +245,7 @@ bool Transfers::State::askPieces(const std::shared_ptr<BlobState>& blob, const s
     const bool same = current != peers.end() && current->second.connection == connection;
     if (same) current->second.outstandingBytes -= std::min(bytes, current->second.outstandingBytes);
     if (outcome->corrupt) corrupt(key, blob->blob);
+    else if (!short_ && core.store.problems().count()) sentRight(key, blob->blob);
     if (outcome->failed) failWaiters(blob, *outcome->failed);
     else if (short_ && same) blob->refused[key] = outcome->corrupt ? uint8_t(255) : uint8_t(hops + 1);
     (void)statuses;

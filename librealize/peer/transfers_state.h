@@ -146,6 +146,7 @@ struct Transfers::State {
   uint64_t readFor(const std::shared_ptr<BlobState>& blob, uint64_t offset, uint64_t end, uint8_t hops,
                    std::function<void(Result<Bytes>)> done);
   void corrupt(const PeerKey& from, const BlobId& blob);
+  void sentRight(const PeerKey& from, const BlobId& blob);
 
   // transfers_wanted.cc
   void pumpWanted();

@@ -159,9 +159,12 @@ void Transfers::State::startSmall(std::shared_ptr<WantedBatch> batch) {
 void Transfers::State::finishSmall(std::shared_ptr<WantedBatch> batch, const PeerKey& from,
                                    std::vector<WantStatus> statuses) {
   bool any = false;
+  bool anyProblem = false;  // Whatever the database says to that, the batch goes on.
+  core.transact([&] { anyProblem = core.store.problems().count() > 0; });
   for (size_t i = 0; i < batch->items.size(); ++i) {
     auto& item = batch->items[i];
     any = any || item.written.ok();
+    if (item.written.ok() && anyProblem) core.transact([&] { sentRight(from, item.blob); });
     if (item.written.ok()) continue;
     if (item.written.code() == Code::Corrupt) corrupt(from, item.blob);
     // A lost connection is no refusal; a peer that has it not, or sends it wrong, is not asked again for a while.

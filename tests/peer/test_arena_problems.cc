@@ -113,15 +113,25 @@ TEST_CASE_FIXTURE(Settled, "what was rescued is told until its user has taken it
   CHECK_FALSE(problem(*b, "plan.txt~1", "rescued"));
 }
 
-TEST_CASE_FIXTURE(Settled, "a peer that sent something else is a problem until the content has come") {
+TEST_CASE_FIXTURE(Settled, "a peer that sent something else is a problem until it sends what it should, or nobody wants that any more") {
   write(*a, "new.txt", std::string(5000, 'n'));
   link->onChunk = [](ChunkArrival& chunk) { chunk.bytes[0] ^= std::byte(1); };
   REQUIRE(until([&] { return problem(*b, "new.txt", "corrupt"); }));
   pass(10'000);
   CHECK(problem(*b, "new.txt", "corrupt"));
 
-  link->onChunk = nullptr;
-  REQUIRE(settles());
+  SUBCASE("it sends it") {
+    link->onChunk = nullptr;
+    REQUIRE(settles());
+  }
+  SUBCASE("it is removed") {
+    REQUIRE(folder(*a).unlink("new.txt").ok());
+    REQUIRE(settles());
+  }
+  SUBCASE("a day later") {
+    link->cut();
+    b->clock.jump(25 * 3600 * 1'000'000'000LL);
+  }
   CHECK(b->core->status().problemCount == 0);
 }
 

@@ -1,0 +1,66 @@
+// A change made here meets one of a peer's that came before it was read.
+
+#include "tests/peer/sim_arenas.h"
+
+using namespace realize;
+using namespace realize::peer;
+using namespace realize::peer::testing;
+
+namespace {
+struct Meeting : SimArenas {
+  Meeting() {
+    write(*a, "plan.txt", "one");
+    REQUIRE(root(*a).makeSymlink("link", "old target").ok());
+    REQUIRE(root(*a).makeDirectory("x", 0755).ok());
+    start();
+    REQUIRE(settles());
+  }
+  Directory& root(test::SimPeer& peer) {
+    roots.push_back(*peer.disk.openRoot(test::kSimFolder));
+    return *roots.back();
+  }
+  /// B knows that A removed it, and has not applied it; what `change` does is read after that.
+  void meets(const std::string& path, const std::function<void()>& change) {
+    REQUIRE(root(*a).stat(path).ok());
+    const auto id = core(*b).recordAt(path)->entry.id;
+    bool changed = false;
+    b->onCall = [&](const test::FakeCall&) {
+      auto record = core(*b).tree.get(id);
+      if (changed || (record && record->shown)) return;
+      changed = true;
+      change();
+    };
+    REQUIRE((root(*a).stat(path)->type == FileStat::Type::Directory ? root(*a).removeDirectory(path) : root(*a).unlink(path)).ok());
+    REQUIRE(until([&] { return changed; }));
+    b->onCall = nullptr;
+    REQUIRE(settles());
+  }
+  std::vector<std::unique_ptr<Directory>> roots;
+};
+}  // namespace
+
+TEST_CASE_FIXTURE(Meeting, "a file that a peer removed goes, also when its mode was changed here at that moment") {
+  meets("plan.txt", [&] { REQUIRE(root(*b).setMode("plan.txt", 0600).ok()); });
+
+  CHECK_FALSE(has(*b, "plan.txt"));
+  CHECK_FALSE(has(*a, "plan.txt"));
+}
+
+TEST_CASE_FIXTURE(Meeting, "a folder that a peer removed goes, also when its mode was changed here at that moment") {
+  meets("x", [&] { REQUIRE(root(*b).setMode("x", 0700).ok()); });
+
+  CHECK_FALSE(has(*b, "x"));
+  CHECK_FALSE(has(*a, "x"));
+}
+
+TEST_CASE_FIXTURE(Meeting, "a link that was given another target lives, whatever a peer removed at that moment") {
+  meets("link", [&] {
+    REQUIRE(root(*b).makeSymlink("new", "new target").ok());
+    REQUIRE(root(*b).rename("new", "link", RenameKind::Replace).ok());
+  });
+
+  REQUIRE(root(*b).readSymlink("link").ok());
+  CHECK(*root(*b).readSymlink("link") == "new target");
+  REQUIRE(root(*a).readSymlink("link").ok());
+  CHECK(*root(*a).readSymlink("link") == "new target");
+}
