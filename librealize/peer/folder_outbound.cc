@@ -361,7 +361,7 @@ bool Folder::State::moveOnDisk(const logic::Record& record, store::DiskRow& row,
   row.parentNode = move->parentNode;
   row.name = record.shownName;
   if (auto now = root->stat(move->to); now.ok() && sameBytes(row, *now)) row.setStat(*now);
-  core.store.disk().put(row);
+  putAtName(row);
   if (swapped) {
     swapped->parentNode = oldParent;
     swapped->name = oldName;
@@ -390,7 +390,7 @@ void Folder::State::stepOut(const DiskMove& move, const logic::Record& record, s
   row.parentNode = move.parentNode;
   row.name = name;
   if (auto now = root->stat(beside); now.ok() && sameBytes(row, *now)) row.setStat(*now);
-  core.store.disk().put(row);
+  putAtName(row);
 }
 
 /// What is in the way, if it is known and on its way elsewhere, too: then the two change places, and the other goes on
@@ -529,7 +529,7 @@ bool Folder::State::outOfTheWay(NodeId parent, const std::string& name) {
   changedByUs(parentPath(*path));
   occupant->name = aside;
   if (auto now = root->stat(beside); now.ok() && sameBytes(*occupant, *now)) occupant->setStat(*now);
-  core.store.disk().put(*occupant);
+  putAtName(*occupant);
   core.folder->entryChanged(*id);
   return true;
 }

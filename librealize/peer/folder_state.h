@@ -149,6 +149,7 @@ struct Folder::State {
   void changedFile(const HashJob& job);
   void putRow(NodeId node, NodeId parent, const std::string& name, EntryKind kind, const FileStat& stat, const BlobId& blob,
               std::vector<Dot> base);
+  void putAtName(const store::DiskRow& row);
   Version versionOf(const FileStat& stat, const Content* content);
   /// After a local change: what it had seen, and itself.
   std::vector<Dot> rebased(const std::vector<Dot>& base, const std::optional<logic::Record>& before, const EntryId& id);

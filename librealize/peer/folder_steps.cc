@@ -74,7 +74,17 @@ void Folder::State::putRow(NodeId node, NodeId parent, const std::string& name, 
   row.setStat(stat);
   row.blob = blob;
   row.base = std::move(base);
-  core.store.disk().put(row);
+  putAtName(row);
+}
+
+/// The row of what has that name on disk now. Whoever was known under it has left, by his user's doing: his row stays
+/// until it is read whether he moved or went.
+void Folder::State::putAtName(const store::DiskRow& row) {
+  auto left = core.store.disk().put(row);
+  if (!left) return;
+  left->name = logic::parkName(left->node);
+  core.store.disk().put(*left);
+  hint(core.folder->diskPath(left->parentNode).value_or(""));
 }
 
 std::optional<EntryId> Folder::State::directoryEntry(NodeId node) {

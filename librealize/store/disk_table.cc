@@ -196,7 +196,8 @@ std::vector<DiskRow> DiskTable::all(NodeId after, size_t limit) {
   return out;
 }
 
-void DiskTable::put(const DiskRow& row) {
+std::optional<DiskRow> DiskTable::put(const DiskRow& row) {
+  std::optional<DiskRow> erased;
   db_.together([&] {
     auto discount = [&](const DiskRow& old) {
       if (old.kind == EntryKind::File) files_.subtract(old.sizeBytes);
@@ -227,12 +228,14 @@ void DiskTable::put(const DiskRow& row) {
       if (auto there = getAt(row.parentNode, row.name); there && there->node != row.node) {
         discount(*there);
         keep(there->node, std::nullopt);
+        erased = std::move(there);
       }
       write(put_);
     }
     highest_ = std::max(highest(), row.node);
     keep(row.node, row);
   });
+  return erased;
 }
 
 void DiskTable::setDirty(NodeId node, bool dirty) {

@@ -87,9 +87,9 @@ class DiskTable {
   /// Every row, by node from after `after`, at most `limit`.
   std::vector<DiskRow> all(NodeId after, size_t limit);
 
-  /// Inserts or replaces the row of `row.node`. Another node's row at the same parent and name is erased: a name
-  /// holds one file. (So an exchange is two puts of whole rows.)
-  void put(const DiskRow& row);
+  /// Inserts or replaces the row of `row.node`. Another node's row at the same parent and name is erased, and returned: a
+  /// name holds one file. (So an exchange is two puts of whole rows.)
+  std::optional<DiskRow> put(const DiskRow& row);
   void setDirty(NodeId node, bool dirty);
   void erase(NodeId node);
   /// Files (not directories and symlinks) and their bytes.

@@ -168,4 +168,32 @@ TEST_CASE("what is in a folder that moved below another mark is made real there,
   CHECK_FALSE(home.inFolder(kB, "p"));
 }
 
+TEST_CASE("a name that a user cleared and a peer gave to another is told as both") {
+  for (uint64_t seed = 0; seed < 20; ++seed) {
+    CAPTURE(seed);
+    SimHousehold home({Mark::Real}, seed + 1);
+    home.write(kA, "one", "first");
+    home.write(kA, "two/t", "t");
+    home.start();
+    home.connect();
+    REQUIRE(home.settle());
+    home.disconnect();
+    auto a = home.folder(kA);
+    REQUIRE(a->rename("one", "aside", RenameKind::NoReplace).ok());
+    REQUIRE(a->rename("two", "one", RenameKind::NoReplace).ok());
+    REQUIRE(a->rename("aside", "two", RenameKind::NoReplace).ok());
+    home.runFor(1000);
+
+    home.connect();
+    home.runFor(int64_t(seed % 4) * 10);
+    (void)home.folder(kB)->unlink("one").ok();  // Not read before the folder takes the name, or too late.
+
+    REQUIRE(home.settle());
+    CHECK(home.read(kA, "one/t") == "t");
+    CHECK(home.read(kB, "one/t") == "t");
+    CHECK(home.read(kB, "two") == home.read(kA, "two"));
+    CHECK(home.core(kB).recordAt("two").ok() == (home.read(kB, "two") == "first"));
+  }
+}
+
 }  // namespace realize::test
