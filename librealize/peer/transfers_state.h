@@ -109,6 +109,9 @@ struct Transfers::State {
 
   // Wanted (transfers_wanted.cc)
   bool wantedAwake = false;
+  bool wantedGoesOn = false;
+  store::BlobTask wantedAfter;  ///< where the last look at them ended
+  uint64_t wantedLooked = 0;    ///< in this round
   std::set<std::pair<NodeId, BlobId>> inFlight;
   std::set<std::pair<NodeId, BlobId>> postponed;  ///< could not be put in place: tried again with the next retry only
   std::map<BlobId, std::set<PeerKey>> wantedRefused;
@@ -149,7 +152,7 @@ struct Transfers::State {
   void sentRight(const PeerKey& from, const BlobId& blob);
 
   // transfers_wanted.cc
-  void pumpWanted();
+  void pumpWanted(bool again = false);
   void startSmall(std::shared_ptr<WantedBatch> batch);
   void finishSmall(std::shared_ptr<WantedBatch> batch, const PeerKey& from, std::vector<WantStatus> statuses);
   void placeSmall(std::shared_ptr<WantedBatch> batch, Result<void> synced);

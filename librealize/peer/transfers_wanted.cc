@@ -54,9 +54,12 @@ void Transfers::State::retryLater(int64_t delayMs) {
   });
 }
 
-void Transfers::State::pumpWanted() {
+/// Looks at some of what is wanted, from where it ended the last time: what nobody has must not keep back what is behind
+/// it. `again`: the round goes on, which ends when all have been looked at.
+void Transfers::State::pumpWanted(bool again) {
   if (core.stopping || core.suspended || outOfSpace || !core.folder->root()) return;
-  store::BlobTask after;
+  if (!again) wantedLooked = 0;
+  bool wrapped = false;
   size_t looked = 0;
   auto batch = std::make_shared<WantedBatch>();
   uint64_t batchBytes = 0;
@@ -67,12 +70,19 @@ void Transfers::State::pumpWanted() {
     batch = std::make_shared<WantedBatch>();
     batchBytes = 0;
   };
-  while (looked < kLookAhead + inFlight.size()) {
-    const auto tasks = core.store.wanted().next(after, 512);
-    if (tasks.empty()) break;
+  auto busy = [&] { return smallBatches >= kMaxSmallBatches && largeFetches >= kMaxLargeFetches; };
+  while (!busy() && looked < kLookAhead + inFlight.size()) {
+    const auto tasks = core.store.wanted().next(wantedAfter, 512);
+    if (tasks.empty()) {
+      if (wrapped || wantedAfter == store::BlobTask()) break;
+      wrapped = true;
+      wantedAfter = {};
+      continue;
+    }
     for (const auto& task : tasks) {
+      if (busy()) break;
       ++looked;
-      if (smallBatches >= kMaxSmallBatches && largeFetches >= kMaxLargeFetches) break;
+      wantedAfter = task;
       if (inFlight.contains({task.node, task.blob}) || postponed.contains({task.node, task.blob})) continue;
       if (startLocal(task.node, task.blob, task.sizeBytes)) continue;
       auto refused = wantedRefused.find(task.blob);
@@ -93,11 +103,16 @@ void Transfers::State::pumpWanted() {
       batchBytes += task.sizeBytes;
       if (batch->items.size() >= kBatchFiles || batchBytes >= kBatchBytes) flush();
     }
-    after = tasks.back();
-    if (smallBatches >= kMaxSmallBatches && largeFetches >= kMaxLargeFetches) break;
   }
   flush();
   if (waiting) retryLater(2000);
+  wantedLooked += looked;
+  if (busy() || wantedGoesOn || looked == 0 || wantedLooked >= core.store.wanted().totals().count + inFlight.size()) return;
+  wantedGoesOn = true;
+  post([this] {
+    wantedGoesOn = false;
+    pumpWanted(true);
+  });
 }
 
 void Transfers::State::startSmall(std::shared_ptr<WantedBatch> batch) {

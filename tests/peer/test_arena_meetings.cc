@@ -53,6 +53,21 @@ TEST_CASE_FIXTURE(Meeting, "a folder that a peer removed goes, also when its mod
   CHECK_FALSE(has(*a, "x"));
 }
 
+TEST_CASE_FIXTURE(Meeting, "what nobody has does not keep back what somebody has, however much it is") {
+  core(*b).transact([&] {
+    for (uint32_t i = 0; i < 20'000; ++i) {
+      BlobId nobodyHas;
+      nobodyHas.bytes[0] = uint8_t(i);
+      nobodyHas.bytes[1] = uint8_t(i >> 8);
+      nobodyHas.bytes[31] = 1;
+      core(*b).store.wanted().put({kRootNode, nobodyHas, 100});
+    }
+  });
+  write(*a, "new.txt", "new");
+
+  CHECK(until([&] { return read(*b, "new.txt") == "new"; }, 30'000));
+}
+
 TEST_CASE_FIXTURE(Meeting, "a link that was given another target lives, whatever a peer removed at that moment") {
   meets("link", [&] {
     REQUIRE(root(*b).makeSymlink("new", "new target").ok());
