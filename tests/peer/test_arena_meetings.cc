@@ -53,6 +53,35 @@ TEST_CASE_FIXTURE(Meeting, "a folder that a peer removed goes, also when its mod
   CHECK_FALSE(has(*a, "x"));
 }
 
+TEST_CASE_FIXTURE(Meeting, "a rename here is not forgotten when a peer gives the old name to something else at that moment") {
+  std::string made;
+  SUBCASE("a folder") { made = "folder"; }
+  SUBCASE("a link") { made = "link"; }
+  SUBCASE("a file that was elsewhere") {
+    made = "moved";
+    write(*a, "other.txt", "new");
+    REQUIRE(settles());
+  }
+  CAPTURE(made);
+  bool renamed = false;
+  b->onCall = [&](const test::FakeCall&) {
+    if (renamed || !core(*b).recordAt("moved.txt").ok()) return;
+    renamed = true;
+    REQUIRE(root(*b).rename("plan.txt", "mine.txt", RenameKind::NoReplace).ok());
+  };
+
+  REQUIRE(root(*a).rename("plan.txt", "moved.txt", RenameKind::NoReplace).ok());
+  if (made == "folder") REQUIRE(root(*a).makeDirectory("plan.txt", 0755).ok());
+  if (made == "link") REQUIRE(root(*a).makeSymlink("plan.txt", "new").ok());
+  if (made == "moved") REQUIRE(root(*a).rename("other.txt", "plan.txt", RenameKind::NoReplace).ok());
+  REQUIRE(until([&] { return renamed; }));
+  REQUIRE(settles());
+
+  CHECK(has(*b, "plan.txt"));
+  CHECK(int(has(*b, "moved.txt")) + int(has(*b, "mine.txt")) == 1);
+  CHECK(int(has(*a, "moved.txt")) + int(has(*a, "mine.txt")) == 1);
+}
+
 TEST_CASE_FIXTURE(Meeting, "what nobody has does not keep back what somebody has, however much it is") {
   core(*b).transact([&] {
     for (uint32_t i = 0; i < 20'000; ++i) {
