@@ -78,6 +78,9 @@ class DiskFile {
   /// OpenMode::Read. False also where that cannot be known (the file is another user's); true on file systems that
   /// have no leases, since nothing there could ever be answered otherwise: look at what was displaced all the same.
   virtual Result<bool> nobodyWrites() = 0;
+  /// Sets the time if nobodyWrites() and the file is still this object with this size and time, with nobody let in between:
+  /// a new time hides what is written before it. Needs OpenMode::Read. The file as it is then. Errors: Busy.
+  virtual Result<FileStat> setTimesOfUnwritten(const FileStat& known, int64_t mtimeNs) = 0;
   /// Copies a range of `from` into this file, sharing blocks where the file system can; holes stay holes where the
   /// range lies past this file's end. Errors: InvalidArgument when `from` ends before the range does.
   virtual Result<void> cloneRange(DiskFile& from, uint64_t offset, uint64_t length, uint64_t dstOffset) = 0;

@@ -97,11 +97,16 @@ class PosixFile final : public DiskFile {
     return now.sizeBytes;
   }
 
-  Result<bool> nobodyWrites() override;
+  Result<bool> nobodyWrites() override {
+    return leased([] { return Result<void>(); });
+  }
+  Result<FileStat> setTimesOfUnwritten(const FileStat& known, int64_t mtimeNs) override;
   Result<void> cloneRange(DiskFile& from, uint64_t offset, uint64_t length, uint64_t dstOffset) override;
   int descriptor() const override { return fd_.get(); }
 
  private:
+  template <typename Work>
+  Result<bool> leased(Work work);
   template <typename Call>
   Result<void> retried(const char* what, Call call) {
     while (call() != 0)
@@ -116,7 +121,9 @@ class PosixFile final : public DiskFile {
   OwnedFd fd_;
 };
 
-Result<bool> PosixFile::nobodyWrites() {
+/// Works while no one can open the file for writing: who tries waits. False, and nothing is done, where somebody has it open.
+template <typename Work>
+Result<bool> PosixFile::leased(Work work) {
   // Who opens the file while we hold the lease has the kernel send us a signal: SIGIO by default, which kills. Nobody
   // minds SIGURG, whose default is to be ignored.
   if (fcntl(fd_.get(), F_SETSIG, SIGURG) != 0) return failed("set the lease's signal");
@@ -124,8 +131,10 @@ Result<bool> PosixFile::nobodyWrites() {
   do result = fcntl(fd_.get(), F_SETLEASE, F_RDLCK);
   while (result != 0 && errno == EINTR);
   if (result == 0) {
+    const Result<void> worked = work();
     while (fcntl(fd_.get(), F_SETLEASE, F_UNLCK) != 0)
       if (errno != EINTR) return failed("give the lease back");
+    if (!worked.ok()) return worked.error();
     return true;
   }
   switch (errno) {
@@ -133,9 +142,25 @@ Result<bool> PosixFile::nobodyWrites() {
     // Another user's file, and no CAP_LEASE: unknown, so somebody may be.
     case EACCES: case EPERM: return false;
     // It is a regular file, so this is the file system's answer: no leases here.
-    case EINVAL: case EOPNOTSUPP: case ENOSYS: case ENOLCK: return true;
+    case EINVAL: case EOPNOTSUPP: case ENOSYS: case ENOLCK: break;
     default: return failed("lease");
   }
+  REALIZE_TRY(work());
+  return true;
+}
+
+Result<FileStat> PosixFile::setTimesOfUnwritten(const FileStat& known, int64_t mtimeNs) {
+  FileStat after;
+  REALIZE_ASSIGN(const bool quiet, leased([&]() -> Result<void> {
+    REALIZE_ASSIGN(const FileStat now, stat());
+    if (!now.sameObject(known) || now.sizeBytes != known.sizeBytes || now.mtimeNs != known.mtimeNs)
+      return Error{Code::Busy, "written to meanwhile"};
+    REALIZE_TRY(setTimes(mtimeNs));
+    REALIZE_ASSIGN(after, stat());
+    return {};
+  }));
+  if (!quiet) return Error{Code::Busy, "open for writing"};
+  return after;
 }
 
 Result<uint64_t> PosixFile::copyInKernel(int from, uint64_t offset, uint64_t length, uint64_t dstOffset) {

@@ -108,13 +108,23 @@ void Folder::State::clearLeftovers(uint64_t device) {
         const std::string path = core.folder->diskPath(row->node).value_or(row->name);
         auto there = root->stat(path);
         const bool replaced = there.ok() && !there->sameObject(item.stat);
-        if (!there.ok() || (replaced && (row->dirty || !row->sameBytes(item.stat)))) {
+        if (!there.ok() || (replaced && (row->dirty || !asKnown(*row, from)))) {
           giveBack(from, path);
           continue;
         }
         if (replaced && letGo(*row, from).ok()) continue;
       }
-      if (folder != std::string_view(kTempFolder)) continue;
+      const Aside aside = readAside(item.name, item.stat);
+      const bool temporary = folder == std::string_view(kTempFolder);
+      if (aside.whose == Aside::Users) {
+        giveBack(from, core.folder->diskPath(aside.node).value_or("rescued"));
+        continue;
+      }
+      if (!temporary && aside.whose == Aside::Ours) {
+        auto back = root->rename(from, std::string(folder) + "/" + aside.from, RenameKind::NoReplace);
+        (void)back;  // Fetched again.
+      }
+      if (!temporary && aside.whose != Aside::Known) continue;
       const bool told = std::any_of(problems.begin(), problems.end(), [&](const auto& problem) {
         return problem.path == from && problem.kind == "rescued";
       });

@@ -94,7 +94,8 @@ class Folder {
   /// Errors: Busy (somebody writes; retried later by the caller), NotFound (entry gone or changed meanwhile), disk errors.
   /// `known`: what the file at `tempPath` is, if the caller has just looked.
   Result<void> place(const EntryId& id, Dot dot, const std::string& tempPath, const FileStat* known = nullptr);
-  /// The reverse: moves the Real file (unchanged, nobody writing) to `cachePath` and forgets its disk row.
+  /// The reverse: moves the Real file (unchanged, nobody writing) to `cachePath`, or removes it where that is empty, and
+  /// forgets its disk row.
   /// Errors: Busy (changed, dirty or open for writing), disk errors.
   Result<void> displace(const EntryId& id, const std::string& cachePath);
 

@@ -101,16 +101,19 @@ bool Folder::State::nobodyWrites(const std::string& path) {
 
 /// At a name that nobody else uses: still the bytes that we know, and nobody can write to them any more.
 bool Folder::State::asKnown(const store::DiskRow& row, const std::string& path) {
+  // In this order: who had it open until a moment ago is seen by what he wrote.
+  if (row.kind == EntryKind::File && !nobodyWrites(path)) return false;
   auto stat = root->stat(path);
-  return stat.ok() && sameBytes(row, *stat) && (row.kind != EntryKind::File || nobodyWrites(path));
+  return stat.ok() && sameBytes(row, *stat);
 }
 
 /// Takes a file out of the user's sight, if it is as we know it; who opened it for writing a moment ago would write into
 /// nothing, and so keeps it.
-Result<void> Folder::State::takeAside(const store::DiskRow& row, const std::string& path, const std::string& aside) {
+Result<std::string> Folder::State::takeAside(const store::DiskRow& row, const std::string& path) {
+  const std::string aside = asideName(std::string(kTempFolder) + "/gone", row, nullptr);
   REALIZE_TRY(root->rename(path, aside, RenameKind::NoReplace));
   changedByUs(parentPath(path));
-  if (asKnown(row, aside)) return {};
+  if (asKnown(row, aside)) return aside;
   giveBack(aside, path);
   return Error{Code::Busy, path + ": changed here at this moment"};
 }
@@ -249,16 +252,13 @@ bool Folder::State::applyGone(const store::DiskRow& row, std::set<std::string>& 
       if (id) retry(*id);
       return false;
     }
-    const std::string aside = std::string(kTempFolder) + "/gone-" + std::to_string(row.node);
-    auto unlinked = takeAside(row, *path, aside);
-    if (!unlinked.ok() && unlinked.code() == Code::Busy) {
+    auto aside = takeAside(row, *path);
+    if (!aside.ok() && aside.code() == Code::Busy) {
       if (id) retry(*id);
       return false;
     }
-    if (unlinked.ok()) {
-      unlinked = letGo(row, aside);
-      if (!unlinked.ok()) giveBack(aside, *path);
-    }
+    Result<void> unlinked = aside.ok() ? letGo(row, *aside) : Result<void>(aside.error());
+    if (aside.ok() && !unlinked.ok()) giveBack(*aside, *path);
     if (!unlinked.ok()) {
       problem(*path, "not-removed", unlinked.error().message);
       return false;
@@ -406,6 +406,23 @@ std::optional<store::DiskRow> Folder::State::inEachOthersWay(const DiskMove& mov
   return stays ? std::nullopt : occupant;
 }
 
+/// A new time would hide what is written at this moment. The row then has the time that the file has. Errors: Busy.
+Result<void> Folder::State::setTimesOf(store::DiskRow& row, const std::string& path, int64_t mtimeNs) {
+  REALIZE_ASSIGN(FileStat known, root->stat(path));
+  if (!sameBytes(row, known)) return Error{Code::Busy, path + ": changed here at this moment"};
+  auto file = root->open(path, OpenMode::Read);
+  if (!file.ok() && file.code() == Code::PermissionDenied) {  // Its mode keeps others away, too.
+    REALIZE_TRY(root->setTimes(path, mtimeNs));
+    REALIZE_ASSIGN(known, root->stat(path));
+    row.mtimeNs = known.mtimeNs;
+    return {};
+  }
+  if (!file.ok()) return file.error();
+  REALIZE_ASSIGN(const FileStat after, (*file)->setTimesOfUnwritten(known, mtimeNs));
+  row.mtimeNs = after.mtimeNs;
+  return {};
+}
+
 bool Folder::State::applyAttributes(const logic::Record& record, store::DiskRow& row) {
   const auto heads = core.tree.shownHeads(record.entry.id);
   if (heads.empty()) return true;
@@ -425,7 +442,6 @@ bool Folder::State::applyAttributes(const logic::Record& record, store::DiskRow&
   auto path = core.folder->diskPath(row.node);
   if (!path) return false;
   if (!directory && leftAlone(row, *path)) return false;
-  // A new time would hide what is written at this moment.
   if (times && !nobodyWrites(*path)) {
     retry(record.entry.id);
     return false;
@@ -433,19 +449,14 @@ bool Folder::State::applyAttributes(const logic::Record& record, store::DiskRow&
   Result<void> set;
   changedByUs(parentPath(*path));
   if ((row.mode & 0777) != mode) set = root->setMode(*path, mode);
-  if (auto still = root->stat(*path); set.ok() && times && (!still.ok() || !sameBytes(row, *still))) {
-    hint(parentPath(*path));
-    return false;
-  }
-  if (set.ok() && times) set = root->setTimes(*path, head->version.mtimeNs);
-  if (!set.ok()) {
+  store::DiskRow expected = row;
+  if (set.ok() && times) set = setTimesOf(expected, *path, head->version.mtimeNs);
+  if (!set.ok() && set.code() != Code::Busy) {
     problem(*path, "attributes", set.error().message);
     return false;
   }
   auto now = root->stat(*path);
-  store::DiskRow expected = row;
-  if (times && now.ok()) expected.mtimeNs = now->mtimeNs;
-  if (!directory && (!now.ok() || !sameBytes(expected, *now) || (times && !nobodyWrites(*path)))) {
+  if (!directory && (!set.ok() || !now.ok() || !sameBytes(expected, *now))) {
     hint(parentPath(*path));  // Somebody wrote: the row stays as it was, so that this is seen and read.
     retry(record.entry.id);
     return false;
@@ -475,17 +486,10 @@ bool Folder::State::applySymlink(const logic::Record& record, const std::optiona
     auto gone = root->unlink(temp);
     (void)gone;  // Of an earlier try.
     auto made = root->makeSymlink(temp, target);
-    if (made.ok()) made = root->rename(temp, path, RenameKind::Exchange);
-    if (made.ok() && !asKnown(*row, temp)) {
-      const bool back = root->rename(temp, path, RenameKind::Exchange).ok();
-      auto ours = root->readSymlink(temp);
-      if (!back || !ours.ok() || *ours != target) giveBack(temp, path);
-      else syncNames(temp, path);
-      hint(*parent);
-      made = Error{Code::Busy, path};
-    }
-    gone = root->unlink(temp);
+    auto fresh = root->stat(temp);
+    if (made.ok()) made = fresh.ok() ? exchangeIn(temp, *fresh, *row, path) : Result<void>(fresh.error());
     if (!made.ok()) {
+      gone = root->unlink(temp);
       retry(id);
       return false;
     }
@@ -500,6 +504,12 @@ bool Folder::State::applySymlink(const logic::Record& record, const std::optiona
   changedByUs(*parent);
   auto stat = root->stat(path);
   if (!stat.ok()) return false;
+  auto now = root->readSymlink(path);
+  if (!now.ok() || *now != target) {  // Somebody was quicker: it is read first.
+    hint(*parent);
+    retry(id);
+    return false;
+  }
   putRow(record.node, core.store.nodeOf(record.shownParent).value_or(0), record.shownName, EntryKind::Symlink, *stat, BlobId(),
          Core::baseOf(record.entry, nullptr));
   noteUnsynced(record.node);

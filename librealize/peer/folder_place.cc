@@ -1,28 +1,77 @@
 // Contents come into the folder, and leave it: never over or from under somebody who is at the file.
 
 #include <algorithm>
+#include <cinttypes>
+#include <cstdio>
 
 #include "librealize/peer/folder_state.h"
 
 namespace realize::peer {
 
 /// Somebody was quicker than an exchange: his bytes go back under the name, and are read as the edit that they are.
-void Folder::State::undoPlacing(NodeId node, const FileStat& fresh, const std::string& tempPath, const std::string& path) {
+void Folder::State::undoPlacing(NodeId node, const FileStat& fresh, const std::string& from, const std::string& tempPath,
+                                const std::string& path) {
   // What has had a name of his for a moment is not ours any more; a crash in between must not make it so.
   std::string aside = std::string(kTempFolder) + "/" + kUndoPrefix + std::to_string(node);
-  if (!root->rename(tempPath, aside, RenameKind::NoReplace).ok()) aside = tempPath;
+  if (!root->rename(from, aside, RenameKind::NoReplace).ok()) aside = from;
   const bool back = root->rename(aside, path, RenameKind::Exchange).ok();
   // And who was quicker once more, between the two, wrote into what had just been put there: that is his, too.
+  const bool quiet = fresh.type != FileStat::Type::File || nobodyWrites(aside);
   auto ours = root->stat(aside);
-  const bool untouched = ours.ok() && ours->sameObject(fresh) && ours->sizeBytes == fresh.sizeBytes &&
-                         ours->mtimeNs == fresh.mtimeNs && nobodyWrites(aside);
+  const bool untouched = quiet && ours.ok() && ours->sameObject(fresh) && ours->sizeBytes == fresh.sizeBytes &&
+                         ours->mtimeNs == fresh.mtimeNs;
   if (!back || !untouched) return giveBack(aside, path);
   syncNames(aside, path);
-  if (aside != tempPath) {
-    auto kept = root->rename(aside, tempPath, RenameKind::NoReplace);
-    (void)kept;  // Else it is fetched again.
-  }
+  auto kept = root->rename(aside, tempPath, RenameKind::NoReplace);
+  (void)kept;  // Else it is fetched again.
   hint(parentPath(path));
+}
+
+/// The name, among our own, of what leaves the user's folder for a file `from` there (or in tmp/, for nothing). It tells who
+/// meets it after a crash which two objects may be found under it that are no loss: ours, which was to come in its place,
+/// and the one that was known. Any other is the user's.
+std::string Folder::State::asideName(const std::string& from, const store::DiskRow& row, const FileStat* ours) {
+  char name[160];
+  snprintf(name, sizeof(name), "~%" PRIx64 "-%" PRIx64 ".%" PRIx64 "-%" PRIx64 ".%" PRIx64, row.node, ours ? ours->inode : 0,
+           ours ? uint64_t(ours->birthNs) : 0, row.inode, uint64_t(row.birthNs));
+  return from + name;
+}
+
+Folder::State::Aside Folder::State::readAside(const std::string& name, const FileStat& stat) {
+  Aside aside;
+  const size_t mark = name.rfind('~');
+  uint64_t inode[2] = {}, birth[2] = {};
+  if (mark == std::string::npos ||
+      sscanf(name.c_str() + mark, "~%" SCNx64 "-%" SCNx64 ".%" SCNx64 "-%" SCNx64 ".%" SCNx64, &aside.node, &inode[0], &birth[0],
+             &inode[1], &birth[1]) != 5)
+    return aside;
+  auto is = [&](int i) { return stat.inode == inode[i] && uint64_t(stat.birthNs) == birth[i]; };
+  aside.whose = is(0) ? Aside::Ours : is(1) ? Aside::Known : Aside::Users;
+  aside.from = name.substr(0, mark);
+  return aside;
+}
+
+/// What is at the path makes way for what is in tmp/ or in the cache, if it is as known. Else it stays, and what was to
+/// come is where it was. Errors: Busy.
+Result<void> Folder::State::exchangeIn(const std::string& tempPath, const FileStat& fresh, const store::DiskRow& row,
+                                       const std::string& path) {
+  const std::string aside = asideName(tempPath, row, &fresh);
+  REALIZE_TRY(root->rename(tempPath, aside, RenameKind::NoReplace));
+  auto giveUp = [&] {
+    auto back = root->rename(aside, tempPath, RenameKind::NoReplace);
+    (void)back;  // Made again.
+  };
+  if (auto put = root->rename(aside, path, RenameKind::Exchange); !put.ok()) {
+    giveUp();
+    return put;
+  }
+  if (asKnown(row, aside)) {
+    auto gone = letGo(row, aside);
+    (void)gone;  // Emptied at the next start.
+    return {};
+  }
+  undoPlacing(row.node, fresh, aside, tempPath, path);
+  return Error{Code::Busy, path + ": changed here at this moment"};
 }
 
 Result<void> Folder::place(const EntryId& id, Dot dot, const std::string& tempPath, const FileStat* known) {
@@ -63,13 +112,7 @@ Result<void> Folder::place(const EntryId& id, Dot dot, const std::string& tempPa
   } else {
     if (s.leftAlone(*row, path)) return Error{Code::Busy, path + ": changed here, and is read first"};
     if (!s.nobodyWrites(path)) return Error{Code::Busy, path + ": is open for writing"};
-    REALIZE_TRY(s.root->rename(tempPath, path, RenameKind::Exchange));
-    if (!s.asKnown(*row, tempPath)) {
-      s.undoPlacing(record->node, fresh, tempPath, path);
-      return Error{Code::Busy, path + ": changed here at this moment"};
-    }
-    auto gone = s.letGo(*row, tempPath);
-    (void)gone;  // Emptied at the next start.
+    REALIZE_TRY(s.exchangeIn(tempPath, fresh, *row, path));
   }
   s.changedByUs(parent);
   auto placed = s.root->stat(path);
@@ -94,7 +137,12 @@ Result<void> Folder::displace(const EntryId& id, const std::string& cachePath) {
   if (!row || !path) return Error{Code::NotFound, "not on disk"};
   if (s.leftAlone(*row, *path)) return Error{Code::Busy, *path + ": changed here, and is read first"};
   if (!s.nobodyWrites(*path)) return Error{Code::Busy, *path + ": is open for writing"};
-  REALIZE_TRY(s.takeAside(*row, *path, cachePath));
+  REALIZE_ASSIGN(const std::string aside, s.takeAside(*row, *path));
+  auto gone = cachePath.empty() ? s.root->unlink(aside) : s.root->rename(aside, cachePath, RenameKind::NoReplace);
+  if (!gone.ok()) {
+    s.giveBack(aside, *path);
+    return gone;
+  }
   core.transact([&] { core.store.disk().erase(*node); });
   return {};
 }

@@ -173,16 +173,26 @@ struct Folder::State {
   void stepOut(const DiskMove& move, const logic::Record& record, store::DiskRow& row);
   bool moveOnDisk(const logic::Record& record, store::DiskRow& row, int depth);
   std::optional<store::DiskRow> inEachOthersWay(const DiskMove& move, const std::string& name);
+  Result<void> setTimesOf(store::DiskRow& row, const std::string& path, int64_t mtimeNs);
   bool applyAttributes(const logic::Record& record, store::DiskRow& row);
   bool applySymlink(const logic::Record& record, const std::optional<store::DiskRow>& row);
   Result<void> letGo(const store::DiskRow& row, const std::string& path);
   bool leftAlone(const store::DiskRow& row, const std::string& path);
   bool nobodyWrites(const std::string& path);
   bool asKnown(const store::DiskRow& row, const std::string& path);
-  Result<void> takeAside(const store::DiskRow& row, const std::string& path, const std::string& aside);
+  static std::string asideName(const std::string& from, const store::DiskRow& row, const FileStat* ours);
+  /// What asideName() made of a name, and whose file is found under it.
+  struct Aside {
+    enum Whose : uint8_t { Unsaid, Ours, Known, Users } whose = Unsaid;
+    NodeId node = 0;
+    std::string from;
+  };
+  static Aside readAside(const std::string& name, const FileStat& stat);
+  Result<void> exchangeIn(const std::string& tempPath, const FileStat& fresh, const store::DiskRow& row, const std::string& path);
+  Result<std::string> takeAside(const store::DiskRow& row, const std::string& path);
   void giveBack(const std::string& from, const std::string& path);
   void syncNames(const std::string& ours, const std::string& path);
-  void undoPlacing(NodeId node, const FileStat& fresh, const std::string& tempPath, const std::string& path);
+  void undoPlacing(NodeId node, const FileStat& fresh, const std::string& from, const std::string& tempPath, const std::string& path);
   bool outOfTheWay(NodeId parent, const std::string& name);
   void retry(const EntryId& id);
   void applied(const EntryId& id);

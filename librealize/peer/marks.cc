@@ -310,15 +310,9 @@ void Marks::State::drop(const store::BlobTask& task, std::vector<std::pair<BlobI
   if (!stat.ok()) return;
   const bool cached = core.store.cache().get(task.blob).has_value() || stat->links > 1 ||
                       root->stat(Transfers::cachePath(task.blob)).ok();
-  const std::string to = cached ? std::string(kTempFolder) + "/drop-" + std::to_string(task.node) : Transfers::cachePath(task.blob);
-  if (!core.folder->displace(*id, to).ok()) return;  // Busy: the next round tries again.
+  if (!core.folder->displace(*id, cached ? "" : Transfers::cachePath(task.blob)).ok()) return;  // Busy: the next round tries again.
   core.store.unconfirmed().eraseNode(task.node);
-  if (cached) {
-    auto gone = root->unlink(to);
-    (void)gone;  // Emptied at the next start.
-  } else {
-    moved.emplace_back(task.blob, task.sizeBytes);
-  }
+  if (!cached) moved.emplace_back(task.blob, task.sizeBytes);
   core.invalidations->nodeChanged(task.node, false);
   auto path = core.shownPath(*id);
   core.emit(Event{.whenNs = 0, .type = "unreal", .arena = "", .path = path.ok() ? *path : "", .peer = "", .detail = ""});

@@ -17,7 +17,6 @@ struct Meddler {
   std::function<std::optional<Error>(const std::string& from, const std::string& to, RenameKind kind)> beforeRename;
   std::function<void(const std::string& from, const std::string& to, RenameKind kind)> afterRename;
   std::function<void(const std::string& path)> beforeUnlink;
-  std::function<void(const std::string& path)> beforeSetTimes;
   std::function<std::optional<Error>(const std::string& path, OpenMode mode)> beforeOpen;
 };
 
@@ -53,7 +52,6 @@ class MeddlingDirectory final : public Directory {
   }
   Result<void> setMode(const std::string& path, uint32_t mode) override { return inner_->setMode(path, mode); }
   Result<void> setTimes(const std::string& path, int64_t mtimeNs) override {
-    if (meddler_.beforeSetTimes) meddler_.beforeSetTimes(path);
     return inner_->setTimes(path, mtimeNs);
   }
   Result<void> setOwner(const std::string& path, int64_t uid, int64_t gid) override { return inner_->setOwner(path, uid, gid); }

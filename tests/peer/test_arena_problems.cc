@@ -46,7 +46,7 @@ TEST_CASE_FIXTURE(Settled, "a special file is a problem of its own path until it
 }
 
 TEST_CASE_FIXTURE(Settled, "a removal that the disk refused is no problem once the file is gone, or wanted again") {
-  b->disk.fail(FakeOp::Unlink, "/gone-", Code::Io, 0, 1'000'000);
+  b->disk.fail(FakeOp::Unlink, "/gone~", Code::Io, 0, 1'000'000);
   REQUIRE(folder(*a).unlink("plan.txt").ok());
   REQUIRE(until([&] { return problem(*b, "plan.txt", "not-removed"); }));
   pass(3000);

@@ -225,19 +225,23 @@ TEST_CASE("who opened a file for writing just before it became unreal keeps what
 
 TEST_CASE("an edit while a peer's time is set is read, and not taken for what was there") {
   Planned peers;
-  std::atomic<bool> once{false};
-  peers.b->disk.meddler.beforeSetTimes = [&](const std::string& path) {
-    if (path == "plan.txt" && !once.exchange(true)) peers.b->write("plan.txt", "another length");
+  std::string edited = peers.b->read("plan.txt");
+  std::reverse(edited.begin(), edited.end());
+  std::atomic<int> opened{0};
+  peers.b->disk.meddler.beforeOpen = [&](const std::string& path, OpenMode) -> std::optional<Error> {
+    // First it is seen that nobody writes; then the file is opened to have its time set.
+    if (path == "plan.txt" && ++opened == 2) peers.b->write("plan.txt", edited);
+    return std::nullopt;
   };
 
   fs::last_write_time(peers.a->folder + "/plan.txt", fs::file_time_type::clock::now() - std::chrono::hours(5));
   REQUIRE(until([&] {
     peers.a->with([](ArenaCore& core) { core.core().folder->drainWatch(); });
-    return once.load();
+    return opened.load() >= 2;
   }));
   REQUIRE(peers.settle());
 
-  CHECK(peers.b->read("plan.txt") == "another length");
+  CHECK(peers.b->read("plan.txt") == edited);
   // It had not seen the new time, and so stands beside it.
   CHECK(peers.a->with([](ArenaCore& core) { return core.conflicts(); })->size() == 1);
 }

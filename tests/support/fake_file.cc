@@ -125,6 +125,17 @@ class FakeFile final : public DiskFile {
     return !state_->leases || node().writers == 0;
   }
 
+  Result<FileStat> setTimesOfUnwritten(const FileStat& known, int64_t mtimeNs) override {
+    FAKE_ENTER(FakeOp::SetTimes);
+    const FileStat now = state_->statOf(node());
+    if (state_->leases && node().writers > 0) return Error{Code::Busy, path_ + ": open for writing"};
+    if (!now.sameObject(known) || now.sizeBytes != known.sizeBytes || now.mtimeNs != known.mtimeNs)
+      return Error{Code::Busy, path_ + ": written to meanwhile"};
+    node().attributes.mtimeNs = mtimeNs;
+    touched();
+    return state_->statOf(node());
+  }
+
   Result<void> cloneRange(DiskFile& from, uint64_t offset, uint64_t length, uint64_t dstOffset) override;
 
  private:

@@ -13,6 +13,7 @@ PeerKey keyOf(uint8_t number) {
   return key;
 }
 constexpr ArenaId kSimArena{{0x51, 0x4d}};
+constexpr int64_t kDrainNs = 20'000'000;
 }  // namespace
 
 SimPeer::SimPeer(SimQueue& queue, const SimPeerOptions& options)
@@ -45,24 +46,39 @@ void SimPeer::drainSoon() {
   });
 }
 
+/// The kernel's watch calls nobody by itself.
+void SimPeer::drainNowAndThen() {
+  queue.after(kDrainNs, [this, life = lives] {
+    if (life != lives || !core) return;
+    scheduler->onCore([this] { core->core().folder->drainWatch(); });
+    drainNowAndThen();
+  });
+}
+
 Result<void> SimPeer::start() {
   vanish();
-  REALIZE_ASSIGN(auto state, disk.openRoot(kSimState));
-  vfs_ = std::make_unique<store::DiskVfs>("sim-" + options.name, std::move(state), clock, random);
+  const bool real = !options.onSystemDisk.empty();
+  if (!real) {
+    REALIZE_ASSIGN(auto state, disk.openRoot(kSimState));
+    vfs_ = std::make_unique<store::DiskVfs>("sim-" + options.name, std::move(state), clock, random);
+  }
   scheduler = std::make_unique<SimScheduler>(queue);
-  peer::Environment env{clock, random, disk, *scheduler,
-                        [this](const std::string& root) -> Result<std::unique_ptr<Watcher>> { return disk.watch(root); },
-                        "boot " + std::to_string(boots)};
+  auto watch = [this, real](const std::string& root) -> Result<std::unique_ptr<Watcher>> {
+    if (real && !options.watched) return Error{Code::Unsupported, "not watched"};
+    if (real) return watchFolder(root);
+    return disk.watch(root);
+  };
+  peer::Environment env{clock, random, real ? systemDisk() : disk, *scheduler, watch, "boot " + std::to_string(boots)};
   peer::ArenaOptions arena;
   arena.id = kSimArena;
   arena.name = "docs";
-  arena.databaseDirectory = kSimState;
-  arena.folder = kSimFolder;
+  arena.databaseDirectory = real ? options.onSystemDisk + "/state" : kSimState;
+  arena.folder = folder();
   arena.self = key;
   peer::ArenaCore::Hooks hooks{[this](Event event) {
     if (onEvent) onEvent(event);
   }};
-  auto opened = peer::ArenaCore::open(env, arena, peer::ArenaSettings(), hooks, !started, vfs_->name());
+  auto opened = peer::ArenaCore::open(env, arena, peer::ArenaSettings(), hooks, !started, real ? "" : vfs_->name());
   if (!opened.ok()) {
     vanish();
     return opened.error();
@@ -71,6 +87,7 @@ Result<void> SimPeer::start() {
   std::lock_guard held(scheduler->coreLock());
   core->start(started ? Mark::None : options.rootMark, options.joining && !started);
   started = true;
+  if (real) drainNowAndThen();
   return {};
 }
 

@@ -21,6 +21,9 @@ struct SimPeerOptions {
   uint64_t seed = 0;
   Mark rootMark = Mark::None;
   bool joining = false;
+  /// Absolute: the machine's folders are `arena` and `state` in it, on the system's disk, with the system's SQLite files.
+  std::string onSystemDisk;
+  bool watched = true;  ///< on the system's disk: closing a watch waits for the kernel, 10 ms each time
 };
 
 inline constexpr char kSimFolder[] = "/arena";
@@ -38,6 +41,7 @@ class SimPeer {
   /// The process is gone, at whatever moment.
   void vanish();
   bool running() const { return core != nullptr; }
+  std::string folder() const { return options.onSystemDisk.empty() ? kSimFolder : options.onSystemDisk + "/arena"; }
   peer::ArenaService* service() { return core.get(); }
 
   SimQueue& queue;
@@ -59,6 +63,7 @@ class SimPeer {
 
  private:
   void drainSoon();
+  void drainNowAndThen();
   std::unique_ptr<store::DiskVfs> vfs_;
   bool draining_ = false;
 };
