@@ -79,7 +79,9 @@ Dot Tree::change(const EntryId& id, const LocalChange& what) {
 
   if (what.claim || what.remove) {
     std::erase_if(e.live, [&, ownSeen = sawHeads(what.base, e)](Dot d) {
-      return saw(what.base, d) || (ownSeen && d.origin == state_.origin && !isHead(e, d));
+      // What an earlier delete claimed for the sake of others is taken over, seen or not.
+      const bool takenOver = (what.claim || what.letGo) && isForOthers(e, d);
+      return takenOver || saw(what.base, d) || (ownSeen && d.origin == state_.origin && !isHead(e, d));
     });
     if (what.claim) e.live.insert(std::lower_bound(e.live.begin(), e.live.end(), dot), dot);
   }
@@ -102,10 +104,13 @@ Dot Tree::change(const EntryId& id, const LocalChange& what) {
     e.heads = realHeads(e);
     std::vector<Dot> gone;
     for (const auto& [d, v] : e.heads) if (saw(what.base, d) || isLetGo(e, d)) gone.push_back(d);
-    // Who removes the one of two versions that he saw has not removed the other, whoever claims the name for it.
-    if (e.live.empty() && gone.size() < e.heads.size()) e.live.push_back(dot);
+    // Who removes the one of two versions that he saw has not removed the other, whoever claims the name for it, and
+    // whoever takes that claim away meanwhile (rule 23).
+    const bool partly = gone.size() < e.heads.size();
+    if (partly) e.live.insert(std::lower_bound(e.live.begin(), e.live.end(), dot), dot);
     e.tombs.clear();
-    if (!gone.empty()) e.tombs.emplace_back(dot, std::move(gone));
+    if (partly || !gone.empty()) e.tombs.emplace_back(dot, std::move(gone));
+    endClaimsForOthers(e);
   }
   if (what.place) {
     state_.clock = next(state_.clock);

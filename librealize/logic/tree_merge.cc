@@ -49,6 +49,16 @@ std::vector<std::pair<Dot, Version>> realHeads(const Entry& entry) {
   return out.empty() ? entry.heads : out;
 }
 
+bool isForOthers(const Entry& entry, Dot claim) {
+  return std::any_of(entry.tombs.begin(), entry.tombs.end(), [&](const auto& tomb) { return tomb.first == claim; });
+}
+
+void endClaimsForOthers(Entry& entry) {
+  const bool anyLeft = std::any_of(entry.heads.begin(), entry.heads.end(), [&](const auto& head) { return !isLetGo(entry, head.first); });
+  if (anyLeft) return;
+  if (std::all_of(entry.live.begin(), entry.live.end(), [&](Dot claim) { return isForOthers(entry, claim); })) entry.live.clear();
+}
+
 std::vector<ShownHead> shownHeads(const Entry& entry) {
   std::vector<ShownHead> out;
   if (entry.heads.size() == 1) {  // Of one, as nearly all have, rule 9 leaves that one.
@@ -86,6 +96,7 @@ Entry mergeEntries(const Entry& mine, const VersionVector& mySeen, const Entry& 
   e.touch.join(theirs.touch);
   e.ctx = mySeen;
   e.ctx.join(theirSeen);
+  endClaimsForOthers(e);
 
   // Oldest first, as each goes to the front: what both remember, then what this merge itself replaced.
   for (auto it = mine.replaced.rbegin(); it != mine.replaced.rend(); ++it) rememberReplaced(e, *it);

@@ -22,6 +22,12 @@ std::vector<std::pair<Dot, Version>> realHeads(const Entry& entry);
 /// A delete let that head go.
 bool isLetGo(const Entry& entry, Dot head);
 
+/// The claim is one that a delete made for the sake of heads it had not seen: its dot is that of a tomb.
+bool isForOthers(const Entry& entry, Dot claim);
+
+/// Such claims end when every head is let go (rule 23).
+void endClaimsForOthers(Entry& entry);
+
 /// The same with equal contents counted once, the greatest stamp first. Empty only for an entry without any head.
 std::vector<ShownHead> shownHeads(const Entry& entry);
 

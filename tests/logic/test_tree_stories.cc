@@ -14,6 +14,21 @@ void checkEqual(TreePeer& a, TreePeer& b) {
   CHECK(a.tree.digest() == b.tree.digest());
 }
 
+/// What a disk that shows this text has seen: all but the heads of other contents.
+Base sawOnly(TreePeer& p, const std::string& path, const std::string& text) {
+  auto record = p.tree.get(p.at(path));
+  std::vector<Dot> dots = record->entry.live;
+  for (const auto& [dot, version] : record->entry.heads) {
+    std::erase(dots, dot);
+    if (version.blob == textVersion(text).blob) dots.push_back(dot);
+  }
+  return Base::only(dots);
+}
+
+bool removeOnly(TreePeer& p, const std::string& path, const std::string& text) {
+  return p.tree.remove(p.at(path), sawOnly(p, path, text)).ok();
+}
+
 }  // namespace
 
 TEST_CASE("two offline edits of one file keep both versions, everywhere") {
@@ -31,6 +46,44 @@ TEST_CASE("two offline edits of one file keep both versions, everywhere") {
     CHECK(p->holds("plan", "draft B"));
   }
   checkEqual(a, b);
+}
+
+TEST_CASE("two versions of which each was removed by who had it are gone") {
+  TreePeer a('a'), b('b');
+  a.file("plan", "draft A");
+  b.file("plan", "draft B");
+  sync(a, b);
+  REQUIRE(a.heads("plan") == 2);
+  REQUIRE(a.move("plan", "plans"));  // A claim that has seen both.
+  sync(a, b);
+
+  REQUIRE(removeOnly(a, "plans", "draft A"));
+  REQUIRE(removeOnly(b, "plans", "draft B"));
+  CHECK(a.holds("plans", "draft B"));
+  CHECK(b.holds("plans", "draft A"));
+  sync(a, b);
+
+  CHECK(a.all() == "");
+  checkEqual(a, b);
+}
+
+TEST_CASE("who removes one of three versions keeps the third, whoever removes the second") {
+  TreePeer a('a'), b('b'), c('c');
+  a.file("plan", "draft A");
+  b.file("plan", "draft B");
+  c.file("plan", "draft C");
+  sync(a, b);
+  REQUIRE(c.move("plan", "plans"));  // Draft C stands under a claim of its own.
+  c.pull(a);
+
+  REQUIRE(removeOnly(c, "plans", "draft A"));
+  REQUIRE(b.remove("plan"));  // Has seen A and B only.
+  sync(b, c);
+  sync(a, c);
+
+  CHECK(a.holds("plans", "draft C"));
+  CHECK(c.heads("plans") == 1);
+  checkEqual(a, c);
 }
 
 TEST_CASE("equal folders made apart merge into one without a conflict") {

@@ -5,6 +5,8 @@ State of a peer: entries by id, a vector V, a trim vector T, acknowledgements.  
   live   dots that claim the name      (create, write, rename replace those seen by one new dot; delete empties it)
   heads  dot -> version                (a write replaces those seen; a delete does not remove them)
   tombs  dot -> head dots let go       (a delete; replaced by a later write or delete that saw it)
+         A delete that has not seen all heads claims the name for the sake of the others, with its own dot: a tomb's dot
+         in live. Any later local claim or delete takes that over, and it ends when the last of them is let go.
   place  (stamp, parent, name, old parent, old name), the greatest stamp wins; no log
   touch  origin -> last sequence number of any change to this entry: what a sync request is matched against
   ctx    what this entry has seen beyond V: non-empty only after a batch that broke off
@@ -17,7 +19,7 @@ every peer must show exactly what the oracle derives (alive, heads), all peers t
 Deterministic per seed.  Rules that can be taken out: see RULES.  Taking out "stable", "order" or "live-only" alone
 finds nothing in 20000 seeds: tcheck covers for the first, and the checks see the other two rarely or not at all.
 Batches come in pages and are resumed (Peer.pages); late changes, read from a disk after other changes arrived, have seen
-only what was there when they were made (`base`).
+only what was there when they were made (`base`), and of several versions only the one that the disk had.
 Left out: wall clocks, disks, case folding, directory attributes, cloned live peers, an interrupted whole-state exchange.
 """
 import argparse, copy, functools, hashlib, random, sys
@@ -38,6 +40,9 @@ RULES = {
     "orphans": "dots of a closed origin that can no longer be completed are issued again by who holds them",
     "live-only": "n counts past ids shown elsewhere, not past dead ones",
     "base": "a late change lets go only what was there when it was made",
+    "for-others": "who lets go some of the versions claims the name for the others",
+    "always": "it does so also where another claim is left, which another delete may take",
+    "no-others": "such a claim ends when no version is left that nobody let go",
     "snapshot": "a resumed batch completes what the sender had when it began, not what it has at the end",
     "own-last": "a batch goes through the sender's own origin last, where touches issued again turn up",
     "no-bound": "a batch goes through each origin to its end, past the snapshot: touches move up while it runs",
@@ -69,6 +74,9 @@ class Entry:
     def gone(self): return set().union(*self.tombs.values()) if self.tombs else set()
     def real_heads(self): return {d: v for d, v in self.heads.items() if d not in self.gone()}
     def shown_heads(self): return self.real_heads() or (self.heads if on("ghosts") else {})
+    def for_others(self): return self.live & self.tombs.keys()   # claims for the sake of heads that a delete did not see
+    def end_claims(self):
+        if on("no-others") and self.live and self.live <= self.tombs.keys() and not self.real_heads(): self.live = frozenset()
 
 def merge(mine, my_seen, theirs, their_seen):
     """The join of two states of one entry. *_seen: the vector each side has seen of this entry."""
@@ -80,6 +88,7 @@ def merge(mine, my_seen, theirs, their_seen):
     e.tombs = {d: mine.tombs.get(d, theirs.tombs.get(d)) for d in keep(mine.tombs, theirs.tombs)}
     e.place = max((p for p in (mine.place, theirs.place) if p), default=None)
     e.touch, e.ctx = join(mine.touch, theirs.touch), join(my_seen, their_seen)
+    e.end_claims()
     return e
 
 class View:
@@ -149,16 +158,21 @@ class Peer:
         if base and all(d in base[0] for d in e.real_heads()):
             own = frozenset(d for d in e.live if d[0] == dot[0] and d not in e.heads)
         saw = (lambda d: d in base[0] or d in own) if base and on("base") else (lambda d: True)
-        if claim: e.live = frozenset([dot]) | {d for d in e.live if not saw(d)}
+        taken_over = e.for_others() if claim or let_go else frozenset()
+        if claim: e.live = frozenset([dot]) | {d for d in e.live - taken_over if not saw(d)}
         if write is not None:
             e.heads = {d: v for d, v in e.real_heads().items() if not saw(d)}
             e.heads[dot], e.tombs = write, {}
+        partly = False
         if delete:
-            e.live = frozenset(d for d in e.live if not saw(d))
+            e.live = frozenset(d for d in e.live - taken_over if not saw(d))
             if let_go:
                 gone = e.gone(); e.heads = e.shown_heads()
                 gone = frozenset(d for d in e.heads if saw(d) or d in gone)
-                e.tombs = {dot: gone} if gone else {}
+                partly = any(d not in gone for d in e.heads)
+                e.tombs = {dot: gone} if gone or partly else {}
+                if partly and (on("for-others") and (on("always") or not e.live)): e.live |= {dot}
+            e.end_claims()
         if place:
             self.hlc += 1
             old = (e.place[1], e.place[2]) if e.place else (ROOT, place[1])
@@ -168,7 +182,7 @@ class Peer:
             claims = {x for x in past if self.world.events[x][5] in own}
             past = base[1].union(claims, *(self.world.events[x][4] for x in claims))
         ev = (self.name, self.life, next(self.world.counter), i)
-        self.world.events[ev] = (claim, write, delete, let_go, past, dot)
+        self.world.events[ev] = (claim, write, delete, let_go, past, dot, partly)
         self.truth[i] = self.truth.get(i, frozenset()) | {ev}
         return dot
     shown_at = {}
@@ -190,8 +204,12 @@ class Peer:
             if i not in view.where and (on("live-only") or self.entries[i].place[1:3] == (parent, name)): break
             n += 1
         self.change(i, kind, claim=True, write=version, place=(parent, name))
-    def base_of(self, i):
-        e = self.entries[i]; return (frozenset(e.live) | frozenset(e.heads), self.truth[i])
+    def base_of(self, i, version=None):
+        """What a disk that shows this version (None: all) has seen: all claims and heads but those of other contents."""
+        e = self.entries[i]
+        other = frozenset(d for d, v in e.heads.items() if version not in (None, v))
+        unseen = {x for x in self.truth[i] if self.world.events[x][5] in other}
+        return ((frozenset(e.live) | frozenset(e.heads)) - other, self.truth[i] - unseen)
     def write(self, view, i, version, base=None):
         links = [v[1] for v in self.entries[i].shown_heads().values()]
         self.hold(view, view.where[i][0])
@@ -199,11 +217,13 @@ class Peer:
             self.change(i, claim=True, base=base)   # through a hard link: the content is the target's
             self.change(links[0], write=version)
         else: self.change(i, claim=True, write=version, base=base)
+    def through_link(self, i):                   # some version was written through a hard link, and so claims no name
+        return any(ev[5] in self.entries[i].heads and not ev[0] for ev in map(self.world.events.get, self.truth[i]))
+    def linked(self, i): return any(v[1] == i for j, e in self.entries.items() if j != i and e.live for v in e.heads.values())
     def delete(self, view, i, base=None):
         for _, k in sorted(view.kids.get(i, {}).items(), reverse=True): self.delete(view, k)   # links count: an order
         self.hold(view, view.where[i][0])
-        linked = any(v[1] == i for j, e in self.entries.items() if j != i and e.live for v in e.heads.values())
-        self.change(i, delete=True, let_go=not linked, base=base)
+        self.change(i, delete=True, let_go=not self.linked(i), base=base)
     def move(self, view, i, parent, name):
         j = parent
         while j != ROOT:
@@ -376,7 +396,7 @@ class Peer:
             open_ctx = {o: s for o, s in e.ctx.items() if o not in self.closed}
             if not geq(self.V, open_ctx) or not geq(stable, e.touch): continue
             if not e.live and i not in used: del self.entries[i]; self.T = join(self.T, stable)
-            elif e.tombs and e.live and set(e.heads) - set().union(*e.tombs.values()):
+            elif e.tombs and e.live and e.real_heads() and not e.for_others():
                 e = self.entries[i] = e.copy(); e.heads, e.tombs = e.shown_heads(), {}; self.T = join(self.T, stable)
 
 class World:
@@ -392,9 +412,10 @@ class World:
         r, v = self.rng, p.view()
         dirs = [ROOT] + sorted(i for i in v.where if p.entries[i].kind == "d")
         files = sorted(i for i in v.where if p.entries[i].kind == "f")
+        several = [i for i in files if len(set(p.entries[i].shown_heads().values())) > 1]
         name = lambda: r.choice("abc")
-        what = r.choices(["new", "dir", "edit", "del", "rmdir", "mv", "mvdir", "link", "again", "look", "late edit", "late del"],
-                         [5, 4, 4, 3, 3, 3, 5, 1, 2, 2, 2, 1])[0]
+        what = r.choices(["new", "dir", "edit", "del", "rmdir", "mv", "mvdir", "link", "again", "look", "late edit", "late del", "del one"],
+                         [5, 4, 4, 3, 3, 3, 5, 1, 2, 2, 2, 2, 10 if several else 0])[0]
         if what == "new": a = (r.choice(dirs), name(), "f", (self.token(), None)); p.create(v, *a)
         elif what == "dir": a = (r.choice(dirs), name(), "d", None); p.create(v, *a)
         elif what == "edit" and files: a = (r.choice(files), (self.token(), None)); p.write(v, *a)
@@ -404,12 +425,18 @@ class World:
         elif what == "mvdir" and len(dirs) > 1: a = (r.choice(dirs[1:]), r.choice(dirs), name()); p.move(v, *a)
         elif what == "link" and files: a = (r.choice(dirs), name(), "f", ("link", r.choice(files))); p.create(v, *a)
         elif what == "look" and files:
-            i = r.choice(files); a = (i,); self.bases[p.name] = (i, p.base_of(i), p.life)
+            i = r.choice(several or files); heads = sorted(set(p.entries[i].shown_heads().values()), key=repr)
+            version = r.choice([None] + heads); a = (i, version)
+            self.bases[p.name] = (i, p.base_of(i, version), p.life, version)
         elif what.startswith("late") and p.name in self.bases:
-            i, base, life = self.bases.pop(p.name); a = (i,)
-            if i not in v.where or life != p.life: return
+            i, base, life, version = self.bases.pop(p.name); a = (i,)
+            if i not in v.where or life != p.life or version and (p.linked(i) or p.through_link(i)): return   # Disks have no hard links.
             if what == "late edit": p.write(v, i, (self.token(), None), base)
             else: p.delete(v, i, base)
+        elif what == "del one":                  # of two versions, the one that this disk has
+            i = r.choice(several); version = r.choice(sorted(set(p.entries[i].shown_heads().values()), key=repr)); a = (i, version)
+            if p.linked(i) or p.through_link(i): return
+            self.bases.pop(p.name, None); p.delete(v, i, p.base_of(i, version))
         elif what == "again" and files:
             i = r.choice(files); a = (i,); at = v.where[i]; p.delete(v, i); v = p.view()
             if at[0] == ROOT or at[0] in v.where: p.create(v, at[0], at[1], "f", (self.token(), None))
@@ -461,12 +488,15 @@ class World:
         p = self.peers[0]; alive = {}
         for i, t in truth.items():
             ev = [self.events[x] + (x,) for x in t]
-            alive[i] = any(c and not any(e[2] and x in e[4] for e in ev) for c, *_, x in ev)
-            have = i in p.entries and bool(p.entries[i].live)
-            assert alive[i] == have, f"{i[:6]} should be {'alive' if alive[i] else 'dead (resurrected)'}"
-            if not alive[i]: continue
+            seen_deleted = lambda x: any(e[2] and x in e[4] for e in ev)
             last = [e for e in ev if e[1] and not any(o[1] and e[-1] in o[4] for o in ev)]
             real = [e for e in last if not any(o[3] and e[-1] in o[4] for o in ev)]
+            alive[i] = any((e[0] or e[6] and any(h[0] for h in real)) and not seen_deleted(e[-1]) for e in ev)
+            have = i in p.entries and bool(p.entries[i].live)
+            # Of several versions one removed, another written through a hard link: no disk makes both, not judged.
+            if any(e[6] for e in ev) and any(e[1] and not e[0] for e in ev): alive[i] = have
+            assert alive[i] == have, f"{i[:6]} should be {'alive' if alive[i] else 'dead (resurrected)'}"
+            if not alive[i]: continue
             want, got = {e[1] for e in real or last}, set(p.entries[i].shown_heads().values())
             # all let go and yet claimed: a version of that entry is shown; which, trimming may have decided
             assert want == got if real else got <= {e[1] for e in ev} and bool(got) == bool(want), f"heads of {i[:6]}: want {want}, have {got}"

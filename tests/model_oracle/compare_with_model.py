@@ -48,9 +48,9 @@ class Peer(model.Peer):
         self.both(command, lambda: model.Peer.delete(self, view, i, base))
     def move(self, view, i, parent, name):
         self.both(("move", self.name, i, parent, name), lambda: model.Peer.move(self, view, i, parent, name))
-    def base_of(self, i):
-        self.oracle.ask("base", self.name, i, "base")
-        return model.Peer.base_of(self, i)
+    def base_of(self, i, version=None):
+        self.oracle.ask("base", self.name, i, "base", token(version))
+        return model.Peer.base_of(self, i, version)
     def pull(self, src, rng, whole=True):
         pages = 10**6 if whole else rng.randint(1, 3)
         answer = self.oracle.ask("pull", self.name, src.name, rng.choice([1, 2, 3, 100]), pages).split()

@@ -150,6 +150,11 @@ std::string run(World& world, const std::string& line) {
     std::vector<Dot>& base = world.bases[who + b];
     base = record->entry.live;
     for (const auto& head : record->entry.heads) base.push_back(head.first);
+    if (c != "-") {  // Seen on a disk that has this version: not the heads of other contents, nor what they claim.
+      const Version kept = versionOf(world, c);
+      for (const auto& [dot, version] : record->entry.heads)
+        if (version.blob != kept.blob || version.target != kept.target) std::erase(base, dot);
+    }
     return "ok";
   }
   if (what == "latewrite") return outcome(tree.write(idOf(a), versionOf(world, c), Base::only(world.bases[who + b])));
