@@ -74,6 +74,23 @@ Result<void> Folder::State::exchangeIn(const std::string& tempPath, const FileSt
   return Error{Code::Busy, path + ": changed here at this moment"};
 }
 
+namespace {
+std::string modeKey(NodeId node) { return "mode/" + std::to_string(node); }
+}  // namespace
+
+/// Set by the user on a file that makes way for a newer version soon. It is that version's when it is here: who has not its
+/// bytes says nothing of it, or it lives on here, for ever without them, when it is replaced where it is.
+void Folder::State::keepMode(NodeId node, uint32_t mode) { core.store.setValue(modeKey(node), std::to_string(mode)); }
+
+void Folder::State::useKeptMode(NodeId node, const std::string& path) {
+  const std::string kept = core.store.getValue(modeKey(node)).value_or("");
+  if (kept.empty()) return;
+  auto set = root->setMode(path, uint32_t(std::stoul(kept)));
+  (void)set;  // Gone again, or somebody else's now.
+  core.store.setValue(modeKey(node), "");
+  hint(parentPath(path));  // Read as set by the user.
+}
+
 Result<void> Folder::place(const EntryId& id, Dot dot, const std::string& tempPath, const FileStat* known) {
   auto& s = *s_;
   auto& core = s.core;
@@ -123,6 +140,7 @@ Result<void> Folder::place(const EntryId& id, Dot dot, const std::string& tempPa
     s.putRow(record->node, parentNode, record->shownName, EntryKind::File, ours ? *placed : fresh, head->version.blob,
              Core::baseOf(record->entry, &*head));
     s.noteUnsynced(record->node);
+    if (row && ours) s.useKeptMode(record->node, path);
   });
   return {};
 }

@@ -136,6 +136,8 @@ struct Folder::State {
   void stepMove(const logic::Step& step, NodeId parent);
   void stepChanged(const logic::Step& step);
   void stepAttributes(const logic::Step& step);
+  void keepMode(NodeId node, uint32_t mode);
+  void useKeptMode(NodeId node, const std::string& path);
   std::optional<logic::Record> bindable(const EntryId& parent, const std::string& name, EntryKind kind);
   NodeId bindDirectory(NodeId parent, const std::string& name, const FileStat& stat);
   void bindSymlink(NodeId parent, const std::string& name, const FileStat& stat);

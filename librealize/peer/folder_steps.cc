@@ -446,13 +446,15 @@ void Folder::State::stepAttributes(const logic::Step& step) {
   const bool times = row->kind != EntryKind::Directory && row->mtimeNs != step.stat.mtimeNs;
   if (before && before->shown && (mode || times)) {
     auto shown = core.shownVersion(*before);
-    auto set = core.tree.setAttributes(*id, mode ? std::optional<uint32_t>(step.stat.mode & 0777) : std::nullopt,
-                                       times ? std::optional<int64_t>(step.stat.mtimeNs) : std::nullopt,
-                                       shown ? std::optional<Dot>(shown->first) : std::nullopt);
-    (void)set;  // Shown a moment ago.
-    // Set on a version that has not come to the folder yet, that version stays unseen.
-    const bool seen = row->kind != EntryKind::File || (shown && shown->second.blob == row->blob);
-    if (seen) row->base = rebased(row->base, before, *id);
+    if (row->kind == EntryKind::File && shown && shown->second.blob != row->blob) {
+      if (mode) keepMode(step.node, step.stat.mode & 0777);
+    } else {
+      auto set = core.tree.setAttributes(*id, mode ? std::optional<uint32_t>(step.stat.mode & 0777) : std::nullopt,
+                                         times ? std::optional<int64_t>(step.stat.mtimeNs) : std::nullopt,
+                                         shown ? std::optional<Dot>(shown->first) : std::nullopt);
+      (void)set;  // Shown a moment ago.
+      row->base = rebased(row->base, before, *id);
+    }
   }
   row->setStat(step.stat);
   core.store.disk().put(*row);

@@ -111,3 +111,40 @@ TEST_CASE("a file marked unreal leaves the folder once the other keeps it and ca
   CHECK(!info->real);
   CHECK(peers.a->has("film"));
 }
+
+TEST_CASE("a mode set on a file that makes way for a newer version is that version's once its bytes are here") {
+  TwoArenas t(true, Mark::Real);
+  t.a->write("plan.txt", "draft");
+  t.connect();
+  REQUIRE(t.settle());
+  auto settled = [&](ArenaPeer& peer, const std::function<bool(Core&)>& holds) {
+    const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(10);
+    while (std::chrono::steady_clock::now() < deadline) {
+      if (peer.with([&](ArenaCore& arena) {
+            arena.core().folder->drainWatch();
+            return !arena.core().folder->settling() && holds(arena.core());
+          }))
+        return true;
+      std::this_thread::yield();
+    }
+    return false;
+  };
+  auto versions = [](Core& core) { return core.tree.shownHeads(core.recordAt("plan.txt")->entry.id); };
+
+  t.ba->corrupts = true;  // The newer bytes do not come to B.
+  t.a->write("plan.txt", "newer");
+  REQUIRE(settled(*t.a, [](Core&) { return true; }));
+  REQUIRE(settled(*t.b, [&](Core& core) { return core.marks->missingFiles() == 1; }));
+  std::filesystem::permissions(t.b->folder + "/plan.txt", std::filesystem::perms(0600));
+  REQUIRE(settled(*t.b, [&](Core& core) { return core.store.disk().get(core.recordAt("plan.txt")->node)->mode == 0600; }));
+  t.disconnect();
+  t.a->write("plan.txt", "newest");
+  REQUIRE(settled(*t.a, [&](Core& core) { return versions(core).front().version.sizeBytes == 6; }));
+  t.connect();
+
+  CHECK(t.settle());
+  CHECK(t.a->with([&](ArenaCore& arena) { return versions(arena.core()).size(); }) == 1);
+  CHECK(t.b->read("plan.txt") == "newest");
+  CHECK(t.settle());
+  CHECK(std::filesystem::status(t.a->folder + "/plan.txt").permissions() == std::filesystem::perms(0600));
+}
