@@ -115,6 +115,7 @@ interface ArenaService {
       (statuses :List(WantStatus), frames :UInt32);
   # No more frames for this request are needed.
   cancel @5 (request :UInt64) -> ();
-  # Will you keep these blobs real for the next minute, whatever happens here?
-  promise @6 (blobs :List(Data)) -> (promised :List(Bool));
+  # Will you keep these entries real, with these contents, for the next minute, whatever happens here? `entries` has the
+  # entry's id (16 bytes) for each blob (32 bytes); without it nothing is promised.
+  promise @6 (blobs :List(Data), entries :List(Data)) -> (promised :List(Bool));
 }

@@ -393,13 +393,9 @@ void ArenaCore::serveGet(const PeerKey& from, const GetRequest& request, std::fu
     done(Error{Code::Suspended, "the arena's database failed"});
 }
 
-std::vector<bool> ArenaCore::servePromise(const PeerKey& from, const std::vector<BlobId>& blobs) {
-  std::vector<bool> out;
-  s_->guarded([&] {
-    for (const auto& blob : blobs) out.push_back(s_->marks->promise(from, blob));
-  });
-  out.resize(blobs.size(), false);
-  return out;
+void ArenaCore::servePromise(const PeerKey&, const std::vector<EntryContent>& asked,
+                             std::function<void(Result<std::vector<bool>>)> done) {
+  if (!s_->guarded([&] { s_->marks->promise(asked, done); })) done(Error{Code::Suspended, "the arena's database failed"});
 }
 
 void ArenaCore::connected(RemoteArena& remote) {

@@ -41,7 +41,8 @@ class ArenaCore final : public ArenaService {
                       std::function<void(Result<ChunkList>)> done) override;
   void serveGet(const PeerKey& from, const GetRequest& request, std::function<bool(ChunkArrival)> sink,
                 std::function<void(Result<std::vector<WantStatus>>)> done) override;
-  std::vector<bool> servePromise(const PeerKey& from, const std::vector<BlobId>& blobs) override;
+  void servePromise(const PeerKey& from, const std::vector<EntryContent>& asked,
+                    std::function<void(Result<std::vector<bool>>)> done) override;
   void connected(RemoteArena& remote) override;
   void disconnected(const PeerKey& key) override;
 

@@ -218,12 +218,17 @@ void RpcRemoteArena::cancel(uint64_t number) {
   });
 }
 
-void RpcRemoteArena::promise(const std::vector<BlobId>& blobs, std::function<void(Result<std::vector<bool>>)> done) {
-  call<std::vector<bool>>(std::move(done), [blobs](schema::ArenaService::Client& client) {
+void RpcRemoteArena::promise(const std::vector<EntryContent>& asked,
+                             std::function<void(Result<std::vector<bool>>)> done) {
+  call<std::vector<bool>>(std::move(done), [asked](schema::ArenaService::Client& client) {
     auto request = client.promiseRequest();
-    auto list = request.initBlobs(blobs.size());
-    for (size_t i = 0; i < blobs.size(); ++i) list.set(i, asData(blobs[i]));
-    return request.send().then([count = blobs.size()](auto&& response) -> Result<std::vector<bool>> {
+    auto blobs = request.initBlobs(uint32_t(asked.size()));
+    auto entries = request.initEntries(uint32_t(asked.size()));
+    for (uint32_t i = 0; i < asked.size(); ++i) {
+      blobs.set(i, asData(asked[i].blob));
+      entries.set(i, asData(asked[i].entry));
+    }
+    return request.send().then([count = asked.size()](auto&& response) -> Result<std::vector<bool>> {
       std::vector<bool> out;
       for (bool promised : response.getPromised()) out.push_back(promised);
       if (out.size() != count) return Error{Code::Corrupt, "a peer answered other than asked"};
@@ -330,16 +335,24 @@ class ArenaServer final : public schema::ArenaService::Server {
   }
 
   kj::Promise<void> promise(PromiseContext context) override {
-    std::vector<BlobId> blobs;
-    if (context.getParams().getBlobs().size() > kMaxWantsPerGet) return KJ_EXCEPTION(FAILED, "too many blobs");
-    for (auto bytes : context.getParams().getBlobs()) {
-      auto blob = readFixed<BlobId>(bytes);
-      if (!blob.ok()) return toKj(blob.error());
-      blobs.push_back(*blob);
+    auto blobs = context.getParams().getBlobs();
+    auto entries = context.getParams().getEntries();
+    if (blobs.size() > kMaxWantsPerGet) return KJ_EXCEPTION(FAILED, "too many blobs");
+    if (entries.size() != blobs.size()) {
+      context.getResults().initPromised(blobs.size());
+      return kj::READY_NOW;
     }
-    return ask<std::vector<bool>>([from = from_, blobs](ArenaService& service,
+    std::vector<EntryContent> asked;
+    for (uint32_t i = 0; i < blobs.size(); ++i) {
+      auto blob = readFixed<BlobId>(blobs[i]);
+      auto entry = readFixed<EntryId>(entries[i]);
+      if (!blob.ok()) return toKj(blob.error());
+      if (!entry.ok()) return toKj(entry.error());
+      asked.push_back({*entry, *blob});
+    }
+    return ask<std::vector<bool>>([from = from_, asked](ArenaService& service,
                                                         std::function<void(Result<std::vector<bool>>)> reply) {
-             reply(service.servePromise(from, blobs));
+             service.servePromise(from, asked, std::move(reply));
            })
         .then([context](Result<std::vector<bool>> promised) mutable -> kj::Promise<void> {
           if (!promised.ok()) return toKj(promised.error());

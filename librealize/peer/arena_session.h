@@ -74,7 +74,7 @@ class RpcRemoteArena final : public RemoteArena, public std::enable_shared_from_
   uint64_t get(const GetRequest& request, std::function<void(ChunkArrival)> onChunk,
                std::function<void(Result<std::vector<WantStatus>>)> done) override;
   void cancel(uint64_t request) override;
-  void promise(const std::vector<BlobId>& blobs, std::function<void(Result<std::vector<bool>>)> done) override;
+  void promise(const std::vector<EntryContent>& asked, std::function<void(Result<std::vector<bool>>)> done) override;
 
  private:
   struct LoopSide;

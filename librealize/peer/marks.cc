@@ -5,9 +5,9 @@
 #include <unordered_map>
 
 #include "librealize/peer/exchange.h"
-#include "librealize/peer/folder.h"
+#include "librealize/peer/folder_state.h"
 #include "librealize/peer/invalidations.h"
-#include "librealize/peer/transfers.h"
+#include "librealize/peer/transfers_state.h"
 
 namespace realize::peer {
 
@@ -26,7 +26,7 @@ struct Marks::State {
   std::unordered_map<NodeId, Mark> marks;  // few; the table's content
   std::deque<EntryId> walk;                // directories whose children are still to be reconsidered
   bool walking = false;
-  std::map<BlobId, int64_t> promises;      // monotonic ns until when
+  std::map<BlobId, int64_t> promises;      // given by us: monotonic ns until when; in the database, too
   bool dropping = false;                   // a round of unrealizing is under way
   bool dropAgain = false;
   bool retryScheduled = false;
@@ -36,6 +36,14 @@ struct Marks::State {
   void dropRound(store::BlobTask after);
   void askNext(std::shared_ptr<std::vector<store::BlobTask>> tasks, std::vector<PeerKey> peers);
   void drop(const store::BlobTask& task, std::vector<std::pair<BlobId, uint64_t>>& moved);
+  struct Kept {
+    std::string path;
+    store::DiskRow row;
+  };
+  std::optional<Kept> kept(const EntryContent& asked);
+  static std::vector<bool> syncAll(Directory& root, const std::vector<std::pair<size_t, Kept>>& files);
+  void hold(const BlobId& blob);
+  void prunePromises();
   bool promised(const BlobId& blob);
   void endRound(bool anyLeft);
 };
@@ -81,6 +89,29 @@ void Marks::set(const logic::Record& record, Mark mark) {
 void Marks::State::load() {
   marks.clear();
   for (const auto& [node, mark] : core.store.marks().all()) marks[node] = mark;
+  // When they were given is not known any more: at the latest now.
+  for (const auto& task : core.store.promised().next({}, SIZE_MAX >> 1)) hold(task.blob);
+}
+
+/// Contents and names are on the disk when this says so. Thread: pool.
+std::vector<bool> Marks::State::syncAll(Directory& root, const std::vector<std::pair<size_t, Kept>>& files) {
+  constexpr size_t kOneByOne = 4;
+  std::vector<bool> out(files.size(), false);
+  if (files.size() > kOneByOne) {
+    if (root.syncAll().ok()) out.assign(files.size(), true);
+    return out;
+  }
+  for (size_t i = 0; i < files.size(); ++i) {
+    const auto& kept = files[i].second;
+    auto file = openUnchanged(root, kept.path, kept.row);
+    bool synced = file.ok() && (*file)->sync(true).ok();
+    for (std::string at = kept.path; synced && !at.empty();) {
+      at = parentPath(at);
+      synced = root.syncDirectory(at).ok();
+    }
+    out[i] = synced;
+  }
+  return out;
 }
 
 void Marks::resumed() {
@@ -205,28 +236,70 @@ bool Marks::keepsReal(const logic::Record& record) {
   return row && !row->dirty && !row->blob.isZero() && !core.store.wanted().hasNode(record.node);
 }
 
-bool Marks::promise(const PeerKey&, const BlobId& blob) {
+/// The entry's file, if it is here as it should be.
+std::optional<Marks::State::Kept> Marks::State::kept(const EntryContent& asked) {
+  auto record = core.tree.get(asked.entry);
+  if (!record || record->entry.kind != EntryKind::File || !core.marks->keepsReal(*record)) return std::nullopt;
+  auto row = core.store.disk().get(record->node);
+  if (!row || row->dirty || row->blob != asked.blob || core.store.unsynced().has(row->node)) return std::nullopt;
+  auto root = core.folder->root();
+  auto path = core.folder->diskPath(row->node);
+  if (!root || !path) return std::nullopt;
+  auto stat = root->stat(*path);
+  if (!stat.ok() || !row->matches(*stat)) return std::nullopt;
+  return Kept{*path, *row};
+}
+
+void Marks::promise(const std::vector<EntryContent>& asked, std::function<void(Result<std::vector<bool>>)> done) {
   auto& core = s_->core;
-  for (const auto& row : core.store.disk().withBlob(blob, 16)) {
-    auto id = core.store.idOf(row.node);
-    auto record = id ? core.tree.get(*id) : std::nullopt;
-    if (!record || row.dirty || !keepsReal(*record)) continue;
-    if (core.store.unsynced().has(row.node)) continue;  // It could still go with the power.
-    auto root = core.folder->root();
-    auto path = core.folder->diskPath(row.node);
-    if (!root || !path) continue;
-    auto stat = root->stat(*path);
-    if (!stat.ok() || !row.matches(*stat)) continue;
-    s_->promises[blob] = core.env.clock.monotonicNs() + kPromiseMs * kNsPerMs;
-    return true;
-  }
-  return false;
+  auto root = core.folder->root();
+  auto files = std::make_shared<std::vector<std::pair<size_t, State::Kept>>>();
+  for (size_t i = 0; root && i < asked.size(); ++i)
+    if (auto file = s_->kept(asked[i])) files->emplace_back(i, std::move(*file));
+  if (files->empty()) return done(std::vector<bool>(asked.size(), false));
+  s_->prunePromises();
+  for (const auto& [i, file] : *files) s_->hold(asked[i].blob);
+  // The user wrote the file, and nobody may have brought it to the disk.
+  core.env.scheduler.onPool(false, [s = s_.get(), alive = s_->alive, asked, files, root, done, &scheduler = core.env.scheduler] {
+    auto synced = std::make_shared<std::vector<bool>>(State::syncAll(*root, *files));
+    scheduler.onCore([s, alive, asked, files, synced, done] {
+      if (!*alive) return done(Error{Code::Suspended, "the arena was left"});
+      std::vector<bool> out(asked.size(), false);
+      const bool noted = s->core.transact([&] {
+        for (size_t at = 0; at < files->size(); ++at) {
+          const auto& [i, file] = (*files)[at];
+          if (!(*synced)[at] || !s->kept(asked[i])) continue;
+          s->hold(asked[i].blob);
+          s->core.store.promised().put({file.row.node, asked[i].blob, 0});
+          out[i] = true;
+        }
+      });
+      if (!noted) return done(Error{Code::Suspended, s->core.suspendedWhy});
+      auto durable = store::catching([&] { s->core.store.makeDurable(); });
+      if (!durable.ok()) return done(durable.error());
+      done(std::move(out));
+    });
+  });
+}
+
+void Marks::State::hold(const BlobId& blob) { promises[blob] = core.env.clock.monotonicNs() + kPromiseMs * kNsPerMs; }
+
+void Marks::State::prunePromises() {
+  const int64_t now = core.env.clock.monotonicNs();
+  std::vector<BlobId> over;
+  for (const auto& [blob, until] : promises)
+    if (until < now) over.push_back(blob);
+  if (over.empty()) return;
+  core.transact([&] {
+    for (const auto& blob : over)
+      for (const auto& task : core.store.promised().ofBlob(blob)) core.store.promised().erase(task.node, blob);
+  });
+  for (const auto& blob : over) promises.erase(blob);
 }
 
 bool Marks::State::promised(const BlobId& blob) {
-  const int64_t now = core.env.clock.monotonicNs();
-  std::erase_if(promises, [&](const auto& promise) { return promise.second < now; });
-  return promises.contains(blob);
+  auto promise = promises.find(blob);
+  return promise != promises.end() && promise->second >= core.env.clock.monotonicNs();
 }
 
 void Marks::wakeUnrealize() {
@@ -260,23 +333,28 @@ void Marks::State::askNext(std::shared_ptr<std::vector<store::BlobTask>> tasks, 
     peers.pop_back();
   }
   const store::BlobTask last = tasks->back();
-  std::vector<BlobId> blobs;
+  std::vector<EntryContent> contents;
   std::vector<store::BlobTask> asked;
   for (const auto& task : *tasks) {
     if (!core.store.unconfirmed().has(task.node, task.blob) || promised(task.blob)) continue;
     if (core.store.unsynced().has(task.node)) continue;  // A cache is trusted: only what is on the disk goes there.
-    blobs.push_back(task.blob);
+    const auto id = core.store.idOf(task.node);
+    if (!id) continue;
+    contents.push_back({*id, task.blob});
     asked.push_back(task);
   }
-  if (!remote || blobs.empty()) {
+  if (!remote || contents.empty()) {
     core.env.scheduler.onCore([this, alive = alive, last] {
       if (*alive) dropRound(last);
     });
     return;
   }
-  remote->promise(blobs, [this, alive = alive, tasks, peers, asked](Result<std::vector<bool>> promises) {
+  const int64_t askedNs = core.env.clock.monotonicNs();
+  remote->promise(contents, [this, alive = alive, tasks, peers, asked, askedNs](Result<std::vector<bool>> promises) {
     if (!*alive) return;
-    if (promises.ok()) {
+    // It counts from when it was given, which may be as long ago as it was asked for.
+    const bool fresh = core.env.clock.monotonicNs() - askedNs < kPromiseMs / 2 * kNsPerMs;
+    if (promises.ok() && fresh) {
       // Known on disk before a file leaves: a crash in between must not look like a removal by the user.
       const bool noted = core.transact([&] {
         for (size_t i = 0; i < asked.size(); ++i)
@@ -287,7 +365,7 @@ void Marks::State::askNext(std::shared_ptr<std::vector<store::BlobTask>> tasks, 
       core.transact([&] {
         std::vector<std::pair<BlobId, uint64_t>> moved;
         for (size_t i = 0; i < asked.size(); ++i)
-          if ((*promises)[i]) drop(asked[i], moved);
+          if ((*promises)[i] && !promised(asked[i].blob)) drop(asked[i], moved);  // We may have promised it meanwhile.
         core.transfers->adopt(moved);
       });
     }

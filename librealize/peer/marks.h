@@ -38,9 +38,10 @@ class Marks {
   /// Is this entry kept real by us: effective mark Real, the bytes of every head here and synced?
   bool keepsReal(const logic::Record& record);
 
-  /// Answers another peer that wants to drop its copy: true if we keep that blob real now; then we do so for
-  /// kPromiseMs, whatever is marked meanwhile.
-  bool promise(const PeerKey& to, const BlobId& blob);
+  /// Answers another peer that wants to drop its copies: true if we keep that entry real with that content now, on the
+  /// disk for good; then we do so for kPromiseMs, whatever is marked meanwhile, and a restart does not forget it.
+  /// `done` comes on the core, later.
+  void promise(const std::vector<EntryContent>& asked, std::function<void(Result<std::vector<bool>>)> done);
   /// What is in that directory may inherit another mark where it is now: reconsidered in slices.
   void directoryMoved(const EntryId& directory);
   /// Reconsiders everything in slices: at start.

@@ -62,6 +62,12 @@ struct GetRequest {
   uint8_t hops = 0;
 };
 
+/// An entry with a content that it shows.
+struct EntryContent {
+  EntryId entry;
+  BlobId blob;
+};
+
 constexpr size_t kMaxWantsPerGet = 512;
 constexpr uint64_t kMaxBytesPerGet = 8u << 20;
 
@@ -80,8 +86,9 @@ class RemoteArena {
   virtual uint64_t get(const GetRequest& request, std::function<void(ChunkArrival)> onChunk,
                        std::function<void(Result<std::vector<WantStatus>>)> done) = 0;
   virtual void cancel(uint64_t request) = 0;
-  /// Asks for a promise to keep these blobs real for a while (kPromiseMs). One answer each: promised or not.
-  virtual void promise(const std::vector<BlobId>& blobs, std::function<void(Result<std::vector<bool>>)> done) = 0;
+  /// Asks for a promise to keep these entries real with these contents for a while (kPromiseMs from when it is given).
+  /// One answer each: promised or not.
+  virtual void promise(const std::vector<EntryContent>& asked, std::function<void(Result<std::vector<bool>>)> done) = 0;
 };
 
 constexpr int64_t kPromiseMs = 60'000;
@@ -98,7 +105,8 @@ class ArenaService {
                               std::function<void(Result<ChunkList>)> done) = 0;
   virtual void serveGet(const PeerKey& from, const GetRequest& request, std::function<bool(ChunkArrival)> sink,
                         std::function<void(Result<std::vector<WantStatus>>)> done) = 0;
-  virtual std::vector<bool> servePromise(const PeerKey& from, const std::vector<BlobId>& blobs) = 0;
+  virtual void servePromise(const PeerKey& from, const std::vector<EntryContent>& asked,
+                            std::function<void(Result<std::vector<bool>>)> done) = 0;
 
   /// A session for this arena is up or gone. `remote` is valid until disconnected() returns.
   virtual void connected(RemoteArena& remote) = 0;

@@ -78,6 +78,13 @@ void Transfers::State::placeCopy(const EntryId& id, Dot dot, const BlobId& blob,
 }
 
 void Transfers::noteNamed(const BlobId& blob, const EntryId& id) {
+  // Where another entry has these bytes on this disk, and may give them up: that is not forgotten by a restart.
+  auto& store = s_->core.store;
+  if (!blob.isZero() && blob != emptyBlobId() && store.disk().anyWithBlob(blob)) {
+    const auto node = store.nodeOf(id);
+    const auto row = node ? store.disk().get(*node) : std::nullopt;
+    if (node && (!row || row->blob != blob)) store.named().put({*node, blob, 0});
+  }
   s_->named.emplace(blob, id);
   s_->namedOrder.emplace_back(blob, id);
   if (s_->namedOrder.size() <= kMaxNamed) return;
@@ -102,6 +109,10 @@ bool Transfers::neededElsewhere(const BlobId& blob, const EntryId& id) {
   };
   for (const auto& task : core.store.wanted().ofBlob(blob))
     if (auto other = core.store.idOf(task.node); other && has(*other)) return true;
+  for (const auto& task : core.store.named().ofBlob(blob)) {
+    if (auto other = core.store.idOf(task.node); other && has(*other)) return true;
+    core.store.named().erase(task.node, blob);  // Not any more.
+  }
   const auto [from, to] = s_->named.equal_range(blob);
   return std::any_of(from, to, [&](const auto& item) { return has(item.second); });
 }

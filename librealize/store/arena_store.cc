@@ -22,6 +22,8 @@ struct ArenaStore::Tables {
         marks(db),
         wanted(db, BlobQueue::Which::Wanted),
         unconfirmed(db, BlobQueue::Which::Unconfirmed),
+        promised(db, BlobQueue::Which::Promised),
+        named(db, BlobQueue::Which::Named),
         unsynced(db),
         problems(db),
         held(db),
@@ -33,6 +35,8 @@ struct ArenaStore::Tables {
     cache.writeBack();
     wanted.writeBack();
     unconfirmed.writeBack();
+    promised.writeBack();
+    named.writeBack();
     unsynced.writeBack();
   }
   void forget() {
@@ -41,6 +45,8 @@ struct ArenaStore::Tables {
     cache.forget();
     wanted.forget();
     unconfirmed.forget();
+    promised.forget();
+    named.forget();
     unsynced.forget();
     problems.forget();
   }
@@ -50,7 +56,7 @@ struct ArenaStore::Tables {
   BlobTable blobs;
   CacheTable cache;
   MarkTable marks;
-  BlobQueue wanted, unconfirmed;
+  BlobQueue wanted, unconfirmed, promised, named;
   UnsyncedTable unsynced;
   ProblemTable problems;
   HeldTable held;
@@ -143,6 +149,8 @@ CacheTable& ArenaStore::cache() { return tables_->cache; }
 MarkTable& ArenaStore::marks() { return tables_->marks; }
 BlobQueue& ArenaStore::wanted() { return tables_->wanted; }
 BlobQueue& ArenaStore::unconfirmed() { return tables_->unconfirmed; }
+BlobQueue& ArenaStore::promised() { return tables_->promised; }
+BlobQueue& ArenaStore::named() { return tables_->named; }
 UnsyncedTable& ArenaStore::unsynced() { return tables_->unsynced; }
 ProblemTable& ArenaStore::problems() { return tables_->problems; }
 HeldTable& ArenaStore::held() { return tables_->held; }

@@ -104,6 +104,8 @@ class ArenaStore final : public logic::TreeStore {
   MarkTable& marks();
   BlobQueue& wanted();       ///< marked real, bytes missing
   BlobQueue& unconfirmed();  ///< bytes that no holder has confirmed
+  BlobQueue& promised();     ///< kept for another peer, for a while after it was said: see Marks
+  BlobQueue& named();        ///< entries that show what another one has on disk here, and that have it not: see Transfers
   UnsyncedTable& unsynced();     ///< put in place or about to leave, the name perhaps not on disk yet: see Folder
   ProblemTable& problems();
   HeldTable& held();

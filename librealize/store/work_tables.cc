@@ -46,6 +46,8 @@ std::string_view totalsName(BlobQueue::Which which) {
   switch (which) {
     case BlobQueue::Which::Wanted: return "wanted";
     case BlobQueue::Which::Unconfirmed: return "unconfirmed";
+    case BlobQueue::Which::Promised: return "promised";
+    case BlobQueue::Which::Named: return "named";
   }
   return "wanted";
 }

@@ -37,7 +37,7 @@ struct BlobTask {
 class BlobQueue {
  public:
   /// The number tells queues in one table apart: never change one. 3 was UnsyncedTable's.
-  enum class Which : int { Wanted = 1, Unconfirmed = 2 };
+  enum class Which : int { Wanted = 1, Unconfirmed = 2, Promised = 4, Named = 5 };
   BlobQueue(Database& db, Which which);
 
   void put(const BlobTask& task);

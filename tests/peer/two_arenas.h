@@ -146,9 +146,9 @@ class DirectRemote final : public RemoteArena {
   /// Between the last chunk and the answer, on a thread of the other's pool.
   std::function<void(const std::function<void(ChunkArrival)>& onChunk, const ChunkArrival& last)> beforeDone;
 
-  void promise(const std::vector<BlobId>& blobs, std::function<void(Result<std::vector<bool>>)> done) override {
-    other_.scheduler->onCore([this, blobs, done] {
-      back<Result<std::vector<bool>>>(done)(other_.core->servePromise(self_.key, blobs));
+  void promise(const std::vector<EntryContent>& asked, std::function<void(Result<std::vector<bool>>)> done) override {
+    other_.scheduler->onCore([this, asked, done] {
+      other_.core->servePromise(self_.key, asked, back<Result<std::vector<bool>>>(done));
     });
   }
 

@@ -90,8 +90,8 @@ class SimLink::Remote final : public peer::RemoteArena {
   void chunkList(const BlobId& blob, uint8_t hops, std::function<void(Result<ChunkList>)> done) override {
     c_.call<ChunkList>(side_, [from = me(), blob, hops](ArenaService& s, auto reply) { s.serveChunkList(from, blob, hops, reply); }, done);
   }
-  void promise(const std::vector<BlobId>& blobs, std::function<void(Result<std::vector<bool>>)> done) override {
-    c_.call<std::vector<bool>>(side_, [from = me(), blobs](ArenaService& s, auto reply) { reply(s.servePromise(from, blobs)); }, done);
+  void promise(const std::vector<peer::EntryContent>& asked, std::function<void(Result<std::vector<bool>>)> done) override {
+    c_.call<std::vector<bool>>(side_, [from = me(), asked](ArenaService& s, auto reply) { s.servePromise(from, asked, reply); }, done);
   }
   void cancel(uint64_t request) override { c_.waiting[side_].erase(request); }
 

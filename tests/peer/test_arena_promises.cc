@@ -1,0 +1,132 @@
+// What one peer relies on when it lets its copy go: another's word, given for the very entry, durable, and not too old.
+
+#include <optional>
+
+#include "tests/peer/sim_arenas.h"
+
+using namespace realize;
+using namespace realize::peer;
+using namespace realize::peer::testing;
+using realize::test::FakeOp;
+
+namespace {
+/// Both keep `x` and `y`, which have the same bytes.
+struct Keepers : SimArenas {
+  Keepers() {
+    write(*a, "x", "the same bytes");
+    write(*a, "y", "the same bytes");
+    start();
+    REQUIRE(settles());
+    REQUIRE(read(*b, "y") == "the same bytes");
+    REQUIRE(until([&] { return core(*a).store.unsynced().count() == 0 && core(*b).store.unsynced().count() == 0; }));
+  }
+  void mark(test::SimPeer& peer, const std::string& path, Mark mark) {
+    core(peer).marks->set(*core(peer).recordAt(path), mark);
+  }
+  EntryContent content(test::SimPeer& peer, const std::string& path) {
+    auto record = *core(peer).recordAt(path);
+    return {record.entry.id, core(peer).shownVersion(record)->second.blob};
+  }
+  /// What A says when it is asked to keep it.
+  bool promised(const EntryContent& asked) {
+    std::optional<bool> answer;
+    a->core->servePromise(b->key, {asked}, [&](Result<std::vector<bool>> said) { answer = said.ok() && said->at(0); });
+    REQUIRE(until([&] { return answer.has_value(); }));
+    return *answer;
+  }
+};
+}  // namespace
+
+TEST_CASE_FIXTURE(Keepers, "who keeps the bytes under one name only does not promise them under another") {
+  mark(*a, "y", Mark::Unreal);
+  REQUIRE(until([&] { return !has(*a, "y"); }));
+
+  CHECK(promised(content(*a, "x")));
+  CHECK_FALSE(promised(content(*a, "y")));
+
+  mark(*b, "y", Mark::Unreal);
+  pass(10'000);
+  CHECK(has(*b, "y"));
+}
+
+TEST_CASE_FIXTURE(Keepers, "a promised file is on the disk for good before it is said") {
+  auto asked = content(*a, "x");
+  uint64_t syncs = 0;
+  a->onCall = [&](const test::FakeCall& call) { syncs += call.op == FakeOp::FileSync && call.path == "/arena/x"; };
+  CHECK(promised(asked));
+  CHECK(syncs == 1);
+
+  a->disk.fail(FakeOp::FileSync, "/arena/x", Code::Io);
+  CHECK_FALSE(promised(asked));
+}
+
+TEST_CASE_FIXTURE(Keepers, "a promise is kept after a restart, and for its time only") {
+  REQUIRE(promised(content(*a, "x")));
+  link->cut();
+  a->vanish();
+  a->disk.crash(a->random);
+  ++a->boots;
+  REQUIRE(a->start().ok());
+  link->connect();
+  pass(2000);
+
+  mark(*a, "x", Mark::Unreal);
+  pass(40'000);
+  CHECK(has(*a, "x"));
+  CHECK(until([&] { return !has(*a, "x"); }, 60'000));
+}
+
+TEST_CASE_FIXTURE(Keepers, "a promise that took long is none") {
+  // A has said it, and the word is under way.
+  mark(*b, "x", Mark::Unreal);
+  bool said = false;
+  a->onCall = [&](const test::FakeCall& call) { said = said || (call.op == FakeOp::FileSync && call.path == "/arena/x"); };
+  REQUIRE(until([&] { return said; }));
+  a->onCall = nullptr;
+  REQUIRE(has(*b, "x"));
+  bool dropped = false;
+  b->onCall = [&](const test::FakeCall& call) { dropped = dropped || (call.op == FakeOp::Rename && call.path == "/arena/x"); };
+  b->clock.advance(2 * kPromiseMs * 1'000'000);
+  pass(450);  // No message takes longer.
+  CHECK_FALSE(dropped);
+  CHECK(until([&] { return !has(*b, "x"); }));
+}
+
+TEST_CASE("bytes that another entry got from a name that went are not lost, also with a restart between") {
+  SimArenas peers(Mark::None);
+  auto& a = *peers.a;
+  auto& b = *peers.b;
+  auto core = [](test::SimPeer& peer) -> Core& { return SimArenas::core(peer); };
+  SimArenas::write(a, "x", "the only bytes");
+  SimArenas::write(a, "z", "to be replaced");
+  peers.start();
+  REQUIRE(peers.settles());
+  core(b).marks->set(*core(b).recordAt("x"), Mark::Real);
+  REQUIRE(peers.until([&] { return SimArenas::read(b, "x") == "the only bytes"; }));
+  core(a).marks->set(Core::rootRecord(), Mark::Unreal);
+  REQUIRE(peers.until([&] { return !SimArenas::has(a, "x"); }));
+  core(a).transfers->shrink(0);
+
+  // Through A's mount: z gets what x has, which A has not, and x goes. B hears of it, and ends before it has applied it.
+  b.disk.fail(FakeOp::Rename, "/arena/x", Code::Busy, 0, 1'000'000);
+  REQUIRE(a.core->guardedFileSystem().rename(kRootNode, "x", kRootNode, "z", RenameFlag::Replace).ok());
+  REQUIRE(peers.until([&] { return !core(b).recordAt("x").ok(); }));
+  peers.pass(2000);
+  peers.link->cut();
+  b.stop();
+  b.disk.clearFailures();
+  REQUIRE(SimArenas::has(b, "x"));
+  REQUIRE(b.start().ok());
+  REQUIRE_FALSE(core(b).recordAt("x").ok());
+  peers.link->connect();
+  REQUIRE(peers.settles());
+  peers.pass(10'000);
+
+  auto shown = core(a).shownVersion(*core(a).recordAt("z"))->second;
+  auto open = core(a).transfers->open(shown.blob, shown.sizeBytes);
+  std::optional<Result<Bytes>> got;
+  core(a).transfers->read(open, 0, shown.sizeBytes, [&](Result<Bytes> bytes) { got = std::move(bytes); });
+  REQUIRE(peers.until([&] { return got.has_value(); }));
+  REQUIRE_MESSAGE(got->ok(), (got->ok() ? "" : got->error().message));
+  CHECK((*got)->size() == std::string("the only bytes").size());
+}
