@@ -256,12 +256,12 @@ void Folder::State::forgetUnsynced() {
     if (!row || (sameBoot && !(how & kLeaving))) continue;
     auto path = core.folder->diskPath(node);
     auto stat = path ? root->stat(*path) : Result<FileStat>(Error{Code::NotFound, ""});
+    const bool there = stat.ok() && stat->inode == row->inode && stat->device == row->device && stat->birthNs == row->birthNs;
+    // Its bytes may have been hashed before they were on the disk, and then the disk has others under those times: also where
+    // it has another name, as a crash between a rename and its transaction leaves it.
+    if (row->kind == EntryKind::File && !sameBoot && (there || how & kRead)) core.store.disk().setDirty(node, true);
     // The object is there: what differs was done to it since, and the scan reads it as that.
-    if (stat.ok() && stat->inode == row->inode && stat->device == row->device && stat->birthNs == row->birthNs) {
-      // But its bytes may have been hashed before they were on the disk, and then the disk has others under those times.
-      if (row->kind == EntryKind::File && !sameBoot) core.store.disk().setDirty(node, true);
-      continue;
-    }
+    if (there) continue;
     // A file of the user's own that is not there: removed, or lost with the power before he synced it. The scan reads it.
     if (how & kRead) continue;
     core.store.disk().erase(node);
