@@ -13,6 +13,7 @@
 #include <algorithm>
 #include <unordered_set>
 
+#include "librealize/base/fault.h"
 #include "librealize/logic/tree.h"
 #include "librealize/logic/tree_call.h"
 #include "librealize/model/codec.h"
@@ -188,7 +189,7 @@ Result<void> Tree::applyPage(const PeerKey& sender, const ChangePage& page) {
     return {Code::Refused, "one side has forgotten deletions that the other never saw: whole state must be exchanged"};
   }
   for (const Change& change : page.changes) REALIZE_TRY(apply(change));
-  if (page.done) completeBatch(sender, page);
+  if (page.done || faulty(Fault::VectorEarly)) completeBatch(sender, page);
   else noteCursor(sender, page.cursor);
   return {};
 }

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "librealize/base/fault.h"
+
 namespace realize::logic {
 
 namespace {
@@ -91,6 +93,14 @@ Entry mergeEntries(const Entry& mine, const VersionVector& mySeen, const Entry& 
   e.live = keep(mine.live, mySeen, theirs.live, theirSeen);
   e.heads = keep(mine.heads, mySeen, theirs.heads, theirSeen);
   e.tombs = keep(mine.tombs, mySeen, theirs.tombs, theirSeen);
+  if (faulty(Fault::DeleteBlind) && (theirs.live.empty() || mine.live.empty())) {
+    e.live.clear();
+    e.heads.clear();
+  }
+  if (faulty(Fault::CompareTimes) && e.heads.size() > 1) {
+    e.heads = {*std::max_element(e.heads.begin(), e.heads.end(),
+                                 [](const auto& a, const auto& b) { return a.second.mtimeNs < b.second.mtimeNs; })};
+  }
   e.place = std::max(mine.place, theirs.place);
   e.touch = mine.touch;
   e.touch.join(theirs.touch);

@@ -39,6 +39,7 @@ struct ArenaOptions {
   std::string folder;             ///< absolute path of the backing folder
   bool userFolder = true;         ///< false: a folder in the state folder, made here, not watched
   PeerKey self;
+  uint32_t maxChangesPerPage = 2000;  ///< a page is one transaction under the core lock: a few tens of ms
 };
 
 /// Settings of an arena (`realize config ARENA:`), all with defaults. Stored in the peer's database.

@@ -6,7 +6,6 @@
 namespace realize::peer {
 
 namespace {
-constexpr size_t kMaxChangesPerPage = 2000;  // A page is one transaction under the core lock: a few tens of ms.
 constexpr size_t kMaxPageBytes = 1 << 20;
 constexpr int64_t kRetryMs = 1000;
 }  // namespace
@@ -180,7 +179,7 @@ void Exchange::State::pullFailed(const PeerKey& key, uint64_t number, const Erro
 Result<PullPage> Exchange::servePull(const PeerKey&, const PullRequest& request) {
   auto& core = s_->core;
   PullRequest bounded = request;
-  bounded.maxChanges = kMaxChangesPerPage;
+  bounded.maxChanges = core.options.maxChangesPerPage;
   bounded.maxBytes = kMaxPageBytes;
   auto page = core.store.transact([&] { return core.tree.changesFor(bounded); });
   core.store.makeDurable();  // Nothing leaves before its transaction is on disk.

@@ -4,6 +4,7 @@
 #include <cstdlib>
 #include <cstring>
 
+#include "librealize/base/fault.h"
 #include "librealize/peer/exchange.h"
 #include "librealize/peer/folder_state.h"
 #include "librealize/peer/marks.h"
@@ -290,6 +291,7 @@ void Folder::State::flushUnsyncedSoon() {
 }
 
 void Folder::State::noteUnsynced(NodeId node, uint8_t how) {
+  if (faulty(Fault::ForgetUnsynced)) return;
   core.store.unsynced().put(node, how);
   flushUnsyncedSoon();
 }

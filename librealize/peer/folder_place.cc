@@ -4,6 +4,7 @@
 #include <cinttypes>
 #include <cstdio>
 
+#include "librealize/base/fault.h"
 #include "librealize/peer/folder_state.h"
 
 namespace realize::peer {
@@ -120,7 +121,7 @@ Result<void> Folder::place(const EntryId& id, Dot dot, const std::string& tempPa
   if (row && (row->parentNode != parentNode || row->name != record->shownName) && !s.applyMove(*record, *row, 0))
     return Error{Code::Busy, path + ": cannot be moved there yet"};
   if (!row) {
-    auto placed = s.root->rename(tempPath, path, RenameKind::NoReplace);
+    auto placed = s.root->rename(tempPath, path, faulty(Fault::OverwriteUnknown) ? RenameKind::Replace : RenameKind::NoReplace);
     if (!placed.ok()) {
       if (placed.code() != Code::Exists) return placed;
       s.hint(parent);  // Somebody has made a file of that name: it is read first.

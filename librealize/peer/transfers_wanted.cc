@@ -1,5 +1,6 @@
 #include <algorithm>
 
+#include "librealize/base/fault.h"
 #include "librealize/peer/exchange.h"
 #include "librealize/peer/folder.h"
 #include "librealize/peer/marks.h"
@@ -188,7 +189,7 @@ void Transfers::State::finishSmall(std::shared_ptr<WantedBatch> batch, const Pee
   auto root = core.folder->root();
   if (!any || !root) return placeSmall(batch, Result<void>());
   core.env.scheduler.onPool(false, [this, alive = alive, batch, root, &scheduler = core.env.scheduler] {
-    auto synced = std::make_shared<Result<void>>(root->syncAll());
+    auto synced = std::make_shared<Result<void>>(faulty(Fault::SkipFileSync) ? Result<void>() : root->syncAll());
     scheduler.onCore([this, alive, batch, synced] {
       if (*alive) placeSmall(batch, *synced);
     });

@@ -6,6 +6,8 @@
 #include <cstring>
 #include <new>
 
+#include "librealize/base/fault.h"
+
 namespace realize::store {
 
 namespace {
@@ -176,7 +178,7 @@ sqlite3_file* Database::log() {
 void Database::makeDurable() {
   if (depth_ > 0) throw DatabaseError(Code::Internal, "makeDurable() within a transaction");
   if (syncFailed_) throw DatabaseError(Code::Io, "the " + what_ + " (" + path_ + ") could not be written to its disk before");
-  if (durable_) return;
+  if (durable_ || faulty(Fault::SkipDurable)) return;
   // Every commit since the last checkpoint is in the log, written but not synced; a checkpoint syncs by itself.
   sqlite3_file* file = log();
   if (file == nullptr) throw DatabaseError(Code::Internal, "the " + what_ + " has no log to sync");

@@ -3,6 +3,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -12,6 +13,7 @@
 #include <string>
 #include <vector>
 
+#include "librealize/base/fault.h"
 #include "tests/sim/world.h"
 
 using namespace realize::test;
@@ -143,8 +145,98 @@ int runMany(const Arguments& arguments) {
   return failed.empty() ? 0 : 1;
 }
 
+struct NamedFault {
+  const char* name;
+  realize::Fault fault;
+  uint64_t within;  ///< seeds from 0 that find it, with room
+};
+
+// Each breaks a promise; the search must tell.
+constexpr NamedFault kFaults[] = {
+    {"skip-file-sync", realize::Fault::SkipFileSync, 400},
+    {"skip-durable", realize::Fault::SkipDurable, 400},
+    {"forget-unsynced", realize::Fault::ForgetUnsynced, 400},
+    {"compare-times", realize::Fault::CompareTimes, 400},
+    {"delete-blind", realize::Fault::DeleteBlind, 400},
+    {"vector-early", realize::Fault::VectorEarly, 400},
+    {"trust-the-row", realize::Fault::TrustTheRow, 400},
+    {"overwrite-unknown", realize::Fault::OverwriteUnknown, 400},
+    {"remove-unread", realize::Fault::RemoveUnread, 400},
+    {"take-unverified", realize::Fault::TakeUnverified, 400},
+};
+
+bool activate(realize::Fault fault) {
+#ifdef REALIZE_FAULTS
+  realize::activeFault = fault;
+  return true;
+#else
+  (void)fault;
+  fprintf(stderr, "realize-sim: built without faults; configure with -Dfaults=true\n");
+  return false;
+#endif
+}
+
+/// In a process of its own: the first seed that finds it, or none.
+pid_t hunt(const NamedFault& fault, const Arguments& arguments, FILE*& in) {
+  int ends[2];
+  if (pipe(ends) != 0) abort();
+  const pid_t pid = fork();
+  if (pid == 0) {
+    close(ends[0]);
+    FILE* out = fdopen(ends[1], "w");
+    activate(fault.fault);
+    for (uint64_t seed = 0; seed < fault.within; ++seed) {
+      fprintf(out, "%llu\n", static_cast<unsigned long long>(seed));
+      fflush(out);
+      alarm(kSecondsPerSeed);
+      const Outcome outcome = runSeed(seed, arguments, false);
+      if (outcome.broken.empty()) continue;
+      fprintf(out, "found %s\n", firstLine(outcome.broken).c_str());
+      fflush(out);
+      _exit(0);
+    }
+    _exit(1);
+  }
+  close(ends[1]);
+  in = fdopen(ends[0], "r");
+  return pid;
+}
+
+int huntAll(const Arguments& arguments) {
+  if (!activate(realize::Fault::None)) return 2;
+  int missed = 0;
+  const size_t count = std::size(kFaults);
+  for (size_t from = 0; from < count; from += size_t(arguments.jobs)) {
+    std::vector<std::pair<const NamedFault*, FILE*>> hunts;
+    std::vector<pid_t> pids;
+    for (size_t i = from; i < std::min(count, from + size_t(arguments.jobs)); ++i) {
+      FILE* in = nullptr;
+      pids.push_back(hunt(kFaults[i], arguments, in));
+      hunts.emplace_back(&kFaults[i], in);
+    }
+    for (size_t i = 0; i < hunts.size(); ++i) {
+      char line[4096];
+      std::string seed, how;
+      while (fgets(line, sizeof(line), hunts[i].second)) {
+        line[strcspn(line, "\n")] = 0;
+        if (strncmp(line, "found ", 6)) seed = line;
+        else how = line + 6;
+      }
+      fclose(hunts[i].second);
+      int status = 0;
+      waitpid(pids[i], &status, 0);
+      if (how.empty() && WIFSIGNALED(status)) how = WTERMSIG(status) == SIGALRM ? "does not end in time" : "the process dies";
+      if (how.empty()) ++missed;
+      if (how.empty()) printf("%-18s NOT FOUND by %llu seeds\n", hunts[i].first->name, static_cast<unsigned long long>(hunts[i].first->within));
+      else printf("%-18s found by seed %s: %s\n", hunts[i].first->name, seed.c_str(), how.c_str());
+      fflush(stdout);
+    }
+  }
+  return missed ? 1 : 0;
+}
+
 int usage() {
-  fprintf(stderr, "realize-sim --seed N [--explain] [--calls] | --seeds A..B [--jobs J] [--twice] [--known N,N]   [--steps N] [--no-faults] [--no-races]\n");
+  fprintf(stderr, "realize-sim --seed N [--explain] [--calls] | --seeds A..B [--jobs J] [--twice] [--known N,N]   [--steps N] [--no-faults] [--no-races] [--fault NAME] | --all-faults\n");
   return 2;
 }
 
@@ -152,7 +244,7 @@ int usage() {
 
 int main(int argc, char** argv) {
   Arguments arguments;
-  bool one = false;
+  bool one = false, all = false;
   for (int i = 1; i < argc; ++i) {
     const std::string argument = argv[i];
     const char* value = i + 1 < argc ? argv[i + 1] : nullptr;
@@ -161,6 +253,7 @@ int main(int argc, char** argv) {
     else if (argument == "--twice") arguments.twice = true;
     else if (argument == "--no-faults") arguments.faults = false;
     else if (argument == "--no-races") arguments.races = false;
+    else if (argument == "--all-faults") all = true;
     else if (!value) return usage();
     else if (argument == "--seed") {
       arguments.first = arguments.last = strtoull(value, nullptr, 10);
@@ -182,6 +275,11 @@ int main(int argc, char** argv) {
         at = *end == ',' ? end + 1 : end + strlen(end);
       }
       ++i;
+    } else if (argument == "--fault") {
+      const auto* fault = std::find_if(std::begin(kFaults), std::end(kFaults), [&](const auto& f) { return !strcmp(f.name, value); });
+      if (fault == std::end(kFaults)) return usage();
+      if (!activate(fault->fault)) return 2;
+      ++i;
     } else if (argument == "--steps") {
       arguments.steps = atoi(value);
       ++i;
@@ -189,6 +287,7 @@ int main(int argc, char** argv) {
       return usage();
     }
   }
+  if (all) return huntAll(arguments);
   if (!one) return runMany(arguments);
   setvbuf(stdout, nullptr, _IOLBF, 0);
   const Outcome outcome = runSeed(arguments.first, arguments, arguments.explain);

@@ -25,6 +25,7 @@ World::World(const WorldOptions& options) : options_(options), random_(options.s
     peer.seed = options.seed * 31 + i;
     peer.rootMark = i == 0 ? Mark::Real : Mark(below(3));
     peer.joining = i > 0;
+    if (options.seed % 3 == 1) peer.changesPerPage = 1 + uint32_t(options.seed / 3 % 4);  // Batches that break off.
     machines_.push_back({});
     machines_.back().peer = std::make_unique<SimPeer>(queue_, peer);
     machines_.back().peer->onCall = [this, i](const FakeCall& call) {
@@ -39,6 +40,13 @@ World::World(const WorldOptions& options) : options_(options), random_(options.s
       if (!chain || b == a + 1) links_.push_back(std::make_unique<SimLink>(*machines_[a].peer, *machines_[b].peer));
   if (options.calls)
     for (auto& link : links_) link->onTalk = [this](const std::string& what) { say("    . " + what); };
+  if (options.faults && options.seed % 5 == 2)
+    for (auto& link : links_)
+      link->onChunk = [this](peer::ChunkArrival& chunk) {
+        if (healing_ || chunk.bytes.empty() || !oneIn(8)) return;
+        chunk.bytes[below(chunk.bytes.size())] ^= std::byte(1 + below(255));
+        count("chunks damaged");
+      };
   stepsLeft_ = options.steps ? options.steps : int(10 + below(50));
   std::string marks;
   for (auto& machine : machines_) {

@@ -75,6 +75,7 @@ Result<void> SimPeer::start() {
   arena.databaseDirectory = real ? options.onSystemDisk + "/state" : kSimState;
   arena.folder = folder();
   arena.self = key;
+  if (options.changesPerPage) arena.maxChangesPerPage = options.changesPerPage;
   peer::ArenaCore::Hooks hooks{[this](Event event) {
     if (onEvent) onEvent(event);
   }};
