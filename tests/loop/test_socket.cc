@@ -1,4 +1,5 @@
 #include <doctest/doctest.h>
+#include <netdb.h>
 
 #include <memory>
 #include <string>
@@ -55,9 +56,18 @@ TEST_CASE("addresses are parsed, and nonsense is refused") {
     CHECK_FALSE(loop::parseHostPort(bad).ok());
 }
 
+/// A chroot may have no /etc/hosts.
+bool localhostIsKnown() {
+  addrinfo* list = nullptr;
+  if (getaddrinfo("localhost", nullptr, nullptr, &list) != 0) return false;
+  freeaddrinfo(list);
+  return true;
+}
+
 TEST_CASE("bytes travel over a kernel-picked port, on IPv4 and IPv6") {
   for (std::string any : {"127.0.0.1:0", "[::1]:0", "localhost:0"}) {
     CAPTURE(any);
+    if (any[0] == 'l' && !localhostIsKnown()) continue;
     Loop loop;
     std::unique_ptr<Talker> server, client;
     std::unique_ptr<loop::Acceptor> acceptor;
@@ -108,6 +118,10 @@ TEST_CASE("connecting to a closed port fails, to a bad address too, and a taken 
 }
 
 TEST_CASE("a name is looked up off the loop, and giving up a look-up or a connection under way is harmless") {
+  if (!localhostIsKnown()) {
+    MESSAGE("not tested: this system does not know the name localhost");
+    return;
+  }
   Loop loop;
   std::unique_ptr<loop::Acceptor> acceptor;
   int accepted = 0;

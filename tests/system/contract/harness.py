@@ -133,7 +133,8 @@ class Peer:
 
     def run(self, *arguments, program="realize", code=0, timeout_s=COMMAND_S, input=None):
         """stdout of a command; `code` is the exit code it must have (None: any)."""
-        command = [str(PROGRAMS / program), "--state", str(self.state), *map(os.fsdecode, arguments)]
+        programs = PROGRAMS if self.uid is None else self.household.programs_for_all()
+        command = [str(programs / program), "--state", str(self.state), *map(os.fsdecode, arguments)]
         identity = {"user": self.uid, "group": self.uid, "extra_groups": []} if self.uid is not None else {}
         done = subprocess.run(command, input=input or b"", capture_output=True, timeout=timeout_s,
                               env=self.household.environment, **identity)
@@ -240,6 +241,16 @@ class Household:
         peer = Peer(self, name, uid)
         self.peers.append(peer)
         return peer.init(listen).serve()
+
+    def programs_for_all(self):
+        """The programs in a folder that every user may enter, which a build folder need not be."""
+        folder = self.root / "programs"
+        if not folder.exists():
+            folder.mkdir()
+            for program in ("realize", "realize-mount"):
+                shutil.copyfile(PROGRAMS / program, folder / program)
+                (folder / program).chmod(0o755)
+        return folder
 
     def introduce(self, inviter, joiner, *options):
         code = inviter.text("invite", *options)
