@@ -435,8 +435,9 @@ bool Folder::State::applyAttributes(const logic::Record& record, store::DiskRow&
   const bool directory = record.entry.kind == EntryKind::Directory;
   const logic::ShownHead* head = directory ? &heads.front() : headOf(heads, row.blob);
   if (!head) return true;
-  // A directory that its owner could not enter would be out of our reach, too.
-  const uint32_t mode = directory ? (head->version.mode & 0777) | 0700 : head->version.mode & 0777;
+  // A directory that its owner could not enter would be out of our reach, too. But the user may make it so.
+  const uint32_t said = head->version.mode & 0777;
+  const uint32_t mode = directory && (row.mode & 0777) != said ? said | 0700 : said;
   const bool times = !directory && row.mtimeNs != head->version.mtimeNs;
   const auto base = Core::baseOf(record.entry, directory ? nullptr : head);
   if ((row.mode & 0777) == mode && !times) {
@@ -470,6 +471,7 @@ bool Folder::State::applyAttributes(const logic::Record& record, store::DiskRow&
   if (now.ok()) row.setStat(*now);
   row.base = base;
   core.store.disk().put(row);
+  if (!directory) tellIfClosed(*path, mode);
   return true;
 }
 

@@ -26,6 +26,15 @@ std::optional<store::DiskRow> Folder::State::rowAtPath(const std::string& path) 
   return row;
 }
 
+/// Of a file whose bytes are known: they cannot be had from here while its owner may not read it.
+void Folder::State::tellIfClosed(const std::string& path, uint32_t mode) {
+  if (mode & 0400) return;
+  auto file = root->open(path, OpenMode::Read);
+  if (file.ok() || file.code() != Code::PermissionDenied) return;  // Root reads everything.
+  problem(path, "unreadable", joinPath(core.options.folder, path) + ": cannot be read, so no peer can have its bytes from "
+                              "here. Give this program's user the right to read it");
+}
+
 /// True as long as what the problem says may be so. What only a scan, a retry or a person can tell stays as it is.
 bool Folder::State::stillTrue(const store::ProblemRow& problem) {
   const std::string& path = problem.path;

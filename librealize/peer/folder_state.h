@@ -159,6 +159,7 @@ struct Folder::State {
   // folder_problems.cc
   std::optional<store::DiskRow> rowAtPath(const std::string& path);
   bool stillTrue(const store::ProblemRow& problem);
+  void tellIfClosed(const std::string& path, uint32_t mode);
 
   // folder_outbound.cc
   void applySoon();

@@ -458,6 +458,7 @@ void Folder::State::stepAttributes(const logic::Step& step) {
   }
   row->setStat(step.stat);
   core.store.disk().put(*row);
+  if (auto path = core.folder->diskPath(step.node); path && row->kind == EntryKind::File) tellIfClosed(*path, row->mode);
   core.folder->entryChanged(*id);  // A change by a peer may have waited for this to be read.
 }
 
