@@ -1,6 +1,7 @@
 #include "frontends/daemon/daemon.h"
 
 #include <poll.h>
+#include <pthread.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -156,6 +157,7 @@ void Daemon::accept() {
   }
   auto& client = *clients_.emplace_back(std::make_unique<Client>(std::move(fd)));
   client.thread = std::thread([this, &client] {
+    pthread_setname_np(pthread_self(), "realize-client");
     serve(client);
     client.done = true;
     wake();

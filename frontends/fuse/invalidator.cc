@@ -1,5 +1,7 @@
 #include "frontends/fuse/invalidator.h"
 
+#include <pthread.h>
+
 #include <cerrno>
 
 namespace realize::fuse {
@@ -81,6 +83,7 @@ void Invalidator::waitForRoom(std::unique_lock<std::mutex>& lock) {
 }
 
 void Invalidator::run() {
+  pthread_setname_np(pthread_self(), "realize-kernel");
   size_t together = 0;
   std::unique_lock lock(mutex_);
   while (!stopping_) {

@@ -1,6 +1,7 @@
 #include "frontends/fuse/mount.h"
 
 #include <fcntl.h>
+#include <pthread.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/stat.h>
@@ -151,6 +152,7 @@ bool Mount::Impl::waitForRequest(int epoll) {
 }
 
 void Mount::Impl::work() {
+  pthread_setname_np(pthread_self(), "realize-fuse");
   int fd = fuse_session_fd(session_->fuse);
   int epoll = epoll_create1(EPOLL_CLOEXEC);
   epoll_event request{}, stop{};
@@ -243,6 +245,7 @@ void Mount::Impl::waitForEnd() {
 // request is answered, then nothing more is reported, then the invalidator ends (it may wait in the kernel for a
 // request, so the workers must still serve), then the workers.
 void Mount::Impl::keep() {
+  pthread_setname_np(pthread_self(), "realize-keeper");
   waitForEnd();
   session_->pending.failAll(ENOTCONN);
   subscription_.reset();

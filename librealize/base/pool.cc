@@ -1,5 +1,7 @@
 #include "librealize/base/pool.h"
 
+#include <pthread.h>
+
 #include <algorithm>
 #include <utility>
 
@@ -57,6 +59,7 @@ void Pool::waitIdle() {
 }
 
 void Pool::run() {
+  pthread_setname_np(pthread_self(), "realize-pool");
   currentPool = this;
   std::unique_lock lock(mutex_);
   for (;;) {

@@ -1,5 +1,6 @@
 #include "librealize/loop/loop.h"
 
+#include <pthread.h>
 #include <uv.h>
 
 #include <algorithm>
@@ -126,6 +127,7 @@ Loop::Loop(Log log) : log_(std::move(log)) {
   // thread_ is set before anything on the loop can ask isLoopThread(): the loop starts to turn only after `go`.
   std::promise<void> go;
   thread_ = std::thread([this, &started, going = go.get_future()]() mutable {
+    pthread_setname_np(pthread_self(), "realize-loop");
     going.wait();
     threadMain(started);
   });

@@ -3,6 +3,7 @@
 #include <fstream>
 
 #include <poll.h>
+#include <pthread.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
@@ -150,6 +151,7 @@ void FolderWatch::drain(const std::shared_ptr<Shared>& shared, const std::shared
 }
 
 void FolderWatch::run() {
+  pthread_setname_np(pthread_self(), "realize-watch");
   while (true) {
     std::vector<pollfd> polled{{s_->wake.get(), POLLIN, 0}};
     std::vector<std::shared_ptr<Watched>> order;

@@ -1,5 +1,7 @@
 #include "librealize/peer/invalidations.h"
 
+#include <pthread.h>
+
 #include <algorithm>
 #include <condition_variable>
 #include <deque>
@@ -24,6 +26,7 @@ struct Invalidations::State {
   std::thread thread;
 
   void run() {
+    pthread_setname_np(pthread_self(), "realize-changed");
     std::unique_lock held(mutex);
     while (true) {
       wake.wait(held, [&] { return stopping || !nodes.empty() || !names.empty(); });

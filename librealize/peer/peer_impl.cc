@@ -1,11 +1,12 @@
 #include "librealize/peer/peer_impl.h"
 
+#include <arpa/inet.h>
 #include <fcntl.h>
 #include <ifaddrs.h>
-#include <arpa/inet.h>
 #include <net/if.h>
 #include <netinet/in.h>
 #include <poll.h>
+#include <pthread.h>
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -133,8 +134,9 @@ std::vector<std::string> machineAddresses(bool four, bool six) {
 
 // --- threads ------------------------------------------------------------------------------------------------------
 
-SerialThread::SerialThread() {
-  thread_ = std::thread([this] {
+SerialThread::SerialThread(const char* name) {
+  thread_ = std::thread([this, name] {
+    pthread_setname_np(pthread_self(), name);
     std::unique_lock held(mutex_);
     while (true) {
       wake_.wait(held, [&] { return stopping_ || !jobs_.empty(); });
@@ -240,7 +242,7 @@ PeerImpl::PeerImpl(std::string stateDir, OwnedFd lock, std::unique_ptr<Household
 Result<void> PeerImpl::start() {
   self_->peer = this;
   loop_ = std::make_unique<loop::Loop>([](const std::string& text) { std::fprintf(stderr, "realize: %s\n", text.c_str()); });
-  householdThread_ = std::make_unique<SerialThread>();
+  householdThread_ = std::make_unique<SerialThread>("realize-peerdb");
   watch_ = std::make_unique<FolderWatch>();
   const auto arenas = household_->view()->arenas;
   for (const auto& [id, row] : arenas) {

@@ -29,7 +29,8 @@ namespace realize::peer {
 /// Runs jobs one after another on a thread of its own. Thread: any. Lifetime: stop() runs what is queued, and joins.
 class SerialThread {
  public:
-  SerialThread();
+  /// `name`: as in ps, of at most 15 bytes, a literal.
+  explicit SerialThread(const char* name);
   ~SerialThread();
   void post(std::function<void()> job);
   void stop();
@@ -58,7 +59,7 @@ class EventHub {
   std::deque<Event> waiting_;
   bool posted_ = false;
   std::vector<std::weak_ptr<Sink>> sinks_;
-  SerialThread thread_;
+  SerialThread thread_{"realize-events"};
 };
 
 class PeerImpl final : public Peer, private ConnectorHost {

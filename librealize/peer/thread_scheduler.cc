@@ -1,5 +1,7 @@
 #include "librealize/peer/thread_scheduler.h"
 
+#include <pthread.h>
+
 #include <chrono>
 #include <condition_variable>
 #include <deque>
@@ -28,6 +30,7 @@ struct ThreadScheduler::State {
   std::thread thread;
 
   void run() {
+    pthread_setname_np(pthread_self(), "realize-core");
     std::unique_lock held(mutex);
     while (!stopping) {
       const auto now = SteadyClock::now();
