@@ -86,6 +86,36 @@ TEST_CASE("who removes one of three versions keeps the third, whoever removes th
   checkEqual(a, c);
 }
 
+TEST_CASE("a version stays that nobody removed, though all who saw others removed theirs at once") {
+  TreePeer a('a'), b('b'), c('c');
+  a.file("plan", "draft");
+  sync(a, b), sync(a, c);
+  REQUIRE((a.write("plan", "draft A") && b.write("plan", "draft B") && c.write("plan", "draft C")));
+  sync(a, b), sync(b, c), sync(a, b), sync(a, c);
+  REQUIRE(c.heads("plan") == 3);
+  REQUIRE(c.move("plan", "plans"));  // One claim for all of them.
+  sync(a, c), sync(b, c);
+
+  // Each edits and then removes what his own folder shows.
+  REQUIRE(a.tree.write(a.at("plans"), textVersion("more of A"), sawOnly(a, "plans", "draft A")).ok());
+  REQUIRE(b.tree.write(b.at("plans"), textVersion("more of B"), sawOnly(b, "plans", "draft B")).ok());
+  sync(a, b);
+  REQUIRE(removeOnly(a, "plans", "more of A"));
+  REQUIRE(removeOnly(b, "plans", "more of B"));
+  sync(a, b), sync(b, c), sync(a, c);
+
+  for (TreePeer* p : {&a, &b, &c}) {
+    CHECK(p->heads("plans") == 1);
+    CHECK(p->holds("plans", "draft C"));
+  }
+
+  SUBCASE("who removes that one removes the file") {
+    REQUIRE(removeOnly(c, "plans", "draft C"));
+    sync(b, c), sync(a, c);
+    for (TreePeer* p : {&a, &b, &c}) CHECK(p->all().empty());
+  }
+}
+
 TEST_CASE("equal folders made apart merge into one without a conflict") {
   TreePeer a('a'), b('b');
   for (TreePeer* p : {&a, &b}) {
