@@ -132,6 +132,7 @@ struct Folder::State {
   void holdBack(logic::Plan& plan);
   void watchAgain(const logic::Plan& plan, const logic::ReconcileInput& input);
   void noteReturned();
+  void removeEmptied();
   bool stepNew(const logic::Step& step, NodeId parent, NodeId& made, bool hasChildren);
   void stepMove(const logic::Step& step, NodeId parent);
   void stepChanged(const logic::Step& step);

@@ -1,4 +1,4 @@
-// The steps of a reconcile plan become changes of the tree; contents are hashed on the pool first.
+// The steps of a reconcile plan become changes of the tree. Contents are hashed first: folder_contents.cc.
 
 #include <algorithm>
 
@@ -8,30 +8,6 @@
 #include "librealize/peer/transfers.h"
 
 namespace realize::peer {
-
-namespace {
-constexpr uint32_t kMaxHashing = 8;           // batches on the pool
-constexpr uint64_t kHashBatchBytes = 8 << 20;
-constexpr size_t kHashBatchFiles = 256;
-constexpr size_t kReadBytes = 1 << 20;
-}  // namespace
-
-Result<Content> hashFile(Directory& root, const std::string& path, const FileStat& expected) {
-  REALIZE_ASSIGN(auto file, root.open(path, OpenMode::Read));
-  REALIZE_ASSIGN(const auto before, file->stat());
-  if (!before.unchanged(expected)) return Error{Code::Busy, path + ": changed before it was read"};
-  ContentHasher hasher(before.sizeBytes);
-  Bytes buffer(std::min<uint64_t>(before.sizeBytes, kReadBytes));
-  for (uint64_t offset = 0; offset < before.sizeBytes;) {
-    REALIZE_ASSIGN(const size_t got, file->read(offset, buffer));
-    if (got == 0) return Error{Code::Busy, path + ": became shorter while it was read"};
-    hasher.add(std::span(buffer).first(std::min<uint64_t>(got, before.sizeBytes - offset)));
-    offset += got;
-  }
-  REALIZE_ASSIGN(const auto after, file->stat());
-  if (!after.unchanged(before)) return Error{Code::Busy, path + ": changed while it was read"};
-  return hasher.finish();
-}
 
 Version Folder::State::versionOf(const FileStat& stat, const Content* content) {
   Version version;
@@ -261,6 +237,9 @@ void Folder::State::carryOut(logic::Plan& plan, const logic::ReconcileInput& inp
           // Names of rows are unique; the tree moves it once, to where it ends.
           auto row = core.store.disk().get(step.node);
           if (!row) break;
+          // The watch follows step by step, too: another is about to get this one's name.
+          if (row->kind == EntryKind::Directory)
+            directoryMoved(childPath(row->parentNode, row->name), logic::parkName(step.node), false);
           row->parentNode = kRootNode;
           row->name = logic::parkName(step.node);
           core.store.disk().put(*row);
@@ -277,7 +256,20 @@ void Folder::State::carryOut(logic::Plan& plan, const logic::ReconcileInput& inp
     }
     flushGone();
     watchAgain(plan, input);
+    removeEmptied();
   });
+}
+
+/// Folders that a peer removed, and that a user's moves and removals have emptied.
+void Folder::State::removeEmptied() {
+  for (auto it = emptyLater.begin(); it != emptyLater.end();) {
+    if (core.store.disk().hasChildren(*it)) {
+      ++it;
+      continue;
+    }
+    if (auto id = core.store.idOf(*it)) core.folder->entryChanged(*id);
+    it = emptyLater.erase(it);
+  }
 }
 
 /// What the tree shows at a name where the folder has something new of that kind: the same thing, if it is nowhere else
@@ -377,7 +369,7 @@ void Folder::State::stepMove(const logic::Step& step, NodeId parent) {
   if (!id || !row || !parentId) return;
   parent = core.store.nodeOf(*parentId).value_or(parent);
   const auto before = core.tree.get(*id);
-  const std::string from = childPath(step.fromParent, step.fromName);
+  const std::string from = childPath(row->parentNode, row->name);  // Where it was, or is parked.
   if (before && before->shown) {
     // What the folder had there has left it in an earlier step: what is shown there still was not seen here.
     if (auto moved = core.tree.move(*id, *parentId, step.name, true); !moved.ok())
@@ -460,148 +452,6 @@ void Folder::State::stepAttributes(const logic::Step& step) {
   core.store.disk().put(*row);
   if (auto path = core.folder->diskPath(step.node); path && row->kind == EntryKind::File) tellIfClosed(*path, row->mode);
   core.folder->entryChanged(*id);  // A change by a peer may have waited for this to be read.
-}
-
-// --- hashing ------------------------------------------------------------------------------------------------------
-
-/// Where it lies now: a folder above may have been renamed meanwhile.
-void Folder::State::lookAgain(const HashJob& job) {
-  auto row = job.node ? core.store.disk().get(job.node) : std::nullopt;
-  hint(core.folder->diskPath(row ? row->parentNode : job.parent).value_or(parentPath(job.path)));
-}
-
-void Folder::State::addHash(HashJob job) {
-  if (job.node && !hashingNodes.insert(job.node).second) return hint(parentPath(job.path));  // Again when it is through.
-  const bool full = toHash.empty() || toHash.back()->size() >= kHashBatchFiles ||
-                    (toHash.back()->size() && toHash.back()->back().stat.sizeBytes > kHashBatchBytes);
-  if (full) toHash.push_back(std::make_shared<std::vector<HashJob>>());
-  toHash.back()->push_back(std::move(job));
-}
-
-void Folder::State::pumpHashes() {
-  while (hashing < kMaxHashing && !toHash.empty() && root) {
-    auto jobs = toHash.front();
-    toHash.pop_front();
-    ++hashing;
-    core.env.scheduler.onPool(false, [this, alive = alive, jobs, root = root, &scheduler = core.env.scheduler] {
-      for (auto& job : *jobs) job.content = hashFile(*root, job.path, job.stat);
-      scheduler.onCore([this, alive, jobs] {
-        if (!*alive) return;
-        --hashing;
-        finishHashes(*jobs);
-        pumpHashes();
-        settled();
-      });
-    });
-  }
-}
-
-void Folder::State::finishHashes(const std::vector<HashJob>& jobs) {
-  core.transact([&] {
-    for (const auto& job : jobs) {
-      if (job.node) hashingNodes.erase(job.node);
-      if (!job.content.ok()) {
-        const auto there = root ? root->stat(job.path) : Result<FileStat>(Error{});
-        if ((job.content.code() == Code::PermissionDenied || job.content.code() == Code::Io) && there.ok() &&
-            there->unchanged(job.stat)) {
-          problem(job.path, "unreadable", joinPath(core.options.folder, job.path) + ": cannot be read (" +
-                                              job.content.error().message + "); it is left as it was");
-        } else {
-          lookAgain(job);  // It changed or went while it was read: look again after the rest.
-        }
-        continue;
-      }
-      core.transfers->noteChunkList(job.content->blob, job.content->list);
-      if (job.node) changedFile(job);
-      else newFile(job);
-    }
-  });
-}
-
-void Folder::State::newFile(const HashJob& job) {
-  if (core.store.disk().getAt(job.parent, job.name)) return lookAgain(job);  // Known meanwhile.
-  auto parentId = directoryEntry(job.parent);
-  if (!parentId) return lookAgain(job);
-  const Content& content = *job.content;
-  const Version version = versionOf(job.stat, &content);
-  auto there = core.tree.lookup(*parentId, job.name);
-  if (!there && joining) {
-    // The same file by birth, renamed since the folder was copied, with the same bytes.
-    const EntryId born = entryIdFor(*parentId, job.name, EntryKind::File, 0);
-    auto record = core.tree.get(born);
-    if (record && record->shown && !core.store.disk().get(record->node)) {
-      const auto heads = core.tree.shownHeads(born);
-      if (std::any_of(heads.begin(), heads.end(), [&](const auto& h) { return h.version.blob == content.blob; })) there = record;
-    }
-  }
-  const bool unseen = there && there->entry.kind == EntryKind::File && !core.store.disk().get(there->node);
-  EntryId id;
-  std::vector<Dot> base;
-  if (there && unseen) {
-    id = there->entry.id;
-    const auto heads = core.tree.shownHeads(id);
-    auto same = std::find_if(heads.begin(), heads.end(), [&](const auto& h) { return h.version.blob == content.blob; });
-    const auto& replaced = there->entry.replaced;
-    if (same != heads.end()) {
-      base = Core::baseOf(there->entry, &*same);
-    } else if (std::find(replaced.begin(), replaced.end(), content.blob) == replaced.end()) {
-      const auto before = there;
-      if (auto written = core.tree.write(id, version, logic::Base::only({})); !written.ok())
-        return problem(job.path, "not-taken", written.error().message);
-      base = rebased({}, before, id);
-    }  // Else it is an older version of the same file: not an edit, and replaced by the newest.
-  } else {
-    auto made = core.tree.create(*parentId, job.name, EntryKind::File, version, true);
-    if (!made.ok()) return problem(job.path, "not-taken", made.error().message);
-    id = *made;
-    core.tree.flush();
-    core.tree.beginBatch();
-    if (auto record = core.tree.get(id)) base = Core::baseOf(record->entry, nullptr);
-  }
-  const NodeId node = core.store.nodeOf(id).value_or(0);
-  if (node == 0) return;
-  putRow(node, core.store.nodeOf(*parentId).value_or(job.parent), job.name, EntryKind::File, job.stat, content.blob, std::move(base));
-  noteRead(node, job.stat);
-  if (core.store.problems().count()) core.store.problems().erase(job.path, "unreadable");
-  core.marks->entryChanged(id);
-  core.folder->entryChanged(id);
-}
-
-void Folder::State::changedFile(const HashJob& job) {
-  auto row = core.store.disk().get(job.node);
-  auto id = core.store.idOf(job.node);
-  if (!row || !id || row->parentNode != job.parent || row->name != job.name) return lookAgain(job);
-  const Content& content = *job.content;
-  const Version version = versionOf(job.stat, &content);
-  const auto before = core.tree.get(*id);
-  if (before && before->shown) {
-    if (row->blob == content.blob && row->sizeBytes == content.sizeBytes) {
-      const bool mode = (row->mode & 0777) != (job.stat.mode & 0777), times = row->mtimeNs != job.stat.mtimeNs;
-      auto shown = core.shownVersion(*before);
-      if ((mode || times) && shown && shown->second.blob == content.blob) {
-        auto set = core.tree.setAttributes(*id, job.stat.mode & 0777, job.stat.mtimeNs, shown->first);
-        (void)set;  // Shown a moment ago.
-      }
-    } else if (auto written = core.tree.write(*id, version, logic::Base::only(row->base)); !written.ok()) {
-      return problem(job.path, "not-taken", written.error().message);
-    }
-    row->base = rebased(row->base, before, *id);
-  } else if (row->blob == content.blob && row->sizeBytes == content.sizeBytes) {
-    // Removed by a peer, and not edited here: the removal goes on.
-  } else {
-    // A peer removed it while it was edited here: the edit lives.
-    core.store.disk().erase(job.node);
-    HashJob again = job;
-    again.node = 0;
-    return newFile(again);
-  }
-  row->setStat(job.stat);
-  row->blob = content.blob;
-  row->dirty = false;
-  core.store.disk().put(*row);
-  noteRead(job.node, job.stat);
-  core.marks->entryChanged(*id);
-  core.folder->entryChanged(*id);
 }
 
 }  // namespace realize::peer

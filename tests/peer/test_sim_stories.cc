@@ -241,4 +241,55 @@ TEST_CASE("bytes read before they were on the disk are read again after a power 
   CHECK(torn > 0);
 }
 
+TEST_CASE("folders that changed places are watched where they are") {
+  for (uint64_t seed = 0; seed < 20; ++seed) {
+    CAPTURE(seed);
+    SimHousehold home({Mark::Real}, seed + 1);
+    home.write(kA, "one/1", "1");
+    home.write(kA, "two/2", "2");
+    home.start();
+    home.connect();
+    REQUIRE(home.settle());
+    home.write(kA, "c", "c");
+    home.runFor(int64_t(80 + seed));  // This has rested in a moment, and is read with what follows.
+    auto a = home.folder(kA);
+    REQUIRE(a->rename("one", "aside", RenameKind::NoReplace).ok());
+    REQUIRE(a->rename("two", "one", RenameKind::NoReplace).ok());
+    REQUIRE(a->rename("aside", "two", RenameKind::NoReplace).ok());
+    REQUIRE(home.settle());
+
+    home.write(kA, "one/new", "in one");
+    REQUIRE(home.settle());
+    home.write(kA, "two/new", "in two");
+    REQUIRE(home.settle());
+
+    CHECK(home.read(kB, "one/new") == "in one");
+    CHECK(home.read(kB, "two/new") == "in two");
+  }
+}
+
+TEST_CASE("a folder that a peer removed goes once its user has taken out what he was still writing") {
+  SimHousehold home({Mark::Real});
+  home.write(kA, "trip/f", "first");
+  home.start();
+  home.connect();
+  REQUIRE(home.settle());
+  auto b = home.folder(kB);
+  auto open = b->open("trip/f", OpenMode::ReadWrite);
+  REQUIRE(open.ok());
+
+  auto a = home.folder(kA);
+  REQUIRE(a->unlink("trip/f").ok());
+  REQUIRE(a->removeDirectory("trip").ok());
+  home.runFor(2000);
+  REQUIRE(home.read(kB, "trip/f") == "first");  // In use.
+  REQUIRE((*open)->write(5, std::as_bytes(std::span("!", 1))).ok());
+  open->reset();
+  REQUIRE(b->rename("trip/f", "f", RenameKind::NoReplace).ok());
+
+  REQUIRE(home.settle());
+  CHECK(home.read(kA, "f") == "first!");
+  CHECK_FALSE(b->stat("trip").ok());
+}
+
 }  // namespace realize::test

@@ -5,7 +5,7 @@
 
 namespace realize::test {
 
-/// Watches belong to inodes, as inotify's do; names follow only what renamed() says.
+/// Watches belong to inodes, as inotify's do; names follow only what renamed() says, also those of what waits to be read.
 class FakeWatcher final : public Watcher {
  public:
   FakeWatcher(std::shared_ptr<FakeState> state, uint64_t root, std::string path)
@@ -53,25 +53,44 @@ class FakeWatcher final : public Watcher {
     if (generation_ != state_->generation || state_->off) return Error{Code::Io, path_ + ": the power was cut"};
     std::vector<WatchEvent> out;
     std::unordered_set<std::string> seen;
-    for (WatchEvent& event : queue_)
+    for (Queued& queued : queue_) {
+      WatchEvent& event = queued.event;
+      if (queued.inode) {
+        auto it = paths_.find(queued.inode);
+        if (it == paths_.end()) continue;  // Removed, with events still queued.
+        event.directory = it->second;
+      }
       if (seen.insert(event.directory + "//" + event.name + (event.overflow ? "!" : "")).second)
         out.push_back(std::move(event));
+    }
     queue_.clear();
     return out;
   }
 
   void tell(uint64_t directory, const std::string& name) {
     if (generation_ != state_->generation) return;
-    auto it = paths_.find(directory);
-    if (it != paths_.end()) queue_.push_back(WatchEvent{it->second, name, false});
+    if (paths_.count(directory)) queue_.push_back({directory, WatchEvent{"", name, false}});
   }
   void overflow() {
     queue_.clear();
-    queue_.push_back(WatchEvent{"", "", true});
+    queue_.push_back({0, WatchEvent{"", "", true}});
   }
-  void forget(uint64_t directory) { paths_.erase(directory); }
+  void forget(uint64_t directory) {
+    auto it = paths_.find(directory);
+    if (it == paths_.end()) return;
+    for (Queued& queued : queue_) {
+      if (queued.inode != directory) continue;
+      queued.inode = 0;  // The number may be used again.
+      queued.event.directory = it->second;
+    }
+    paths_.erase(it);
+  }
 
  private:
+  struct Queued {
+    uint64_t inode;  ///< of the directory; 0: its path is known
+    WatchEvent event;
+  };
   static bool isWithin(const std::string& path, const std::string& above) {
     return above.empty() || path == above || path.starts_with(above + "/");
   }
@@ -81,7 +100,7 @@ class FakeWatcher final : public Watcher {
   uint64_t root_;
   std::string path_;
   std::map<uint64_t, std::string> paths_;
-  std::vector<WatchEvent> queue_;
+  std::vector<Queued> queue_;
 };
 
 std::unique_ptr<Watcher> openFakeWatcher(std::shared_ptr<FakeState> state, uint64_t root, std::string path) {
