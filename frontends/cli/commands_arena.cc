@@ -1,6 +1,7 @@
 #include <nlohmann/json.hpp>
 
 #include "frontends/cli/commands.h"
+#include "frontends/cli/exit_codes.h"
 #include "frontends/cli/output.h"
 
 namespace realize::cli {
@@ -100,6 +101,48 @@ int runConfirm(Invocation& invocation) {
   print(countText(result->value("entries", uint64_t{0}), "entry", "entries") +
         (invocation.line.has("--keep") ? " brought back\n" : " removed\n"));
   return 0;
+}
+
+std::string damageLine(const std::string& arena, const json& damage) {
+  const std::string state = damage.value("state", ""), path = nameOf(damage, "path"), kept = nameOf(damage, "kept_as");
+  std::string out = damage.value("where", "") == "cache" ? arena + ": in the cache" : arena + ":" + path;
+  if (state == "repaired") out += ": was damaged, and is whole again";
+  else if (state == "wanted") out += ": is damaged; the right bytes come as soon as a peer that has them connects";
+  else if (state == "dropped") out += ": was damaged and dropped";
+  else out += ": is damaged, and stays as it is";
+  if (auto detail = nameOf(damage, "detail"); !detail.empty()) out += " (" + detail + ")";
+  if (!kept.empty() && state != "dropped") out += "; a copy of what it held is " + kept;
+  return out + "\n";
+}
+
+int runVerify(Invocation& invocation) {
+  json args = json::object();
+  if (!invocation.line.positional.empty()) args = withText(args, "arena", invocation.argument(0));
+  ProgressLine progress = stderrProgress();
+  ReplyHandlers handlers;
+  handlers.progress = [&](const json& value) {
+    progress.update(nameOf(value, "arena"), value.value("done_bytes", uint64_t{0}), value.value("total_bytes", uint64_t{0}));
+  };
+  auto result = ask(invocation, "verify", args, handlers);
+  progress.finish();
+  if (!result) return fail(invocation, result.error());
+  const int code = result->value("whole", false) ? 0 : static_cast<int>(Exit::Damaged);
+  if (invocation.line.json) {
+    printJson(*result);
+    return code;
+  }
+  for (auto& arena : result->value("arenas", json::array())) {
+    const std::string name = nameOf(arena, "arena");
+    for (auto& damage : arena.value("damaged", json::array())) print(damageLine(name, damage));
+    print(name + ": " + countText(arena.value("files", uint64_t{0}), "file", "files") + ", " +
+          sizeText(arena.value("bytes", uint64_t{0})) + "; cached " +
+          countText(arena.value("cached_blobs", uint64_t{0}), "content", "contents") + ", " +
+          sizeText(arena.value("cached_bytes", uint64_t{0})) + "; " + std::to_string(arena.value("damaged_count", uint64_t{0})) +
+          " damaged, " + std::to_string(arena.value("repaired_count", uint64_t{0})) + " repaired\n");
+    if (auto n = arena.value("changed", uint64_t{0}))
+      print(name + ": " + countText(n, "file", "files") + " being changed, not read\n");
+  }
+  return code;
 }
 
 int runHistory(Invocation& invocation) {
@@ -217,6 +260,15 @@ std::vector<CommandSpec> arenaCommands() {
        .example = "realize confirm docs --keep",
        .options = {{"--keep", "", "", "bring the entries back instead"}},
        .run = runConfirm},
+      {.name = "verify",
+       .arguments = "[ARENA]",
+       .most = 1,
+       .summary = "read all files and the cache, and repair what is damaged",
+       .details = "Compares real files and the cache with their hashes. What was changed by somebody is read as the edit that\n"
+                  "it is. What rotted is replaced once a peer has the right bytes; what the file held is kept in\n"
+                  ".realize/damaged of the arena's folder. Exits with 9 if something stays damaged.",
+       .example = "realize verify docs",
+       .run = runVerify},
       {.name = "history",
        .arguments = "[PATH]",
        .most = 1,

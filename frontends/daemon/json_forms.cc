@@ -176,6 +176,26 @@ json toJson(const Event& event) {
   return out;
 }
 
+json toJson(const VerifyReport& report) {
+  json damaged = json::array();
+  for (const auto& damage : report.damaged) {
+    json item = {{"where", damage.where}, {"state", damage.state}};
+    putText(item, "path", damage.path);
+    putText(item, "kept_as", damage.keptAs);
+    putText(item, "detail", damage.detail);
+    damaged.push_back(std::move(item));
+  }
+  return {{"files", report.files},
+          {"bytes", report.bytes},
+          {"cached_blobs", report.cachedBlobs},
+          {"cached_bytes", report.cachedBytes},
+          {"changed", report.changed},
+          {"damaged_count", report.damagedCount},
+          {"repaired_count", report.repairedCount},
+          {"whole", report.whole()},
+          {"damaged", damaged}};
+}
+
 json toJson(const Progress& progress) {
   return {{"done_bytes", progress.doneBytes},
           {"total_bytes", progress.totalBytes},

@@ -132,6 +132,34 @@ Result<json> confirm(VerbContext& context, const Args& args) {
   return json{{"entries", count}};
 }
 
+Result<json> verify(VerbContext& context, const Args& args) {
+  REALIZE_ASSIGN(std::string only, args.textOr("arena", ""));
+  std::vector<std::string> names = context.peer.arenaNames();
+  if (!only.empty()) {
+    REALIZE_TRY(findArena(context, only));
+    names = {withoutColon(only)};
+  }
+  json arenas = json::array();
+  bool whole = true;
+  for (auto& name : names) {
+    REALIZE_ASSIGN(auto arena, context.peer.arena(name));
+    bool left = false;
+    auto report = arena->verify([&](const Progress& progress) {
+      json form = toJson(progress);
+      putText(form, "arena", name);
+      if (!left) left = !context.reply.progress(form);
+      return !left;
+    });
+    if (left) return gone();
+    if (!report.ok()) return report.error();
+    whole = whole && report->whole();
+    json form = toJson(*report);
+    putText(form, "arena", name);
+    arenas.push_back(std::move(form));
+  }
+  return json{{"whole", whole}, {"arenas", arenas}};
+}
+
 Result<json> history(VerbContext& context, const Args& args) {
   constexpr int64_t kMostItems = 1'000'000;
   REALIZE_ASSIGN(int64_t limit, args.integer("limit", 50, 1, kMostItems));
@@ -203,7 +231,7 @@ constexpr Verb kVerbs[] = {
     {"arena-create", arenaCreate}, {"arena-join", arenaJoin}, {"arena-admit", arenaAdmit},
     {"arena-leave", arenaLeave},   {"arena-list", arenaList}, {"arena-rescan", arenaRescan},
     {"wait", wait},                {"conflicts", conflicts},  {"confirm", confirm},
-    {"history", history},          {"cache-show", cacheShow}, {"cache-shrink", cacheShrink},
+    {"verify", verify},            {"history", history},          {"cache-show", cacheShow}, {"cache-shrink", cacheShrink},
 };
 
 }  // namespace

@@ -76,7 +76,12 @@ bool Folder::State::stillTrue(const store::ProblemRow& problem) {
       return retry.second >= kPatience && (shown.ok() ? *shown : "") == path;
     });
   }
-  if (kind == "not-placed") {
+  if (kind == "damaged") {
+    auto row = rowAtPath(path);
+    auto there = stat();
+    return row && there.ok() && row->matches(*there);  // Else somebody has changed it since.
+  }
+  if (kind == "not-placed" || kind == "repairing") {
     auto record = core.recordAt(path);
     return record.ok() && core.store.wanted().hasNode(record->node);
   }

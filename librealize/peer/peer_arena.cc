@@ -10,6 +10,7 @@
 #include "librealize/peer/marks.h"
 #include "librealize/peer/peer_impl.h"
 #include "librealize/peer/transfers.h"
+#include "librealize/peer/verify.h"
 
 namespace realize::peer {
 
@@ -38,6 +39,7 @@ class ArenaHandle final : public Arena {
   Result<std::vector<HistoryItem>> history(const std::string& path, size_t limit) override;
   Result<ArenaStatus> status() override { return ask_.status(*arena_); }
   Result<uint64_t> shrinkCache(uint64_t bytes) override;
+  Result<VerifyReport> verify(std::function<bool(const Progress&)> progress) override;
   Result<void> rescan() override;
 
  private:
@@ -225,6 +227,13 @@ Result<std::vector<HistoryItem>> ArenaHandle::history(const std::string& path, s
 
 Result<uint64_t> ArenaHandle::shrinkCache(uint64_t bytes) {
   return arena_->locked([&](ArenaCore& core) -> Result<uint64_t> { return core.core().transfers->shrink(bytes); });
+}
+
+Result<VerifyReport> ArenaHandle::verify(std::function<bool(const Progress&)> progress) {
+  const UnderLock locked = [this](const std::function<Result<void>(Core&)>& work) {
+    return arena_->locked([&](ArenaCore& core) { return work(core.core()); });
+  };
+  return verifyArena(locked, progress);
 }
 
 Result<void> ArenaHandle::rescan() {

@@ -365,6 +365,20 @@ uint64_t Transfers::shrink(uint64_t bytes) {
   return dropped;
 }
 
+bool Transfers::discard(const store::CacheRow& row, const std::string& aside) {
+  auto& core = s_->core;
+  auto root = core.folder->root();
+  s_->clean();
+  if (!root || s_->blobs.contains(row.blob) || core.store.cache().get(row.blob) != row) return false;
+  // What the database says of it goes first, and for good.
+  if (!core.transact([&] { core.store.cache().erase(row.blob); })) return false;
+  core.store.makeDurable();
+  const bool pinned = core.store.getValue("pin/" + row.blob.hex()).value_or("") == "1";
+  auto gone = pinned ? root->rename(cachePath(row.blob), aside, RenameKind::Replace) : root->unlink(cachePath(row.blob));
+  (void)gone;  // No longer there, maybe; what is there is not trusted any more.
+  return true;
+}
+
 void Transfers::noteChunkList(const BlobId& blob, const ChunkList& list) {
   if (list.chunks.size() < 2) return;
   auto& core = s_->core;

@@ -66,6 +66,10 @@ class Transfers {
   /// Drops down to `bytes`: unlinked first, then least recently used; never what is open, wanted, unconfirmed or pinned.
   uint64_t shrink(uint64_t bytes);
 
+  /// The file in the cache does not hold what this row says: both go, the file to `aside` where its bytes are pinned. False
+  /// if it is in use, or the row is another by now.
+  bool discard(const store::CacheRow& row, const std::string& aside);
+
   // --- serving (see ArenaService)
   void serveChunkList(const PeerKey& from, const BlobId& blob, uint8_t hops, std::function<void(Result<ChunkList>)> done);
   void serveGet(const PeerKey& from, const GetRequest& request, std::function<bool(ChunkArrival)> sink,

@@ -142,6 +142,19 @@ Result<void> FakeArena::resolve(const std::string& path, const std::string& labe
   return {};
 }
 
+Result<VerifyReport> FakeArena::verify(std::function<bool(const Progress&)> progress) {
+  VerifyReport report;
+  report.files = 2;
+  report.bytes = 300;
+  if (progress) progress({300, 300, 2, 2});
+  if (name_.starts_with("conflicted")) {
+    report.damagedCount = 2;
+    report.repairedCount = 1;
+    report.damaged = {{"x", "folder", "repaired", ".realize/damaged/3~1-x", ""}, {"y", "folder", "left", "", "several versions"}};
+  }
+  return report;
+}
+
 Result<uint64_t> FakeArena::confirm(bool) { return uint64_t{3}; }
 
 Result<std::vector<HistoryItem>> FakeArena::history(const std::string&, size_t limit) {

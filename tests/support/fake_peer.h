@@ -38,6 +38,7 @@ class FakeArena : public Arena {
   Result<std::vector<HistoryItem>> history(const std::string& path, size_t limit) override;
   Result<ArenaStatus> status() override;
   Result<uint64_t> shrinkCache(uint64_t bytes) override;
+  Result<VerifyReport> verify(std::function<bool(const Progress&)> progress) override;
   Result<void> rescan() override;
 
  private:

@@ -90,7 +90,7 @@ _realize() {
     -o) _realize_offer "$current" <<<$'allow_other\nno_allow_other\nthreads='; return ;;
   esac
 
-  local commands='init serve stop status wait config watch invite join key peer arena conflicts resolve confirm history cache ls stat cat fetch mark mount unmount version help'
+  local commands='init serve stop status wait config watch invite join key peer arena conflicts resolve confirm verify history cache ls stat cat fetch mark mount unmount version help'
   if [[ $current == -* ]]; then
     local options='--state --json --help'
     case "$command $second" in
@@ -133,7 +133,7 @@ _realize() {
     cache)
       if [[ -z $second ]]; then _realize_offer "$current" <<<$'show\nshrink'; else _realize_offer "$current" < <(_realize_arenas); fi
       ;;
-    status | wait | conflicts | confirm | watch) ((arguments == 0)) && _realize_offer "$current" < <(_realize_arenas) ;;
+    status | wait | conflicts | confirm | verify | watch) ((arguments == 0)) && _realize_offer "$current" < <(_realize_arenas) ;;
     config) ((arguments == 0)) && _realize_offer "$current" < <(_realize_arenas | sed 's/$/:/') ;;
     mount)
       if ((arguments == 0)); then _realize_offer "$current" < <(_realize_arenas); else _realize_files -d "$current"; fi

@@ -367,7 +367,7 @@ TEST_CASE("everything a script reads is valid JSON") {
            {"status"}, {"status", "conflicted"}, {"ls", "conflicted:"}, {"stat", "conflicted:x"}, {"history"},
            {"conflicts"}, {"config"}, {"config", "conflicted:"}, {"peer", "list"}, {"arena", "list"}, {"cache", "show"},
            {"cache", "shrink", "1G"}, {"mark", "real", "conflicted:x"}, {"resolve", "conflicted:x", "abc-1"},
-           {"confirm", "conflicted"}, {"invite"}, {"join", "good-code"}, {"arena", "join", "offered"}, {"key"},
+           {"confirm", "conflicted"}, {"verify"}, {"verify", "conflicted"}, {"invite"}, {"join", "good-code"}, {"arena", "join", "offered"}, {"key"},
            {"fetch", "conflicted:"}, {"version"}, {"ls", "conflicted:none"}, {"peer", "add", "b", std::string(64, 'a')},
            {"arena", "admit", "conflicted", "b"}, {"arena", "rescan", "conflicted"}, {"peer", "remove", "b"}, {"stop"}}) {
     words.push_back("--json");
@@ -376,6 +376,20 @@ TEST_CASE("everything a script reads is valid JSON") {
     CAPTURE(ran.out);
     CHECK(json::accept(ran.out));
   }
+}
+
+TEST_CASE("verify says what is damaged, what became of it, and by its exit code whether something still is") {
+  FakeHome home;
+  home.start("conflicted");
+
+  auto damaged = home.realize({"verify", "conflicted"});
+  auto unknown = home.realize({"verify", "nothing"});
+
+  CHECK(damaged.code == 9);
+  CHECK(damaged.out.find("conflicted:x: was damaged, and is whole again; a copy of what it held is .realize/damaged/3~1-x") != std::string::npos);
+  CHECK(damaged.out.find("conflicted:y: is damaged, and stays as it is (several versions)") != std::string::npos);
+  CHECK(damaged.out.find("2 damaged, 1 repaired") != std::string::npos);
+  CHECK(unknown.code == 4);
 }
 
 TEST_CASE("conflicts are listed for people with how to choose") {
@@ -426,7 +440,7 @@ TEST_CASE("help teaches every command with an example") {
   CHECK(all.out.find("exit codes:") != std::string::npos);
 
   for (std::string name : {"init", "serve", "stop", "invite", "join", "peer add", "arena join", "ls", "stat", "cat", "fetch",
-                           "mark", "status", "wait", "conflicts", "resolve", "confirm", "history", "watch", "cache shrink",
+                           "mark", "status", "wait", "conflicts", "resolve", "confirm", "verify", "history", "watch", "cache shrink",
                            "config", "mount", "unmount"}) {
     CAPTURE(name);
     CHECK(all.out.find("  " + name) != std::string::npos);

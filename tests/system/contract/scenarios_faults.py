@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import socket
+import sqlite3
 import subprocess
 
 from harness import (NOBODY, WAIT_S, check, equal, need_root, read, same_tree, tree, until, write)
@@ -423,3 +424,36 @@ def restart_moves_only_what_is_lacking(h):
     h.agree(a, b)
     check(b.connection(a)["received_bytes"] < 250_000)
     same_tree(folder_a, folder_b)
+
+
+def rotten_files_are_found_and_repaired(h):
+    a, b, folder_a, folder_b = h.pair({"d/plan.txt": "the right bytes", "d/edited.txt": "before"})
+    b.run("mark", "real", "docs:")
+    h.agree(a, b)
+    whole = b.json("verify", "docs")
+    equal((whole["whole"], whole["arenas"][0]["files"], whole["arenas"][0]["damaged_count"]), (True, 2, 0))
+
+    # As a failing disk does: other bytes under the times that are known.
+    b.stop()
+    write(folder_b / "d/plan.txt", "the WRONG bytes")
+    stat = (folder_b / "d/plan.txt").stat()
+    index = next(b.state.glob("arenas/*/index.db"))
+    with contextlib.closing(sqlite3.connect(index)) as database, database:
+        changed = database.execute("UPDATE disk SET mtime_ns = ?, ctime_ns = ?, inode = ? WHERE name = CAST('plan.txt' AS BLOB)",
+                                   (stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino)).rowcount
+    equal(changed, 1)
+    write(folder_b / "d/edited.txt", "edited while nobody looked")
+    b.serve()
+    h.agree(a, b)
+    equal(read(folder_b / "d/plan.txt"), b"the WRONG bytes")
+
+    found = b.json("verify")
+
+    equal(found["whole"], True)
+    equal([(d["path"], d["state"]) for d in found["arenas"][0]["damaged"]], [("d/plan.txt", "repaired")])
+    equal(read(folder_b / "d/plan.txt"), b"the right bytes")
+    equal(read(folder_b / found["arenas"][0]["damaged"][0]["kept_as"]), b"the WRONG bytes")
+    h.agree(a, b)
+    equal(read(folder_a / "d/plan.txt"), b"the right bytes")
+    equal(read(folder_a / "d/edited.txt"), b"edited while nobody looked")
+    check("2 files" in b.text("verify", "docs"), "nothing is said for people")
