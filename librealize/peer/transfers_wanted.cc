@@ -100,6 +100,7 @@ void Transfers::State::pumpWanted(bool again) {
       item.node = task.node;
       item.blob = task.blob;
       item.sizeBytes = task.sizeBytes;
+      inFlight.insert({task.node, task.blob});  // Now: going round, it is met again before its batch leaves.
       batch->items.push_back(std::move(item));
       batchBytes += task.sizeBytes;
       if (batch->items.size() >= kBatchFiles || batchBytes >= kBatchBytes) flush();
@@ -142,8 +143,10 @@ void Transfers::State::startSmall(std::shared_ptr<WantedBatch> batch) {
     });
     if (!refused && (!peer || candidate.outstandingBytes < peer->outstandingBytes)) peer = &candidate;
   }
-  if (!peer || !root) return retryLater(2000);
-  for (const auto& item : batch->items) inFlight.insert({item.node, item.blob});
+  if (!peer || !root) {
+    for (const auto& item : batch->items) inFlight.erase({item.node, item.blob});
+    return retryLater(2000);
+  }
   ++smallBatches;
   request.hops = 2;
   const PeerKey key = peer->remote->key();

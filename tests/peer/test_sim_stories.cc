@@ -292,4 +292,18 @@ TEST_CASE("a folder that a peer removed goes once its user has taken out what he
   CHECK_FALSE(b->stat("trip").ok());
 }
 
+TEST_CASE("what is wanted is asked for once") {
+  SimHousehold home({Mark::Real});
+  for (int i = 0; i < 10; ++i) home.write(kA, "f" + std::to_string(i), "text " + std::to_string(i));
+  home.start();
+  size_t asked = 0;
+  home.links[0]->onTalk = [&](const std::string& what) {
+    if (const size_t at = what.find("asks for "); at != std::string::npos) asked += size_t(std::count(what.begin() + long(at) + 9, what.end(), ' ')) - 1;
+  };
+  home.connect();
+
+  REQUIRE(home.settle());
+  CHECK(asked == 10);
+}
+
 }  // namespace realize::test
