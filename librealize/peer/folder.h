@@ -98,6 +98,9 @@ class Folder {
   /// forgets its disk row.
   /// Errors: Busy (changed, dirty or open for writing), disk errors.
   Result<void> displace(const EntryId& id, const std::string& cachePath);
+  /// Some version of it is wanted here and every connected peer was asked in vain, as `refusedByAll` tells of each of them.
+  /// If all were let go (rule 9: they are shown as a last resort), the entry goes back to what the folder has of it, or goes.
+  void nobodyHas(const EntryId& id, const std::function<bool(const BlobId&)>& refusedByAll);
 
  private:
   struct State;

@@ -5,9 +5,17 @@
 #include <cstdio>
 
 #include "librealize/base/fault.h"
+#include "librealize/logic/tree_merge.h"
+#include "librealize/peer/exchange.h"
 #include "librealize/peer/folder_state.h"
+#include "librealize/peer/marks.h"
+#include "librealize/peer/transfers.h"
 
 namespace realize::peer {
+
+namespace {
+constexpr int64_t kNobodyHasMs = 3000;
+}  // namespace
 
 /// Somebody was quicker than an exchange: his bytes go back under the name, and are read as the edit that they are.
 void Folder::State::undoPlacing(NodeId node, const FileStat& fresh, const std::string& from, const std::string& tempPath,
@@ -144,6 +152,51 @@ Result<void> Folder::place(const EntryId& id, Dot dot, const std::string& tempPa
     if (row && ours) s.useKeptMode(record->node, path);
   });
   return {};
+}
+
+/// Removed where its bytes were, and kept by somebody who renamed it without knowing: what a removal let go is not had back
+/// once nobody has it. Who renamed it saw what the folder has, if that is still an older content.
+void Folder::nobodyHas(const EntryId& id, const std::function<bool(const BlobId&)>& refusedByAll) {
+  auto& s = *s_;
+  auto& core = s.core;
+  auto record = core.tree.get(id);
+  if (!s.root || !record || !record->shown || record->entry.kind != EntryKind::File) return;
+  for (auto* remote : core.exchange->remotes())
+    if (!core.exchange->agreesWith(remote->key())) return;
+  std::optional<Dot> here;
+  for (const auto& [dot, version] : record->entry.heads) {
+    if (!logic::isLetGo(record->entry, dot)) return;
+    if (core.transfers->complete(version.blob)) here = dot;
+    else if (!refusedByAll(version.blob)) return;
+    // Who wrote it may have it, if it cannot be asked.
+    else if (version.author != core.options.self && !core.exchange->agreesWith(version.author)) return;
+  }
+  auto row = core.store.disk().get(record->node);
+  if (row && row->dirty) return;
+  const bool older = row && !row->blob.isZero();
+  const int64_t since = s.nobodyHasNs.try_emplace(id, s.now()).first->second;
+  if (s.now() - since < (here || older ? kNobodyHasMs : 3 * kNobodyHasMs) * 1'000'000) return;  // Who has more than we is first.
+  s.nobodyHasNs.erase(id);
+  core.transact([&] {
+    Result<void> done;
+    if (here) {
+      done = core.tree.resolve(id, *here);
+    } else if (older) {
+      Version version;
+      version.blob = row->blob;
+      version.sizeBytes = row->sizeBytes;
+      version.mode = row->mode & 0777;
+      version.mtimeNs = row->mtimeNs;
+      done = core.tree.write(id, version);
+      row->base = s.rebased({}, record, id);
+      core.store.disk().put(*row);
+    } else {
+      done = core.tree.remove(id);
+    }
+    if (!done.ok()) return;  // Changed a moment ago.
+    core.marks->entryChanged(id);
+    entryChanged(id);
+  });
 }
 
 Result<void> Folder::displace(const EntryId& id, const std::string& cachePath) {

@@ -200,6 +200,7 @@ struct Folder::State {
   bool outOfTheWay(NodeId parent, const std::string& name);
   void retry(const EntryId& id);
   void applied(const EntryId& id);
+  std::map<EntryId, int64_t> nobodyHasNs;  ///< since when it is known of an entry (nobodyHas())
   std::set<EntryId> moving;              ///< on their way now; others are moved out of theirs meanwhile
   std::vector<NodeId> goneNow;           ///< removed in this slice; rows go once their folders are synced
   std::set<std::string> goneParents;

@@ -65,6 +65,7 @@ void Transfers::State::pumpWanted(bool again) {
   auto batch = std::make_shared<WantedBatch>();
   uint64_t batchBytes = 0;
   bool waiting = false;
+  std::set<NodeId> refusedByAll;
   auto flush = [&] {
     if (batch->items.empty()) return;
     startSmall(batch);
@@ -89,6 +90,7 @@ void Transfers::State::pumpWanted(bool again) {
       auto refused = wantedRefused.find(task.blob);
       if (peers.empty() || (refused != wantedRefused.end() && refused->second.size() >= peers.size())) {
         waiting = waiting || !peers.empty();
+        if (!peers.empty()) refusedByAll.insert(task.node);
         continue;
       }
       if (task.sizeBytes > kMaxWholeBytes) {
@@ -108,6 +110,15 @@ void Transfers::State::pumpWanted(bool again) {
   }
   flush();
   if (waiting) retryLater(2000);
+  for (auto node : refusedByAll) {
+    post([this, node] {
+      auto id = core.store.idOf(node);
+      if (id && !peers.empty()) core.folder->nobodyHas(*id, [this](const BlobId& blob) {
+        auto refused = wantedRefused.find(blob);
+        return refused != wantedRefused.end() && refused->second.size() >= peers.size();
+      });
+    });
+  }
   wantedLooked += looked;
   if (busy() || wantedGoesOn || looked == 0 || wantedLooked >= core.store.wanted().totals().count + inFlight.size()) return;
   wantedGoesOn = true;

@@ -292,6 +292,48 @@ TEST_CASE("a folder that a peer removed goes once its user has taken out what he
   CHECK_FALSE(b->stat("trip").ok());
 }
 
+TEST_CASE("a version that was removed before anyone had it gives way to what who renamed the file has") {
+  SimHousehold home({Mark::Real});
+  home.write(kA, "f", "first");
+  home.start();
+  home.connect();
+  REQUIRE(home.settle());
+  home.disconnect();
+
+  home.write(kB, "f", "second");
+  home.runFor(400);  // Read, and told to nobody yet.
+  REQUIRE(home.folder(kB)->unlink("f").ok());
+  home.runFor(400);
+  REQUIRE(home.folder(kA)->rename("f", "g", RenameKind::NoReplace).ok());
+  home.runFor(400);
+  home.connect();
+
+  REQUIRE(home.settle());
+  CHECK(home.read(kA, "g") == "first");
+  CHECK(home.read(kB, "g") == "first");
+}
+
+TEST_CASE("a file that was removed before anyone had its bytes goes, though somebody renamed it") {
+  SimHousehold home({Mark::Real});
+  home.start();
+  home.connect();
+  REQUIRE(home.settle());
+  home.write(kB, "f", "only here");
+  for (int i = 0; i < 1000 && !home.core(kA).recordAt("f").ok(); ++i) home.runFor(1);
+  home.disconnect();
+  REQUIRE(home.core(kA).marks->missingFiles() == 1);
+
+  auto& a = home.core(kA);
+  a.transact([&] { REQUIRE(a.tree.move(a.recordAt("f")->entry.id, kRootEntry, "g").ok()); });
+  REQUIRE(home.folder(kB)->unlink("f").ok());
+  home.runFor(400);
+  home.connect();
+
+  REQUIRE(home.settle());
+  CHECK_FALSE(home.core(kA).recordAt("g").ok());
+  CHECK_FALSE(home.core(kB).recordAt("g").ok());
+}
+
 TEST_CASE("what is wanted is asked for once") {
   SimHousehold home({Mark::Real});
   for (int i = 0; i < 10; ++i) home.write(kA, "f" + std::to_string(i), "text " + std::to_string(i));
