@@ -32,6 +32,11 @@ int runAdmit(Invocation& invocation) {
   return askAndSay(invocation, "arena-admit", withText(args, "peer", invocation.argument(1)), "");
 }
 
+int runWithdraw(Invocation& invocation) {
+  json args = withText(json::object(), "name", invocation.argument(0));
+  return askAndSay(invocation, "arena-withdraw", withText(args, "peer", invocation.argument(1)), "");
+}
+
 int runLeave(Invocation& invocation) {
   json args = withText({{"force", invocation.line.has("--force")}}, "name", invocation.argument(0));
   return askAndSay(invocation, "arena-leave", args, "");
@@ -221,6 +226,14 @@ std::vector<CommandSpec> arenaCommands() {
        .summary = "let a peer of the household see an arena",
        .example = "realize arena admit docs laptop",
        .run = runAdmit},
+      {.name = "arena withdraw",
+       .arguments = "NAME PEER",
+       .least = 2,
+       .most = 2,
+       .summary = "let a peer see an arena no more",
+       .details = "What is under way to it is cut off at once. What it has already, it keeps.",
+       .example = "realize arena withdraw docs laptop",
+       .run = runWithdraw},
       {.name = "arena leave",
        .arguments = "NAME",
        .least = 1,

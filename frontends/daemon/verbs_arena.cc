@@ -46,6 +46,14 @@ Result<json> arenaAdmit(VerbContext& context, const Args& args) {
   return json::object();
 }
 
+Result<json> arenaWithdraw(VerbContext& context, const Args& args) {
+  REALIZE_ASSIGN(std::string name, args.text("name"));
+  REALIZE_ASSIGN(std::string peer, args.text("peer"));
+  REALIZE_TRY(findArena(context, name));
+  REALIZE_TRY(context.peer.withdraw(withoutColon(name), peer));
+  return json::object();
+}
+
 Result<json> arenaLeave(VerbContext& context, const Args& args) {
   REALIZE_ASSIGN(std::string name, args.text("name"));
   REALIZE_ASSIGN(bool force, args.flag("force", false));
@@ -228,7 +236,7 @@ Result<json> cacheShrink(VerbContext& context, const Args& args) {
 }
 
 constexpr Verb kVerbs[] = {
-    {"arena-create", arenaCreate}, {"arena-join", arenaJoin}, {"arena-admit", arenaAdmit},
+    {"arena-create", arenaCreate}, {"arena-join", arenaJoin}, {"arena-admit", arenaAdmit}, {"arena-withdraw", arenaWithdraw},
     {"arena-leave", arenaLeave},   {"arena-list", arenaList}, {"arena-rescan", arenaRescan},
     {"wait", wait},                {"conflicts", conflicts},  {"confirm", confirm},
     {"verify", verify},            {"history", history},          {"cache-show", cacheShow}, {"cache-shrink", cacheShrink},

@@ -135,13 +135,13 @@ void Household::putMember(const PeerKey& key, const std::string& name, const std
   store_->mergeRoster(*row);
 }
 
-void Household::putAdmission(const ArenaId& arena, const PeerKey& peer, const std::string& arenaName) {
-  store::AdmissionRow row{arena, peer, arenaName, true, {}};
+void Household::putAdmission(const ArenaId& arena, const PeerKey& peer, const std::string& arenaName, bool admitted) {
+  store::AdmissionRow row{arena, peer, arenaName, admitted, {}};
   const store::RosterStamp* before = nullptr;
   const auto now = view();
   auto known = now->admissions.find({arena, peer});
   if (known != now->admissions.end()) {
-    if (known->second.admitted) return;
+    if (known->second.admitted == admitted) return;
     before = &known->second.stamp;
   }
   row.stamp = stampAfter(before, clock_.nowNs(), identity_.key());
@@ -330,6 +330,16 @@ Result<void> Household::admit(const ArenaId& arena, const PeerKey& peer) {
   if (row == now->arenas.end()) return Error{Code::NotFound, "this peer is not in that arena"};
   return change([&]() -> Result<void> {
     putAdmission(arena, peer, row->second.name);
+    return {};
+  });
+}
+
+Result<void> Household::withdraw(const ArenaId& arena, const PeerKey& peer) {
+  const auto now = view();
+  auto row = now->arenas.find(arena);
+  if (row == now->arenas.end()) return Error{Code::NotFound, "this peer is not in that arena"};
+  return change([&]() -> Result<void> {
+    putAdmission(arena, peer, row->second.name, false);
     return {};
   });
 }

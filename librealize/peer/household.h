@@ -67,6 +67,7 @@ class Household {
   Result<void> putArena(const store::ArenaRow& row);
   Result<void> eraseArena(const ArenaId& arena);
   Result<void> admit(const ArenaId& arena, const PeerKey& peer);
+  Result<void> withdraw(const ArenaId& arena, const PeerKey& peer);
 
   // --- settings and small values
   std::string setting(const std::string& scope, const std::string& name, const std::string& otherwise);
@@ -81,7 +82,7 @@ class Household {
   Result<void> change(F&& work);
   void renewView();
   void putMember(const PeerKey& key, const std::string& name, const std::string& address, bool removed);
-  void putAdmission(const ArenaId& arena, const PeerKey& peer, const std::string& arenaName);
+  void putAdmission(const ArenaId& arena, const PeerKey& peer, const std::string& arenaName, bool admitted = true);
 
   std::mutex mutex_;  // guards store_
   std::unique_ptr<store::PeerStore> store_;

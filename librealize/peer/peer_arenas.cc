@@ -288,6 +288,20 @@ Result<void> PeerImpl::admit(const std::string& arena, const std::string& peer) 
   return household_->admit(row->first, key);
 }
 
+Result<void> PeerImpl::withdraw(const std::string& arena, const std::string& peer) {
+  const auto view = household_->view();
+  auto row = std::find_if(view->arenas.begin(), view->arenas.end(), [&](auto& item) { return item.second.name == arena; });
+  if (row == view->arenas.end()) return unknownArena(arena);
+  REALIZE_ASSIGN(auto key, view->find(peer));
+  if (key == view->self)
+    return Error{Code::Refused, "a peer does not withdraw its own admission: `realize arena leave " + arena + "`"};
+  if (!view->isAdmitted(row->first, key)) return Error{Code::NotFound, peer + ": is not admitted to " + arena};
+  REALIZE_TRY(household_->withdraw(row->first, key));
+  // Cut off when this returns.
+  loop_->run([&] { connector_->refresh(); });
+  return {};
+}
+
 Result<void> PeerImpl::leaveArena(const std::string& name, bool force) {
   std::lock_guard one(changing_);
   const auto view = household_->view();

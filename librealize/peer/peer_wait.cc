@@ -40,6 +40,14 @@ ArenaStatus PeerImpl::complete(ArenaStatus status, const std::map<PeerKey, PeerC
     member.detail = "has not been connected in this arena yet";
     status.members.push_back(std::move(member));
   }
+  if (!view->isAdmitted(status.id, view->self)) {
+    status.consensus = false;
+    status.consensusWhy = "this peer is not admitted to the arena any more";
+    status.problems.insert(status.problems.begin(),
+                           {"", "not-admitted", "a member withdrew this peer's admission: nothing is sent to it or taken from it. "
+                                                "What is here stays; `realize arena leave " + status.name + "` forgets the arena"});
+    ++status.problemCount;
+  }
   for (auto& member : status.members) {
     member.peer = view->infoOf(member.peer.key);
     auto connection = connections.find(member.peer.key);

@@ -144,8 +144,11 @@ HouseholdRows acceptable(const HouseholdView& view, const PeerKey& from, const H
 HouseholdRows rowsFor(const HouseholdView& view, const PeerKey& to) {
   HouseholdRows out;
   for (const auto& [key, row] : view.roster) out.roster.push_back(row);
-  for (const auto& [key, row] : view.admissions)
-    if (view.isAdmitted(key.first, to)) out.admissions.push_back(row);
+  for (const auto& [key, row] : view.admissions) {
+    // Who is admitted no more is told just that, by one who is.
+    const bool itsOwn = view.admissions.contains({key.first, to}) && (key.second == to || key.second == view.self);
+    if (itsOwn || view.isAdmitted(key.first, to)) out.admissions.push_back(row);
+  }
   return out;
 }
 

@@ -103,7 +103,7 @@ TEST_CASE("of another arena, whoever says to be in it may tell") {
   CHECK(acceptable(view, keyOf(2), {{}, {admission(5, 1, 20)}}).admissions.empty());
 }
 
-TEST_CASE("admissions are told only to those admitted") {
+TEST_CASE("admissions are told only to those admitted, and their own to those who were") {
   auto view = smallHousehold();
   put(view, admission(5, 1, 10));
   put(view, admission(5, 2, 10));
@@ -111,7 +111,12 @@ TEST_CASE("admissions are told only to those admitted") {
   put(view, admission(6, 3, 10, false));
 
   CHECK(rowsFor(view, keyOf(2)).admissions.size() == 2);
-  CHECK(rowsFor(view, keyOf(3)).admissions.empty());
+  const auto withdrawn = rowsFor(view, keyOf(3)).admissions;
+  REQUIRE(withdrawn.size() == 2);  // Its own, and that of who tells it: else it would not be believed.
+  CHECK(withdrawn[0].peer == keyOf(1));
+  CHECK(withdrawn[1].peer == keyOf(3));
+  CHECK_FALSE(withdrawn[1].admitted);
+  CHECK(rowsFor(view, keyOf(4)).admissions.empty());
   CHECK(rowsFor(view, keyOf(3)).roster.size() == 3);
 }
 

@@ -269,6 +269,8 @@ Result<void> FakePeer::admit(const std::string&, const std::string& peer) {
   return Error{Code::NotFound, peer + ": no such peer"};
 }
 
+Result<void> FakePeer::withdraw(const std::string& arena, const std::string& peer) { return admit(arena, peer); }
+
 Result<void> FakePeer::leaveArena(const std::string& name, bool force) {
   if (name == "precious" && !force) return Error{Code::Refused, name + ": has bytes that no other peer has"};
   std::lock_guard lock(mutex_);

@@ -74,6 +74,7 @@ class FakePeer : public Peer {
   Result<void> createArena(const std::string& name, const std::string& folder) override;
   Result<void> joinArena(const std::string& name, const std::string& folder) override;
   Result<void> admit(const std::string& arena, const std::string& peer) override;
+  Result<void> withdraw(const std::string& arena, const std::string& peer) override;
   Result<void> leaveArena(const std::string& name, bool force) override;
   std::vector<std::string> arenaNames() override;
   std::vector<std::string> offeredArenas() override;

@@ -114,10 +114,10 @@ _realize() {
     help) [[ -z $second ]] && _realize_offer "$current" <<<"${commands// /$'\n'}" ;;
     arena)
       if [[ -z $second ]]; then
-        _realize_offer "$current" <<<$'create\njoin\nadmit\nleave\nlist\nrescan'
+        _realize_offer "$current" <<<$'create\njoin\nadmit\nwithdraw\nleave\nlist\nrescan'
       elif [[ $second == create || $second == join ]] && ((arguments == 1)); then
         _realize_files -d "$current"
-      elif [[ $second == admit ]] && ((arguments == 1)); then
+      elif [[ $second == admit || $second == withdraw ]] && ((arguments == 1)); then
         _realize_offer "$current" < <(_realize_peers)
       elif [[ $second != create && $second != list ]] && ((arguments == 0)); then
         _realize_offer "$current" < <(_realize_arenas)

@@ -254,6 +254,9 @@ class Peer {
   /// Errors: NotFound (no connected peer admits us to an arena of that name; the message lists what is offered).
   virtual Result<void> joinArena(const std::string& name, const std::string& folder) = 0;
   virtual Result<void> admit(const std::string& arena, const std::string& peer) = 0;
+  /// The opposite. What is under way with that peer in the arena is cut off when this returns; what it has, it keeps.
+  /// Errors: NotFound (no such arena or peer, or one that is not admitted), Refused (this peer itself: leave instead).
+  virtual Result<void> withdraw(const std::string& arena, const std::string& peer) = 0;
   /// Forgets the arena here; Real files stay where they are. Errors: Refused while unconfirmed bytes would be lost.
   virtual Result<void> leaveArena(const std::string& name, bool force) = 0;
   virtual std::vector<std::string> arenaNames() = 0;

@@ -369,7 +369,7 @@ TEST_CASE("everything a script reads is valid JSON") {
            {"cache", "shrink", "1G"}, {"mark", "real", "conflicted:x"}, {"resolve", "conflicted:x", "abc-1"},
            {"confirm", "conflicted"}, {"verify"}, {"verify", "conflicted"}, {"invite"}, {"join", "good-code"}, {"arena", "join", "offered"}, {"key"},
            {"fetch", "conflicted:"}, {"version"}, {"ls", "conflicted:none"}, {"peer", "add", "b", std::string(64, 'a')},
-           {"arena", "admit", "conflicted", "b"}, {"arena", "rescan", "conflicted"}, {"peer", "remove", "b"}, {"stop"}}) {
+           {"arena", "admit", "conflicted", "b"}, {"arena", "withdraw", "conflicted", "b"}, {"arena", "rescan", "conflicted"}, {"peer", "remove", "b"}, {"stop"}}) {
     words.push_back("--json");
     auto ran = home.realize(words);
     CAPTURE(words[0]);

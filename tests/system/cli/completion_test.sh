@@ -41,7 +41,7 @@ offers() {
 }
 
 offers 'realize st' 'stop status stat'
-offers 'realize arena ' 'create join admit leave list rescan'
+offers 'realize arena ' 'create join admit withdraw leave list rescan'
 offers 'realize wait ' 'docs music'
 offers 'realize wait d' 'docs'
 offers 'realize --state /s wait ' 'other'
@@ -53,6 +53,7 @@ offers 'realize cat docs:letters/an' 'letters/anna.txt'
 offers 'realize mark real docs:le' 'letters/'
 offers 'realize peer remove l' 'laptop'
 offers 'realize arena admit docs ' 'desk laptop'
+offers 'realize arena withdraw docs ' 'desk laptop'
 offers 'realize invite --arena m' 'music'
 offers 'realize config mu' 'music:'
 exit $failed

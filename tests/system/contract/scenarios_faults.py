@@ -169,6 +169,39 @@ def admission_narrows_an_invite(h):
     equal(b.run("cat", "docs:x"), b"secret")
 
 
+def a_withdrawn_admission_cuts(h):
+    a, b = h.peer("a"), h.peer("b", listen=False)
+    c = h.peer("c", listen=False)
+    folder_a, folder_b = a.folder(), b.folder()
+    write(folder_a / "x", "before")
+    write(folder_a / "large", os.urandom(20_000_000))
+    a.run("arena", "create", "docs", folder_a)
+    h.introduce(a, b)
+    h.introduce(a, c)
+    b.run("arena", "join", "docs", folder_b)
+    c.run("arena", "join", "docs")
+    h.agree(a, b, c)
+    a.fails(None, "arena", "withdraw", "docs", "a")  # Itself: that is leaving.
+    b.run("cat", "docs:x")
+    a.run("arena", "withdraw", "docs", "b")
+    b.fails(None, "cat", "docs:large")  # Cut when the command has returned.
+    write(folder_a / "y", "after")
+    h.agree(a, c)
+    equal(c.run("cat", "docs:y"), b"after")
+    check(a.connection(b)["connected"], "still of the household")
+    until(lambda: b.problems().get("") == "not-admitted", "b says so")
+    equal(b.arena()["consensus"], False)
+    check("y" not in b.text("ls", "docs:"))
+    equal([member["name"] for member in a.arena()["members"] if member["name"] == "b"], [], "no member any more")
+    a.fails(4, "arena", "withdraw", "docs", "b")
+    c.stop(), c.serve()
+    until(lambda: c.connection(a)["connected"], "back")
+    a.run("arena", "admit", "docs", "b")
+    h.agree(a, b)
+    equal(b.run("cat", "docs:y"), b"after")
+    equal(b.problems(), {})
+
+
 def an_invite_works_once(h):
     a, b, c = h.peer("a"), h.peer("b", listen=False), h.peer("c", listen=False)
     code = a.text("invite")
