@@ -44,6 +44,13 @@ int Folder::watchDescriptor() {
   return s_->watch->watcher ? s_->watch->watcher->descriptor() : -1;
 }
 
+/// Of a folder that is the right one, and has lost only what is ours in it.
+std::string Folder::State::rejoinHint() const {
+  const std::string& name = core.options.name;
+  return "If only .realize was removed: `realize arena leave " + name + "`, then `realize arena join " + name + " " +
+         core.options.folder + "`; files that are there are recognised";
+}
+
 Result<void> Folder::State::openRoot(bool fresh) {
   const std::string& folder = core.options.folder;
   auto opened = core.env.disk.openRoot(folder);
@@ -79,7 +86,7 @@ Result<void> Folder::State::openRoot(bool fresh) {
     if (text != markerText)
       return Error{Code::Suspended, folder + ": the arena's marker " + kMarkerPath +
                                         " is not there: the disk is not mounted, or the folder was replaced. Nothing was "
-                                        "removed; bring the folder back and the arena goes on"};
+                                        "removed; bring the folder back and the arena goes on. " + rejoinHint()};
   }
   root = std::move(directory);
   return {};

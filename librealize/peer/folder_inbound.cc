@@ -198,8 +198,8 @@ void Folder::drainWatch() {
       rescanAll();
       continue;
     }
-    if (event.directory == own || event.directory.starts_with(own + "/") || (event.directory.empty() && event.name == own))
-      continue;
+    // Of our own folder it matters only whether it is there, which every look at the root finds out.
+    if (event.directory == own || event.directory.starts_with(own + "/")) continue;
     const bool self = event.name.empty();
     s.hint(event.directory, event.directoryMoved || (self && anyMoved));
     // A directory that moved or went reports itself: what matters is where it was.
@@ -339,8 +339,8 @@ void Folder::State::keepKnownNames(logic::ReconcileInput& input) {
 void Folder::State::onListed(std::shared_ptr<ListingBatch> batch, std::shared_ptr<logic::ReconcileInput> input, int round) {
   if (!batch->marker.ok()) {
     passRunning = false;
-    lost(core.options.folder + ": the arena's folder is gone or not readable (" + batch->marker.error().message +
-         "). Nothing was removed; bring it back and the arena goes on");
+    lost(core.options.folder + ": the arena's folder, or .realize in it, is gone or not readable (" +
+         batch->marker.error().message + "). Nothing was removed; bring it back and the arena goes on. " + rejoinHint());
     return;
   }
   scannedEntries += batch->entries;

@@ -104,6 +104,7 @@ struct Folder::State {
   logic::GuardSettings guardSettings() const;
 
   // folder.cc
+  std::string rejoinHint() const;
   Result<void> openRoot(bool fresh);
   Result<void> begin();
   void lost(const std::string& why);

@@ -294,6 +294,30 @@ def vanished_folder_suspends(h):
     same_tree(folder_a, folder_b)
 
 
+def own_folder_removed_suspends_and_joining_again_heals(h):
+    a, b, folder_a, folder_b = h.pair({f"f{i}": f"{i}" for i in range(10)})
+    b.run("mark", "real", "docs:")
+    h.agree(a, b)
+    shutil.rmtree(folder_a / ".realize")
+    until(lambda: a.arena()["suspended"], "a says so, though no file was touched", 10)
+    check("arena leave docs" in a.arena()["suspended_why"], "and how to go on:", a.arena()["suspended_why"])
+    write(folder_a / "meanwhile", "in a")
+    write(folder_a / "f1", "edited in a")
+    write(folder_b / "f2", "edited in b")
+    equal(len(tree(folder_b)), 10, "nothing was removed elsewhere")
+    a.run("arena", "leave", "docs")
+    equal(len(tree(folder_a)), 11, "leaving keeps the files")
+    a.run("arena", "join", "docs", folder_a)
+    a.run("mark", "real", "docs:")
+    until(lambda: (folder_b / "meanwhile").exists(), "what was made meanwhile arrives")
+    h.agree(a, b)
+    contents = sorted(head["size_bytes"] for conflict in b.json("conflicts", "docs")["conflicts"]
+                      for head in conflict["heads"])
+    equal(contents, [1, 11], "of f1 both versions are kept")
+    equal(read(folder_a / "f1"), b"edited in a")
+    equal(read(folder_a / "f2"), b"edited in b", "what a had of f2 is known to be old")
+
+
 def disk_full(h):
     need_root()
     a, b = h.peer("a"), h.peer("b", listen=False)

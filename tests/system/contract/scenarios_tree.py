@@ -157,6 +157,24 @@ def rename_of_a_folder_is_one_rename(h):
     same_tree(folder_a, folder_b)
 
 
+def longest_names_that_clash(h):
+    a, b, folder_a, folder_b = h.pair({"x": "of x", "y": "of y"})
+    b.run("mark", "real", "docs:")
+    h.agree(a, b)
+    b.stop()
+    a.stop()
+    longest = "n" * 255
+    (folder_a / "x").rename(folder_a / longest)
+    (folder_b / "y").rename(folder_b / longest)
+    a.serve()
+    b.serve()
+    h.agree(a, b)
+    same_tree(folder_a, folder_b)
+    equal(sorted(content for _, content in tree(folder_a).values()), [b"of x", b"of y"])
+    check(os.fsencode(longest) in tree(folder_a), "one of them keeps the name")
+    check(all(len(name) <= 255 for name in tree(folder_a)))
+
+
 def editors_saves_are_edits(h):
     a, b, folder_a, folder_b = h.pair({"text.txt": "one"})
     b.run("mark", "real", "docs:")
