@@ -1,3 +1,5 @@
+#include <filesystem>
+
 #include <nlohmann/json.hpp>
 
 #include "frontends/cli/commands.h"
@@ -18,7 +20,10 @@ std::string plainName(std::string name) {
 int runCreate(Invocation& invocation) {
   std::string folder = absolutePath(invocation.argument(1));
   json args = withText(withText(json::object(), "name", plainName(invocation.argument(0))), "folder", folder);
-  return askAndSay(invocation, "arena-create", args, "");
+  // Else a slip of the finger would share a folder that nobody meant, without a word.
+  std::error_code unknown;
+  const bool there = std::filesystem::exists(folder, unknown) || unknown;
+  return askAndSay(invocation, "arena-create", args, there ? "" : "made the folder " + nameText(folder, rawNames()));
 }
 
 int runJoin(Invocation& invocation) {
@@ -206,8 +211,9 @@ std::vector<CommandSpec> arenaCommands() {
        .arguments = "NAME DIR",
        .least = 2,
        .most = 2,
-       .summary = "make an arena of an existing folder",
-       .details = "All its files are real here. Other peers see it once admitted ('arena admit', or an invite).",
+       .summary = "make an arena of a folder",
+       .details = "All its files are real here. A folder that does not exist is made, and said so. Other peers see the\n"
+                  "arena once admitted ('arena admit', or an invite).",
        .example = "realize arena create docs ~/docs",
        .run = runCreate},
       {.name = "arena join",

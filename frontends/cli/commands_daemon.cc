@@ -194,7 +194,8 @@ std::vector<CommandSpec> daemonCommands() {
        .most = 1,
        .summary = "wait until an arena is in step with a connected peer",
        .details = "0 once at least one peer is connected, the arena is in consensus with every connected one, and all\n"
-                  "bytes marked real on either side are there; else 1, and what is missing on stderr.",
+                  "bytes marked real on either side are there; else 1, and what is missing on stderr. A conflict does\n"
+                  "not hold it up: each side knows both versions, and goes on showing its own.",
        .example = "realize wait docs --timeout 30",
        .options = {{"--timeout", "-t", "TIME", "how long: 30, 90s, 5m, 1h (default 60 s)"}},
        .run = runWait},

@@ -176,7 +176,7 @@ std::vector<CommandSpec> fileCommands() {
        .arguments = "PATH",
        .least = 1,
        .most = 1,
-       .summary = "all about one entry: versions, marks, who has it real",
+       .summary = "all about one entry: versions, marks, what is here",
        .example = "realize stat docs:letters/anna.txt --json",
        .run = runStat},
       {.name = "cat",

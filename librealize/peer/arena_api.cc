@@ -161,6 +161,18 @@ Result<std::vector<HistoryItem>> ArenaCore::history(const std::string& path, siz
   return out;
 }
 
+static std::string counted(uint64_t number, const char* one, const char* several) {
+  return std::to_string(number) + " " + (number == 1 ? one : several);
+}
+
+static std::string whyBehind(const MemberStatus& member) {
+  if (!member.detail.empty()) return member.detail;
+  if (member.settling) return "it is reading changes of its own";
+  if (member.behindChanges) return counted(member.behindChanges, "change has", "changes have") + " not arrived there";
+  if (member.aheadChanges) return counted(member.aheadChanges, "change has", "changes have") + " not arrived here";
+  return "not connected";
+}
+
 ArenaStatus ArenaCore::status() {
   auto& c = core();
   ArenaStatus status;
@@ -202,7 +214,8 @@ ArenaStatus ArenaCore::status() {
   if (c.suspended) status.consensusWhy = "suspended";
   else if (status.heldRemovals) status.consensusWhy = "a large removal waits to be confirmed";
   else if (status.settling) status.consensusWhy = status.scanning ? "the folder is being scanned" : "local changes are being read";
-  else if (status.conflicts) status.consensusWhy = std::to_string(status.conflicts) + " conflicts wait for someone to choose";
+  else if (status.conflicts)
+    status.consensusWhy = counted(status.conflicts, "conflict waits", "conflicts wait") + " for someone to choose";
   for (const auto& [key, row] : members) {
     if (key == c.options.self || (!row.admitted && !live.contains(key))) continue;
     MemberStatus member;
@@ -222,16 +235,14 @@ ArenaStatus ArenaCore::status() {
       member.consensus = c.exchange->agreesWith(key);
       if (!connection->second.error.empty()) member.detail = connection->second.error;
       else if (member.connected && !connection->second.said) member.detail = "has not said its state yet";
-      else if (member.settling) member.detail = "is reading changes of its own";
-      else if (member.behindChanges) member.detail = std::to_string(member.behindChanges) + " changes have not arrived there";
-      else if (member.aheadChanges) member.detail = std::to_string(member.aheadChanges) + " changes have not arrived here";
-      else if (member.connected && !member.consensus && !status.settling) member.detail = "shows another tree";
+      else if (member.connected && !member.consensus && !status.settling && !member.settling && !member.behindChanges &&
+               !member.aheadChanges)
+        member.detail = "shows another tree";
     }
-    if (!member.connected && member.detail.empty()) member.detail = "not connected";
     const bool agrees = member.connected ? member.consensus : member.behindChanges == 0;
     if (!agrees && status.consensus) {
       status.consensus = false;
-      status.consensusWhy = "a member is behind: " + member.detail;
+      status.consensusWhy = "a member is behind: " + whyBehind(member);
     }
     status.members.push_back(std::move(member));
   }

@@ -37,7 +37,7 @@ ArenaStatus PeerImpl::complete(ArenaStatus status, const std::map<PeerKey, PeerC
     if (known) continue;
     MemberStatus member;
     member.peer.key = key.second;
-    member.detail = "has not been connected in this arena yet";
+    member.detail = "never met in this arena";
     status.members.push_back(std::move(member));
   }
   if (!view->isAdmitted(status.id, view->self)) {
@@ -52,7 +52,7 @@ ArenaStatus PeerImpl::complete(ArenaStatus status, const std::map<PeerKey, PeerC
     member.peer = view->infoOf(member.peer.key);
     auto connection = connections.find(member.peer.key);
     if (!member.connected && connection != connections.end() && connection->second.connected)
-      member.detail = "connected, but not in this arena";
+      member.detail = "it runs, but without this arena";
   }
   std::sort(status.members.begin(), status.members.end(),
             [](const MemberStatus& a, const MemberStatus& b) { return a.peer.name < b.peer.name; });
@@ -249,6 +249,9 @@ std::vector<Setting> PeerImpl::settings(const std::string& arena) {
 Result<void> PeerImpl::set(const std::string& arena, const std::string& name, const std::string& value) {
   if (arena.empty()) {
     if (name == "name") return household_->rename(value);
+    for (const auto& kind : kArenaSettings)
+      if (name == kind.name)
+        return Error{Code::NotFound, name + ": is a setting of an arena: `realize config ARENA: " + name + " VALUE`"};
     if (name != "listen") return Error{Code::NotFound, name + ": no such setting; `realize config` lists them"};
     std::lock_guard one(changing_);
     const std::string before = household_->listenAddress();

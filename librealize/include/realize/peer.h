@@ -53,7 +53,7 @@ struct MemberStatus {
   uint64_t missingFiles = 0;    ///< marked real there, bytes not there yet (as it said last)
   uint64_t missingBytes = 0;
   bool settling = false;        ///< it has local changes not read yet (as it said last)
-  std::string detail;           ///< for people: why not in consensus
+  std::string detail;           ///< for people: why not in consensus, where the above does not say it
 };
 
 struct Problem {
@@ -130,7 +130,7 @@ struct EntryInfo {
   Mark effectiveMark = Mark::None;  ///< with what it inherits
   bool consensus = false;  ///< one head, acknowledged by every active member
   std::vector<HeadInfo> heads;
-  std::vector<std::string> holders;  ///< peers known to keep it real
+  std::vector<std::string> holders;  ///< peers known to keep it real; nobody is asked so far, and this is empty
 };
 
 struct HistoryItem {
