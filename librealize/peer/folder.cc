@@ -142,7 +142,7 @@ void Folder::State::clearLeftovers(uint64_t device) {
           problem("rescued", "rescued", "what was kept as " + from + ": changed here while another peer's version took its place");
         continue;
       }
-      if (const auto path = givenBackTo(item, from)) {
+      if (const auto path = givenBackTo(item, from, aside)) {
         giveBack(from, *path);
         continue;
       }
@@ -153,18 +153,21 @@ void Folder::State::clearLeftovers(uint64_t device) {
 }
 
 /// Where a leftover belongs that a user may have written into while it had a name of his: of an exchange that was being
-/// undone, or given back without success. Nothing for what is our own.
-std::optional<std::string> Folder::State::givenBackTo(const DirectoryItem& item, const std::string& from) {
+/// undone, or of one that made way for it and that the database has forgotten with the power, or given back without
+/// success. Nothing for what is our own.
+std::optional<std::string> Folder::State::givenBackTo(const DirectoryItem& item, const std::string& from, const Aside& aside) {
   if (item.name.starts_with("rescued")) return "rescued";
-  if (!item.name.starts_with(kUndoPrefix) || item.stat.type != FileStat::Type::File) return std::nullopt;
-  const NodeId node = strtoull(item.name.c_str() + strlen(kUndoPrefix), nullptr, 10);
+  const bool undone = item.name.starts_with(kUndoPrefix);
+  if ((!undone && aside.whose != Aside::Known) || item.stat.type != FileStat::Type::File) return std::nullopt;
+  const NodeId node = undone ? strtoull(item.name.c_str() + strlen(kUndoPrefix), nullptr, 10) : aside.node;
   auto id = core.store.idOf(node);
   auto record = id ? core.tree.get(*id) : std::nullopt;
   auto content = hashFile(*root, from, item.stat);
   if (record && content.ok()) {
     const auto& heads = record->entry.heads;
+    const auto& replaced = record->entry.replaced;
     const bool fetched = std::any_of(heads.begin(), heads.end(), [&](const auto& head) { return head.second.blob == content->blob; });
-    if (fetched) return std::nullopt;
+    if (fetched || std::find(replaced.begin(), replaced.end(), content->blob) != replaced.end()) return std::nullopt;
   }
   return core.folder->diskPath(node).value_or("rescued");
 }

@@ -109,7 +109,6 @@ struct Folder::State {
   Result<void> begin();
   void lost(const std::string& why);
   void clearLeftovers(uint64_t device);
-  std::optional<std::string> givenBackTo(const DirectoryItem& item, const std::string& from);
   void checkCache();
   void forgetUnsynced();
   void noteUnsynced(NodeId node, uint8_t how = 0);
@@ -193,6 +192,7 @@ struct Folder::State {
     std::string from;
   };
   static Aside readAside(const std::string& name, const FileStat& stat);
+  std::optional<std::string> givenBackTo(const DirectoryItem& item, const std::string& from, const Aside& aside);
   Result<void> exchangeIn(const std::string& tempPath, const FileStat& fresh, const store::DiskRow& row, const std::string& path);
   Result<std::string> takeAside(const store::DiskRow& row, const std::string& path);
   void giveBack(const std::string& from, const std::string& path);

@@ -348,4 +348,40 @@ TEST_CASE("what is wanted is asked for once") {
   CHECK(asked == 10);
 }
 
+TEST_CASE("what a user wrote into a version that the database forgot with the power is given back") {
+  int met = 0;
+  for (uint64_t seed = 0; seed < 30; ++seed) {
+    CAPTURE(seed);
+    SimHousehold home({Mark::Real}, seed + 1);
+    home.write(kA, "f", "first");
+    home.start();
+    home.connect();
+    REQUIRE(home.settle());
+    auto& b = *home.peers[kB];
+    int placed = 0;
+    bool off = false;
+    b.onCall = [&](const FakeCall& call) {
+      if (b.userActing || off || !isRename(call, kFile)) return;
+      if (++placed < 2) return;
+      home.write(kB, "f", "mine of B");  // Into what was put there a moment ago, and not long enough to be durable.
+      b.disk.powerOffBefore(2);          // In our folder, and not back yet.
+      off = true;
+    };
+
+    home.write(kA, "f", "second");
+    for (int i = 0; i < 3000 && !placed; ++i) home.runFor(1);
+    home.write(kA, "f", "third");
+    for (int i = 0; i < 3000 && !b.disk.isPowerOff(); ++i) home.runFor(1);
+    if (!b.disk.isPowerOff()) continue;
+    ++met;
+    b.onCall = nullptr;
+    home.losePower(kB, seed);
+    home.connect();
+
+    REQUIRE(home.settle());
+    CHECK(home.fetch(kA, "mine of B") == "mine of B");
+  }
+  CHECK(met > 0);
+}
+
 }  // namespace realize::test
