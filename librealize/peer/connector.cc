@@ -16,6 +16,8 @@ struct Connector::Known {
   std::shared_ptr<PeerSession> session;  // ready
   uint64_t number = 0;                   // of that session
   std::string address;
+  std::optional<net::DhPublicKey> dh;  // proven by the last connection: the next dial is one exchange shorter
+  bool withDh = true;
   net::Backoff backoff;
   uint64_t attempt = 0;  // counts: what an older one brings is dropped
   bool trying = false;
@@ -96,6 +98,9 @@ void Connector::accepted(std::unique_ptr<net::Connection> connection) {
 
 std::shared_ptr<PeerSession> Connector::adopt(std::unique_ptr<net::Connection> connection, Admittance admittance,
                                               std::function<void(Result<void>)> ready) {
+  auto& met = known(connection->remoteKey());
+  met.dh = connection->remoteBinding().dh;
+  met.withDh = true;
   auto session = std::make_shared<PeerSession>(host_, std::move(connection), std::move(admittance));
   const uint64_t number = ++lastNumber_;
   sessions_[number] = session;
@@ -212,11 +217,14 @@ void Connector::dial(const PeerKey& key) {
     if (session->key() == key && !session->dialled() && !session->closed()) return;
   peer.trying = true;
   const uint64_t attempt = ++peer.attempt;
-  auto dialled = net::dial(local_, peer.address, net::Expected{key, std::nullopt, {}});
+  auto dialled = net::dial(local_, peer.address, net::Expected{key, peer.withDh ? peer.dh : std::nullopt, {}});
   tasks_->add(dialled.then([this, key, attempt](Result<std::unique_ptr<net::Connection>>&& outcome) {
     auto& now = known(key);
     if (now.attempt != attempt || stopping_) return;
-    if (!outcome.ok()) return dialLater(key, outcome.error().message);
+    if (!outcome.ok()) {
+      now.withDh = !now.withDh;  // Should it have another handshake key now, the next try finds out.
+      return dialLater(key, outcome.error().message);
+    }
     adopt(std::move(*outcome), {}, [this, key, attempt](Result<void> ready) {
       auto& then = known(key);
       if (then.attempt == attempt && !ready.ok()) dialLater(key, ready.error().message);

@@ -1,5 +1,10 @@
 // Who belongs to a household: pairing, removing, telling each other.
 
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
 #include "tests/peer/two_peers.h"
 
 namespace realize::test {
@@ -121,6 +126,38 @@ TEST_CASE("peers find each other again after one was restarted") {
 
   CHECK(a->self().address == address);
   CHECK(eventually([&] { return a.connectedTo("b") && b.connectedTo("a"); }));
+}
+
+TEST_CASE("a peer that was met before is dialled by what it proved then") {
+  TestPeer a("a"), b("b", "");
+  join(b, a);
+  REQUIRE(eventually([&] { return b.connectedTo("a"); }));
+  const std::string address = a->self().address;
+  a.stop();
+
+  // What the dialer says first, to whoever listens there now: magic, version, and 1 for IK.
+  sockaddr_in at{};
+  at.sin_family = AF_INET;
+  at.sin_port = htons(uint16_t(std::stoi(address.substr(address.rfind(':') + 1))));
+  inet_pton(AF_INET, "127.0.0.1", &at.sin_addr);
+  const int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  const int yes = 1;
+  setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof yes);
+  REQUIRE(bind(listener, reinterpret_cast<sockaddr*>(&at), sizeof at) == 0);
+  REQUIRE(listen(listener, 1) == 0);
+  bool ik = false;
+  for (int tries = 0; tries < 5 && !ik; ++tries) {
+    const int dialled = accept(listener, nullptr, nullptr);
+    char greeting[8] = "";
+    CHECK(recv(dialled, greeting, sizeof greeting, MSG_WAITALL) == sizeof greeting);
+    ik = greeting[6] == 1;
+    close(dialled);
+  }
+  close(listener);
+
+  CHECK(ik);
+  a.start();
+  CHECK(eventually([&] { return b.connectedTo("a"); }));
 }
 
 TEST_CASE("peers added by hand on both sides connect") {
