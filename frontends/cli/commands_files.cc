@@ -92,6 +92,33 @@ int runStat(Invocation& invocation) {
   return 0;
 }
 
+int runWhy(Invocation& invocation) {
+  auto result = ask(invocation, "why", pathArgs(invocation.argument(0)));
+  if (!result) return fail(invocation, result.error());
+  if (invocation.line.json) return printJson(*result);
+  auto& why = *result;
+  const std::string arena = nameOf(why, "arena") + ":";
+  print(arena + nameOf(why, "path") + (why.value("shown", false) ? "\n" : "  (removed)\n"));
+  std::vector<std::vector<std::string>> rows;
+  for (auto& head : why.value("versions", json::array()))
+    rows.push_back({"version", nameOf(head, "label") + ", " + sizeText(head.value("size_bytes", uint64_t{0})) + ", " +
+                                   timeText(head.value("written_ns", int64_t{0})) + " by " + nameOf(head, "peer") +
+                                   (head.value("shown", false) ? " (shown here)" : "")});
+  for (auto& blob : why.value("replaced", json::array())) rows.push_back({"replaced", blob.get<std::string>().substr(0, 16)});
+  for (auto& peer : why.value("peers", json::array())) {
+    const int64_t seen = peer.value("last_seen_ns", int64_t{0});
+    rows.push_back({peer.value("acknowledged", false) ? "known to" : "not yet to",
+                    nameOf(peer, "peer") + (seen ? ", connected last " + timeText(seen) : ", never connected")});
+  }
+  for (auto& item : why.value("changes", json::array())) {
+    const std::string detail = nameOf(item, "detail");
+    rows.push_back({nameOf(item, "what"), timeText(item.value("when_ns", int64_t{0})) + " by " + nameOf(item, "peer") + ", " +
+                                              arena + nameOf(item, "path") + (detail.empty() ? "" : ", before " + detail)});
+  }
+  print(tableText(rows));
+  return 0;
+}
+
 /// Writes to stdout. False ends the transfer; `failure` says why unless the reader has merely left.
 bool writeOut(std::span<const std::byte> bytes, std::string& failure) {
   while (!bytes.empty()) {
@@ -193,6 +220,14 @@ std::vector<CommandSpec> fileCommands() {
        .summary = "bring all bytes below a path into the cache",
        .example = "realize fetch docs:letters",
        .run = runFetch},
+      {.name = "why",
+       .arguments = "PATH",
+       .least = 1,
+       .most = 1,
+       .summary = "who changed it when, what that replaced, and who knows of it",
+       .details = "Also of a removed entry, as long as the history has it, and under names that it had before.",
+       .example = "realize why docs:plan.txt",
+       .run = runWhy},
       {.name = "mark",
        .arguments = "real|unreal|none PATH...",
        .least = 2,

@@ -176,6 +176,24 @@ json toJson(const Event& event) {
   return out;
 }
 
+json toJson(const WhyReport& report) {
+  json peers = json::array();
+  for (const auto& peer : report.peers) {
+    json item = {{"acknowledged", peer.acknowledged}, {"last_seen_ns", peer.lastSeenNs}};
+    putText(item, "peer", peer.peer);
+    peers.push_back(std::move(item));
+  }
+  json out = {{"id", report.id},
+              {"shown", report.shown},
+              {"kind", std::string(kindName(report.kind))},
+              {"versions", listOf(report.versions)},
+              {"replaced", textsOf(report.replaced)},
+              {"peers", peers},
+              {"changes", listOf(report.changes)}};
+  putText(out, "path", report.path);
+  return out;
+}
+
 json toJson(const VerifyReport& report) {
   json damaged = json::array();
   for (const auto& damage : report.damaged) {

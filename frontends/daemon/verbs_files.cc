@@ -47,6 +47,14 @@ Result<json> stat(VerbContext& context, const Args& args) {
   return out;
 }
 
+Result<json> why(VerbContext& context, const Args& args) {
+  REALIZE_ASSIGN(FoundPath place, pathArgument(context, args));
+  REALIZE_ASSIGN(WhyReport report, place.arena->why(place.path));
+  json out = toJson(report);
+  putText(out, "arena", place.arenaName);
+  return out;
+}
+
 /// An open file read in pieces: all of one version, however the entry changes meanwhile.
 class OpenedVersion {
  public:
@@ -138,7 +146,7 @@ Result<json> resolve(VerbContext& context, const Args& args) {
 }
 
 constexpr Verb kVerbs[] = {
-    {"ls", ls}, {"stat", stat}, {"cat", cat}, {"fetch", fetch}, {"mark", mark}, {"resolve", resolve},
+    {"ls", ls}, {"stat", stat}, {"cat", cat}, {"fetch", fetch}, {"mark", mark}, {"resolve", resolve}, {"why", why},
 };
 
 }  // namespace

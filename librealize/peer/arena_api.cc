@@ -14,6 +14,7 @@ namespace {
 
 constexpr size_t kMaxProblems = 1000;
 constexpr size_t kListPage = 1000;
+constexpr size_t kMaxWhyChanges = 1000;
 
 std::string labelOf(const Dot& dot) {
   char text[48];
@@ -159,6 +160,40 @@ Result<std::vector<HistoryItem>> ArenaCore::history(const std::string& path, siz
   for (const auto& row : core().store.history().list(path, limit))
     out.push_back({row.whenNs, row.peer.hex(), row.what, row.path, row.detail});
   return out;
+}
+
+Result<WhyReport> ArenaCore::why(const std::string& path) {
+  auto& c = core();
+  auto record = c.recordAt(path);
+  if (!record.ok()) {
+    // Removed, or known under that name once: the history has the number that entries keep.
+    for (const auto& row : c.store.history().list(path, kMaxWhyChanges)) {
+      auto id = row.path == path || row.detail == path ? c.store.idOf(row.node) : std::nullopt;
+      auto known = id ? c.tree.get(*id) : std::nullopt;
+      if (!known) continue;
+      record = *known;
+      break;
+    }
+  }
+  if (!record.ok()) return record.error();
+  const EntryId id = record->entry.id;
+  WhyReport report;
+  auto shownPath = c.shownPath(id);
+  report.shown = record->shown || id == kRootEntry;
+  report.path = report.shown && shownPath.ok() ? *shownPath : path;
+  report.id = id.hex();
+  report.kind = record->entry.kind;
+  report.versions = Describer(c).describe(*record, report.path).heads;
+  for (const auto& blob : record->entry.replaced) report.replaced.push_back(blob.hex());
+  const auto acknowledged = c.tree.acknowledgedBy(id);
+  for (const auto& member : c.store.members().all()) {
+    if (!member.admitted || member.peer == c.options.self) continue;
+    const bool has = std::find(acknowledged.begin(), acknowledged.end(), member.peer) != acknowledged.end();
+    report.peers.push_back({member.peer.hex(), has, member.lastSeenNs});
+  }
+  for (const auto& row : c.store.history().ofNode(record->node, kMaxWhyChanges))
+    report.changes.push_back({row.whenNs, row.peer.hex(), row.what, row.path, row.detail});
+  return report;
 }
 
 static std::string counted(uint64_t number, const char* one, const char* several) {

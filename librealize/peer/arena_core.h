@@ -52,6 +52,7 @@ class ArenaCore final : public ArenaService {
   Result<std::vector<EntryInfo>> conflicts();
   Result<void> resolve(const std::string& path, const std::string& label);
   Result<std::vector<HistoryItem>> history(const std::string& path, size_t limit);
+  Result<WhyReport> why(const std::string& path);
   ArenaStatus status();
 
  private:

@@ -37,6 +37,7 @@ class ArenaHandle final : public Arena {
   Result<void> resolve(const std::string& path, const std::string& label) override;
   Result<uint64_t> confirm(bool keep) override;
   Result<std::vector<HistoryItem>> history(const std::string& path, size_t limit) override;
+  Result<WhyReport> why(const std::string& path) override;
   Result<ArenaStatus> status() override { return ask_.status(*arena_); }
   Result<uint64_t> shrinkCache(uint64_t bytes) override;
   Result<VerifyReport> verify(std::function<bool(const Progress&)> progress) override;
@@ -223,6 +224,15 @@ Result<std::vector<HistoryItem>> ArenaHandle::history(const std::string& path, s
   REALIZE_ASSIGN(auto items, arena_->locked([&](ArenaCore& core) { return core.history(tidy, limit); }));
   for (auto& item : items) item.peer = ask_.nameOf(item.peer);
   return items;
+}
+
+Result<WhyReport> ArenaHandle::why(const std::string& path) {
+  REALIZE_ASSIGN(auto tidy, tidyPath(path));
+  REALIZE_ASSIGN(auto report, arena_->locked([&](ArenaCore& core) { return core.why(tidy); }));
+  for (auto& head : report.versions) head.peer = ask_.nameOf(head.peer);
+  for (auto& peer : report.peers) peer.peer = ask_.nameOf(peer.peer);
+  for (auto& item : report.changes) item.peer = ask_.nameOf(item.peer);
+  return report;
 }
 
 Result<uint64_t> ArenaHandle::shrinkCache(uint64_t bytes) {

@@ -54,7 +54,14 @@ HistoryTable::HistoryTable(Database& db)
       list_(db,
             "SELECT number, when_ns, peer, what, node, path, detail FROM history WHERE number < ?1"
             " AND (?2 = x'' OR path = ?2 OR (path > ?3 AND path < ?4)) ORDER BY number DESC LIMIT ?5"),
+      ofNode_(db, "SELECT number, when_ns, peer, what, node, path, detail FROM history WHERE node = ? ORDER BY number DESC LIMIT ?"),
       count_(db, "SELECT count(*) FROM history") {}
+
+namespace {
+HistoryRow historyRow(const Row& row) {
+  return {row.unsignedInteger(0), row.integer(1), row.fixed<PeerKey>(2), row.string(3), row.unsignedInteger(4), row.string(5), row.string(6)};
+}
+}  // namespace
 
 void HistoryTable::add(const HistoryRow& row) {
   add_.run(row.whenNs, row.peer, Text{row.what}, row.node, row.path, row.detail);
@@ -65,12 +72,15 @@ std::vector<HistoryRow> HistoryTable::list(const std::string& path, size_t limit
   std::vector<HistoryRow> out;
   // Reads newest first until there are enough; at worst all of a bounded table.
   list_.each(
-      [&](Row row) {
-        out.push_back({row.unsignedInteger(0), row.integer(1), row.fixed<PeerKey>(2), row.string(3),
-                       row.unsignedInteger(4), row.string(5), row.string(6)});
-      },
+      [&](Row row) { out.push_back(historyRow(row)); },
       std::min(before, uint64_t(INT64_MAX)), path, path + '/', path + char('/' + 1),
       std::min(limit, size_t(INT64_MAX)));
+  return out;
+}
+
+std::vector<HistoryRow> HistoryTable::ofNode(NodeId node, size_t limit) {
+  std::vector<HistoryRow> out;
+  ofNode_.each([&](Row row) { out.push_back(historyRow(row)); }, node, std::min(limit, size_t(INT64_MAX)));
   return out;
 }
 

@@ -57,11 +57,13 @@ class HistoryTable {
   void add(const HistoryRow& row);
   /// Newest first: what happened to `path` and below it ("" is the root), with numbers less than `before`.
   std::vector<HistoryRow> list(const std::string& path, size_t limit, uint64_t before = UINT64_MAX);
+  /// Newest first, under whatever names. Looks through all that is kept.
+  std::vector<HistoryRow> ofNode(NodeId node, size_t limit);
   uint64_t count();
 
  private:
   uint64_t added_ = 0;
-  Statement add_, trim_, list_, count_;
+  Statement add_, trim_, list_, ofNode_, count_;
 };
 
 }  // namespace realize::store

@@ -142,6 +142,20 @@ Result<void> FakeArena::resolve(const std::string& path, const std::string& labe
   return {};
 }
 
+Result<WhyReport> FakeArena::why(const std::string& path) {
+  REALIZE_ASSIGN(auto entry, stat(path));
+  WhyReport report;
+  report.path = path;
+  report.id = entry.id;
+  report.shown = true;
+  report.kind = entry.kind;
+  report.versions = entry.heads;
+  report.replaced = {std::string(64, 'e')};
+  report.peers = {{"laptop", true, 5}, {"desktop", false, 0}};
+  report.changes = {{nowNs(), "laptop", "edit", path, ""}};
+  return report;
+}
+
 Result<VerifyReport> FakeArena::verify(std::function<bool(const Progress&)> progress) {
   VerifyReport report;
   report.files = 2;

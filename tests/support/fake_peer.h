@@ -36,6 +36,7 @@ class FakeArena : public Arena {
   Result<void> resolve(const std::string& path, const std::string& label) override;
   Result<uint64_t> confirm(bool keep) override;
   Result<std::vector<HistoryItem>> history(const std::string& path, size_t limit) override;
+  Result<WhyReport> why(const std::string& path) override;
   Result<ArenaStatus> status() override;
   Result<uint64_t> shrinkCache(uint64_t bytes) override;
   Result<VerifyReport> verify(std::function<bool(const Progress&)> progress) override;

@@ -90,7 +90,7 @@ _realize() {
     -o) _realize_offer "$current" <<<$'allow_other\nno_allow_other\nthreads='; return ;;
   esac
 
-  local commands='init serve stop status wait config watch invite join key peer arena conflicts resolve confirm verify history cache ls stat cat fetch mark mount unmount version help'
+  local commands='init serve stop status wait config watch invite join key peer arena conflicts resolve confirm verify history cache ls stat why cat fetch mark mount unmount version help'
   if [[ $current == -* ]]; then
     local options='--state --json --help'
     case "$command $second" in
@@ -147,7 +147,7 @@ _realize() {
         [[ $current == *:* ]] || _realize_files -f "$current"
       fi
       ;;
-    ls | stat | cat | fetch | resolve | history)
+    ls | stat | why | cat | fetch | resolve | history)
       _realize_offer "$current" < <(_realize_arena_paths "$current")
       [[ $current == *:* ]] || _realize_files -f "$current"
       ;;

@@ -141,6 +141,24 @@ struct HistoryItem {
   std::string detail;
 };
 
+struct Acknowledgement {
+  std::string peer;
+  bool acknowledged = false;  ///< it said that it has seen all of the entry's changes
+  int64_t lastSeenNs = 0;     ///< when it was connected last, Unix time; 0: never
+};
+
+/// How an entry came to be as it is.
+struct WhyReport {
+  std::string path;  ///< where it is shown, or was
+  std::string id;    ///< entry id, hexadecimal
+  bool shown = false;  ///< false: it was removed
+  EntryKind kind = EntryKind::File;
+  std::vector<HeadInfo> versions;     ///< what it holds now: several in a conflict
+  std::vector<std::string> replaced;  ///< the contents before, newest first; only the last few are known
+  std::vector<Acknowledgement> peers;
+  std::vector<HistoryItem> changes;   ///< newest first, also under earlier names
+};
+
 /// Something that happened, for `watch` and for applications.
 struct Event {
   int64_t whenNs = 0;
@@ -221,6 +239,9 @@ class Arena {
   virtual Result<uint64_t> confirm(bool keep) = 0;
   /// Newest first; of `path` and below.
   virtual Result<std::vector<HistoryItem>> history(const std::string& path, size_t limit) = 0;
+  /// Of one entry: who changed it when, what that replaced, and who has acknowledged it. Also of a removed one, as long as
+  /// the history has it. Errors: NotFound.
+  virtual Result<WhyReport> why(const std::string& path) = 0;
   virtual Result<ArenaStatus> status() = 0;
   /// Drops cached bytes down to `bytes`; returns how many were dropped.
   virtual Result<uint64_t> shrinkCache(uint64_t bytes) = 0;

@@ -367,7 +367,7 @@ TEST_CASE("everything a script reads is valid JSON") {
            {"status"}, {"status", "conflicted"}, {"ls", "conflicted:"}, {"stat", "conflicted:x"}, {"history"},
            {"conflicts"}, {"config"}, {"config", "conflicted:"}, {"peer", "list"}, {"arena", "list"}, {"cache", "show"},
            {"cache", "shrink", "1G"}, {"mark", "real", "conflicted:x"}, {"resolve", "conflicted:x", "abc-1"},
-           {"confirm", "conflicted"}, {"verify"}, {"verify", "conflicted"}, {"invite"}, {"join", "good-code"}, {"arena", "join", "offered"}, {"key"},
+           {"confirm", "conflicted"}, {"verify"}, {"why", "conflicted:x"}, {"verify", "conflicted"}, {"invite"}, {"join", "good-code"}, {"arena", "join", "offered"}, {"key"},
            {"fetch", "conflicted:"}, {"version"}, {"ls", "conflicted:none"}, {"peer", "add", "b", std::string(64, 'a')},
            {"arena", "admit", "conflicted", "b"}, {"arena", "withdraw", "conflicted", "b"}, {"arena", "rescan", "conflicted"}, {"peer", "remove", "b"}, {"stop"}}) {
     words.push_back("--json");
@@ -376,6 +376,21 @@ TEST_CASE("everything a script reads is valid JSON") {
     CAPTURE(ran.out);
     CHECK(json::accept(ran.out));
   }
+}
+
+TEST_CASE("why says who made which change, what it replaced and who knows of it") {
+  FakeHome home;
+  home.start("conflicted");
+  writeWhole(home.path() + "/files/x", "x");
+
+  auto ran = home.realize({"why", "conflicted:x"});
+
+  CHECK(ran.code == 0);
+  CHECK(ran.out.find("conflicted:x") != std::string::npos);
+  CHECK(ran.out.find("by laptop") != std::string::npos);
+  CHECK(ran.out.find("known to    laptop") != std::string::npos);
+  CHECK(ran.out.find("not yet to  desktop, never connected") != std::string::npos);
+  CHECK(ran.out.find("replaced    eeeeeeeeeeeeeeee") != std::string::npos);
 }
 
 TEST_CASE("verify says what is damaged, what became of it, and by its exit code whether something still is") {
@@ -440,7 +455,7 @@ TEST_CASE("help teaches every command with an example") {
   CHECK(all.out.find("exit codes:") != std::string::npos);
 
   for (std::string name : {"init", "serve", "stop", "invite", "join", "peer add", "arena join", "ls", "stat", "cat", "fetch",
-                           "mark", "status", "wait", "conflicts", "resolve", "confirm", "verify", "history", "watch", "cache shrink",
+                           "mark", "status", "wait", "conflicts", "resolve", "confirm", "verify", "why", "history", "watch", "cache shrink",
                            "config", "mount", "unmount"}) {
     CAPTURE(name);
     CHECK(all.out.find("  " + name) != std::string::npos);

@@ -366,3 +366,36 @@ def paths_name_entries(h):
     check("sub" in a.text("ls", "docs:"))
     equal(a.json("stat", str(folder_a / "sub/x"))["path"], "sub/x")
     check(pathlib.Path(folder_a).is_dir())
+
+
+def why_a_file_is_as_it_is(h):
+    a, b, folder_a, folder_b = h.pair({"plan.txt": "first"})
+    b.run("mark", "real", "docs:")
+    h.agree(a, b)
+    write(folder_b / "plan.txt", "second, by b")
+    h.agree(a, b)
+    (folder_a / "plan.txt").rename(folder_a / "agreed.txt")
+    h.agree(a, b)
+
+    why = a.json("why", "docs:agreed.txt")
+
+    equal([(c["what"], c["path"]) for c in why["changes"]], [("move", "agreed.txt"), ("edit", "plan.txt"), ("create", "plan.txt")])
+    equal([c["peer"] for c in why["changes"]][1], "b")
+    equal(len(why["versions"]), 1)
+    equal(why["versions"][0]["peer"], "b")
+    equal(len(why["replaced"]), 1)
+    equal([(p["peer"], p["acknowledged"]) for p in why["peers"]], [("b", True)])
+    equal(a.json("why", "docs:plan.txt")["path"], "agreed.txt", "an earlier name is not found")
+    check("known to" in a.text("why", "docs:agreed.txt"), "nothing is said for people")
+
+    b.stop()
+    write(folder_a / "agreed.txt", "third")
+    until(lambda: len(a.json("why", "docs:agreed.txt")["changes"]) == 4, "the edit is known")
+    equal([(p["peer"], p["acknowledged"]) for p in a.json("why", "docs:agreed.txt")["peers"]], [("b", False)])
+    b.serve()
+    h.agree(a, b)
+    (folder_b / "agreed.txt").unlink()
+    h.agree(a, b)
+    gone = a.json("why", "docs:agreed.txt")
+    equal((gone["shown"], gone["changes"][0]["what"]), (False, "remove"))
+    a.fails(4, "why", "docs:never-was")
