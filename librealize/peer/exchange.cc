@@ -61,14 +61,16 @@ void Exchange::connected(RemoteArena& remote) {
   s_->remotes[key] = &remote;
   s_->connection[key] = ++s_->connections;
   s_->members[key] = Member{.connected = true, .said = std::nullopt, .pulling = false, .error = ""};
-  s_->announced[key] = ownState();
-  remote.announce(s_->announced[key]);
   // What it announced came too early if its side was quicker, and then it would say nothing before its next change.
   const uint64_t number = s_->connection[key];
   remote.askState(false, [s = s_.get(), alive = s_->alive, key, number](Result<ArenaState> state) {
     if (!*alive || !state.ok() || !s->current(key, number) || s->members[key].said) return;
     s->core.exchange->onAnnounce(key, *state);
   });
+  // Last: a database that fails now ends this here, and our state is announced once it is back.
+  const ArenaState own = ownState();
+  s_->announced[key] = own;
+  remote.announce(own);
 }
 
 void Exchange::disconnected(const PeerKey& key) {
