@@ -1,5 +1,6 @@
 """Bad luck and bad input: kills, cuts, full disks, absent folders, strangers."""
 
+import concurrent.futures
 import contextlib
 import json
 import os
@@ -316,6 +317,42 @@ def own_folder_removed_suspends_and_joining_again_heals(h):
     equal(contents, [1, 11], "of f1 both versions are kept")
     equal(read(folder_a / "f1"), b"edited in a")
     equal(read(folder_a / "f2"), b"edited in b", "what a had of f2 is known to be old")
+
+
+def several_let_go_at_once(h):
+    names = [f"f{i}" for i in range(60)]
+    a, b, folder_a, folder_b = h.pair({name: "content of " + name for name in names}, listen_b=True)
+    c = h.peer("c")
+    h.introduce(b, c)
+    folder_c = c.folder()
+    c.run("arena", "join", "docs", folder_c)
+    peers, folders = (a, b, c), (folder_a, folder_b, folder_c)
+    for peer in peers:
+        peer.run("mark", "real", "docs:")
+    h.agree(*peers)
+    for folder in folders:
+        equal(len(tree(folder)), len(names))
+
+    with concurrent.futures.ThreadPoolExecutor(len(peers)) as together:
+        list(together.map(lambda peer: peer.run("mark", "unreal", "docs:"), peers))
+
+    def real_in(folder):
+        return set(os.listdir(folder)) - {".realize"}
+
+    def only_c_has_all():
+        there = [real_in(folder) for folder in folders]
+        equal(sorted(set.union(*there)), sorted(names), "a file is real nowhere")
+        return [len(names) for names in there] == [0, 0, len(names)]
+
+    # Who lets go relies on one who wants to keep it, and nobody may any more: none is let go by all.
+    for peer in peers:
+        only_c_has_all()
+        equal(peer.run("cat", *(f"docs:{name}" for name in names)), "".join("content of " + n for n in names).encode())
+    c.run("mark", "real", "docs:")
+    until(only_c_has_all, "the others let go now that one keeps all")
+    h.agree(*peers)
+    for peer in peers:
+        equal(peer.run("cat", *(f"docs:{name}" for name in names)), "".join("content of " + n for n in names).encode())
 
 
 def disk_full(h):
