@@ -136,7 +136,22 @@ Result<std::vector<EntryInfo>> ArenaCore::conflicts() {
   return out;
 }
 
-Result<void> ArenaCore::resolve(const std::string& path, const std::string& label) {
+namespace {
+/// Safe in the cache, or in a file of the folder that is still as it was read.
+bool bytesHere(Core& c, const Version& version) {
+  if (version.sizeBytes == 0) return true;
+  if (auto cached = c.store.cache().get(version.blob); cached && cached->complete) return true;
+  auto root = c.folder->root();
+  for (const auto& row : c.store.disk().withBlob(version.blob, 8)) {
+    auto path = c.folder->diskPath(row.node);
+    auto stat = root && path ? root->stat(*path) : Result<FileStat>(Error{Code::NotFound, ""});
+    if (!row.dirty && stat.ok() && row.matches(*stat)) return true;
+  }
+  return false;
+}
+}  // namespace
+
+Result<void> ArenaCore::resolve(const std::string& path, const std::string& label, std::optional<HeadInfo>* missing) {
   auto& c = core();
   REALIZE_ASSIGN(auto record, c.recordAt(path));
   const auto heads = c.tree.shownHeads(record.entry.id);
@@ -148,10 +163,32 @@ Result<void> ArenaCore::resolve(const std::string& path, const std::string& labe
   });
   if (chosen == heads.end())
     return Error{Code::NotFound, where + ": no version is labelled " + label + "; `realize conflicts` lists them"};
-  if (auto row = c.store.disk().get(record.node); row && row->dirty)
-    return Error{Code::Busy, where + ": has changes here that are not read yet; try again in a moment"};
+  const Error unread{Code::Busy, where + ": has changes here that are not read yet; try again in a moment"};
+  auto row = c.store.disk().get(record.node);
+  if (row && row->dirty) return unread;
+  // The version that a choice makes is a new one, and this peer answers for its bytes: where the chosen one was, it may be
+  // replaced at this moment by an edit that has seen no choice.
+  const Version& version = chosen->version;
+  if (record.entry.kind == EntryKind::File && version.sizeBytes > 0 && !c.transfers->complete(version.blob)) {
+    if (missing) {
+      missing->emplace();
+      (*missing)->blob = version.blob;
+      (*missing)->sizeBytes = version.sizeBytes;
+    }
+    return Error{Code::Unreachable, where + ": the bytes of that version are not here, so it cannot be chosen here yet; connect "
+                                            "a peer that has them"};
+  }
+  if (record.entry.kind == EntryKind::File && !bytesHere(c, version)) return unread;
   Result<void> resolved;
-  c.transact([&] { resolved = c.tree.resolve(record.entry.id, chosen->dot); });
+  c.transact([&] {
+    resolved = c.tree.resolve(record.entry.id, chosen->dot);
+    if (!resolved.ok() || !row || row->blob != version.blob) return;
+    // The folder has it: an edit of that file from now on is one of the chosen version.
+    const auto* now = c.tree.peek(record.entry.id);
+    const auto head = logic::shownHeads(now->entry).front();
+    row->base = Core::baseOf(now->entry, &head);
+    c.store.disk().put(*row);
+  });
   return resolved;
 }
 

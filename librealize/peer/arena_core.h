@@ -50,7 +50,9 @@ class ArenaCore final : public ArenaService {
   Result<EntryInfo> stat(const std::string& path);
   Result<std::vector<EntryInfo>> list(const std::string& path);
   Result<std::vector<EntryInfo>> conflicts();
-  Result<void> resolve(const std::string& path, const std::string& label);
+  /// Errors: NotFound (no such entry, conflict or version), Busy (changed here and not read yet), Unreachable (the bytes
+  /// of that version are not here; `missing` says which).
+  Result<void> resolve(const std::string& path, const std::string& label, std::optional<HeadInfo>* missing = nullptr);
   Result<std::vector<HistoryItem>> history(const std::string& path, size_t limit);
   Result<WhyReport> why(const std::string& path);
   ArenaStatus status();

@@ -138,7 +138,17 @@ Result<void> Folder::place(const EntryId& id, Dot dot, const std::string& tempPa
   } else {
     if (s.leftAlone(*row, path)) return Error{Code::Busy, path + ": changed here, and is read first"};
     if (!s.nobodyWrites(path)) return Error{Code::Busy, path + ": is open for writing"};
-    REALIZE_TRY(s.exchangeIn(tempPath, fresh, *row, path));
+    auto exchanged = s.exchangeIn(tempPath, fresh, *row, path);
+    auto left = exchanged.ok() ? Result<FileStat>(fresh) : s.root->stat(tempPath);
+    if (!left.ok() && left.code() == Code::NotFound) {
+      // Somebody wrote into it, or over it, where it was for a moment: he has seen it, and it may have been the only one.
+      const auto seen = Core::baseOf(record->entry, &*head);
+      row->base.insert(row->base.end(), seen.begin(), seen.end());
+      std::sort(row->base.begin(), row->base.end());
+      row->base.erase(std::unique(row->base.begin(), row->base.end()), row->base.end());
+      core.store.disk().put(*row);
+    }
+    REALIZE_TRY(exchanged);
   }
   s.changedByUs(parent);
   auto placed = s.root->stat(path);

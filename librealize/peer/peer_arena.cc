@@ -50,6 +50,7 @@ class ArenaHandle final : public Arena {
   };
   void name(EntryInfo& entry);
   Result<std::vector<Wanted>> filesBelow(const std::string& path);
+  Result<void> fetchContent(const BlobId& blob, uint64_t sizeBytes);
 
   std::shared_ptr<Hosted> arena_;
   ArenaQuestions ask_;
@@ -202,8 +203,27 @@ Result<std::vector<EntryInfo>> ArenaHandle::conflicts() {
   return entries;
 }
 
+/// Brings one content into the cache. Blocks.
+Result<void> ArenaHandle::fetchContent(const BlobId& blob, uint64_t sizeBytes) {
+  auto outcome = std::make_shared<std::promise<Result<void>>>();
+  auto fetched = outcome->get_future();
+  REALIZE_TRY(arena_->locked([&](ArenaCore& core) -> Result<void> {
+    core.core().transfers->fetchWhole(blob, sizeBytes, nullptr, [outcome](Result<void> result) { outcome->set_value(std::move(result)); });
+    return {};
+  }));
+  // An arena that was closed answers nothing any more.
+  while (fetched.wait_for(kProgressEvery) != std::future_status::ready)
+    REALIZE_TRY(arena_->locked([](ArenaCore&) { return Result<void>(); }));
+  return fetched.get();
+}
+
 Result<void> ArenaHandle::resolve(const std::string& path, const std::string& label) {
   REALIZE_ASSIGN(auto tidy, tidyPath(path));
+  std::optional<HeadInfo> missing;
+  auto resolved = arena_->locked([&](ArenaCore& core) { return core.resolve(tidy, label, &missing); });
+  if (!missing) return resolved;
+  if (auto here = fetchContent(missing->blob, missing->sizeBytes); !here.ok())
+    return here.code() == Code::Unreachable ? resolved : here;
   return arena_->locked([&](ArenaCore& core) { return core.resolve(tidy, label); });
 }
 

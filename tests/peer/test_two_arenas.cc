@@ -70,6 +70,44 @@ TEST_CASE("two edits while apart keep both versions and each side goes on showin
   CHECK(peers.b->read("plan.txt") == "draft A");
 }
 
+TEST_CASE("a version whose bytes are elsewhere is not chosen before they are here") {
+  TwoArenas peers;
+  peers.a->write("plan.txt", "old");
+  peers.connect();
+  peers.b->with([](ArenaCore& core) { core.core().marks->set(Core::rootRecord(), Mark::Real); });
+  REQUIRE(peers.settle());
+  peers.disconnect();
+  peers.a->write("plan.txt", "draft A");
+  peers.b->write("plan.txt", "draft B!");
+  peers.a->with([](ArenaCore& core) { core.core().marks->set(Core::rootRecord(), Mark::None); });
+  peers.connect();
+  REQUIRE(peers.settle());
+  auto label = peers.a->with([](ArenaCore& core) {
+    const auto info = core.stat("plan.txt");
+    for (const auto& head : info->heads)
+      if (!head.here) return head.label;
+    return std::string();
+  });
+  REQUIRE(!label.empty());
+
+  std::optional<HeadInfo> missing;
+  auto resolved = peers.a->with([&](ArenaCore& core) { return core.resolve("plan.txt", label, &missing); });
+
+  CHECK(resolved.code() == Code::Unreachable);
+  REQUIRE(missing);
+  CHECK(missing->sizeBytes == 8);
+  CHECK(peers.a->with([](ArenaCore& core) { return core.conflicts(); })->size() == 1);
+  std::promise<Result<void>> fetched;
+  peers.a->with([&](ArenaCore& core) {
+    core.core().transfers->fetchWhole(missing->blob, 8, nullptr, [&](Result<void> result) { fetched.set_value(std::move(result)); });
+  });
+  REQUIRE(fetched.get_future().get().ok());
+  CHECK(peers.a->with([&](ArenaCore& core) { return core.resolve("plan.txt", label); }).ok());
+  REQUIRE(peers.settle());
+  CHECK(peers.a->read("plan.txt") == "draft B!");
+  CHECK(peers.b->read("plan.txt") == "draft B!");
+}
+
 TEST_CASE("joining with a folder that has the files already sends no bytes") {
   auto prepare = [](const std::string& folder) {
     std::filesystem::create_directories(folder + "/before");

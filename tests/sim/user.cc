@@ -233,7 +233,9 @@ void World::userStep() {
       break;
     }
     case 14: markSomething(number); break;
-    case 15: readSomething(number); break;
+    case 15:
+      if (!resolveSomething(number)) readSomething(number);
+      break;
   }
 }
 
@@ -459,6 +461,40 @@ void World::markSomething(size_t number) {
   say(number, "marks " + path + (mark == Mark::Real ? " real" : mark == Mark::Unreal ? " unreal" : " as the folder above"));
   count("marks set");
   core.marks->set(*record, mark);
+}
+
+/// Of a file with several versions the user takes one, and so lets go what only the others hold.
+bool World::resolveSomething(size_t number) {
+  auto& peer = *machines_[number].peer;
+  if (!peer.running() || peer.core->core().suspended) return false;
+  std::lock_guard held(peer.scheduler->coreLock());
+  auto& core = peer.core->core();
+  std::vector<std::pair<std::string, std::vector<logic::ShownHead>>> conflicts;
+  for (const auto& id : core.store.withSeveralHeads(0, 1000)) {
+    auto record = core.tree.get(id);
+    auto path = core.shownPath(id);
+    auto heads = core.tree.shownHeads(id);
+    if (record && record->shown && path.ok() && heads.size() > 1) conflicts.emplace_back(*path, std::move(heads));
+  }
+  if (conflicts.empty()) return false;
+  const auto& [path, heads] = conflicts[below(conflicts.size())];
+  const auto& chosen = heads[below(heads.size())];
+  const auto bytes = bytesEverywhere();
+  std::set<Token> kept, gone;
+  for (const auto& head : heads) {
+    auto content = bytes.find(head.version.blob);
+    if (content == bytes.end()) return false;  // Nobody could have looked at it.
+    (head.dot == chosen.dot ? kept : gone).merge(tokensIn(content->second));
+  }
+  char label[64];
+  snprintf(label, sizeof(label), "%llx-%llx", static_cast<unsigned long long>(chosen.dot.origin), static_cast<unsigned long long>(chosen.dot.seq));
+  auto resolved = peer.core->resolve(path, label);
+  say(number, "takes " + chosen.version.blob.hex().substr(0, 8) + " of the versions of " + path + (resolved.ok() ? "" : ": " + resolved.error().message));
+  if (!resolved.ok()) return true;
+  for (auto token : kept) gone.erase(token);
+  letGo(number, gone);
+  count("conflicts resolved");
+  return true;
 }
 
 void World::readSomething(size_t number) {

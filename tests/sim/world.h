@@ -103,6 +103,7 @@ class World {
   void removeSomething(size_t number);
   void markSomething(size_t number);
   void readSomething(size_t number);
+  bool resolveSomething(size_t number);
 
   // checks.cc
   void checkTrees();

@@ -233,7 +233,8 @@ class Arena {
   /// Sets the wish; work goes on in the background (see status().missingFiles).
   virtual Result<void> mark(const std::string& path, Mark mark) = 0;
   virtual Result<std::vector<EntryInfo>> conflicts() = 0;
-  /// Makes the head named `label` the only one; with `label` empty, the one shown here.
+  /// Makes the head named `label` the only one; with `label` empty, the one shown here. Its bytes are fetched first.
+  /// Errors: NotFound, Busy (changes here are not read yet), Unreachable (nobody connected has its bytes).
   virtual Result<void> resolve(const std::string& path, const std::string& label) = 0;
   /// Lets a held mass removal happen (or, with `keep`, brings the removed entries back).
   virtual Result<uint64_t> confirm(bool keep) = 0;
