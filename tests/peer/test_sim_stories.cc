@@ -1,5 +1,7 @@
 // What realize-sim once found, told as the shortest story: power cuts in the wrong moment, users quicker than the program.
 
+#include <algorithm>
+
 #include "tests/peer/sim_household.h"
 
 namespace realize::test {
