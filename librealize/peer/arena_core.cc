@@ -359,14 +359,14 @@ void ArenaCore::onAnnounce(const PeerKey& from, const ArenaState& state) {
   s_->guarded([&] { s_->exchange->onAnnounce(from, state); });
 }
 
-void ArenaCore::serveState(const PeerKey&, bool barrier, std::function<void(Result<ArenaState>)> done) {
+void ArenaCore::serveState(const PeerKey& from, bool barrier, std::function<void(Result<ArenaState>)> done) {
   auto& s = *s_;
   auto once = std::make_shared<bool>(false);
-  auto answer = [state = s_.get(), alive = s.alive, once, done = std::move(done)] {
+  auto answer = [state = s_.get(), from, alive = s.alive, once, done = std::move(done)] {
     if (*once) return;
     *once = true;
     Result<ArenaState> own = Error{Code::Suspended, "the arena was left, or its database failed"};
-    if (*alive) state->guarded([&] { own = state->exchange->ownState(); });
+    if (*alive) state->guarded([&] { own = state->exchange->stateFor(from); });
     done(std::move(own));
   };
   if (!barrier || s.core.suspended) return answer();

@@ -56,6 +56,13 @@ ArenaState Exchange::ownState() {
   return state;
 }
 
+ArenaState Exchange::stateFor(const PeerKey& asking) {
+  ArenaState state = ownState();
+  // It counts as told: else what is told next, if it is what was told before this, would not be told.
+  if (auto told = s_->announced.find(asking); told != s_->announced.end()) told->second = state;
+  return state;
+}
+
 void Exchange::connected(RemoteArena& remote) {
   const PeerKey key = remote.key();
   s_->remotes[key] = &remote;
@@ -64,7 +71,7 @@ void Exchange::connected(RemoteArena& remote) {
   // What it announced came too early if its side was quicker, and then it would say nothing before its next change.
   const uint64_t number = s_->connection[key];
   remote.askState(false, [s = s_.get(), alive = s_->alive, key, number](Result<ArenaState> state) {
-    if (!*alive || !state.ok() || !s->current(key, number) || s->members[key].said) return;
+    if (!*alive || !state.ok() || !s->current(key, number)) return;
     s->core.exchange->onAnnounce(key, *state);
   });
   // Last: a database that fails now ends this here, and our state is announced once it is back.

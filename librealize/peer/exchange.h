@@ -26,6 +26,8 @@ class Exchange {
   Result<PullPage> servePull(const PeerKey& from, const PullRequest& request);
   /// Our own state, durable before it is returned.
   ArenaState ownState();
+  /// The same, as the answer to a peer that asks for it.
+  ArenaState stateFor(const PeerKey& asking);
 
   struct Member {
     bool connected = false;
