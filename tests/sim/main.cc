@@ -1,5 +1,6 @@
 // realize-sim: runs seeds, and tells the story of one.
 
+#include <poll.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -78,7 +79,8 @@ void work(const Arguments& arguments, uint64_t from, FILE* out) {
 
 struct Worker {
   pid_t pid = 0;
-  FILE* in = nullptr;
+  int in = -1;
+  std::string unread;
   uint64_t seed = 0;
   bool within = false;
 };
@@ -94,55 +96,80 @@ Worker launch(const Arguments& arguments, uint64_t from) {
     _exit(0);
   }
   close(ends[1]);
-  worker.in = fdopen(ends[0], "r");
+  worker.in = ends[0];
   return worker;
 }
 
-int runMany(const Arguments& arguments) {
-  const time_t began = time(nullptr);
-  std::vector<Worker> workers;
+/// What the workers say, added up.
+struct Tally {
+  const Arguments& arguments;
   std::map<std::string, uint64_t> counters;
   std::map<uint64_t, std::string> failed;
   uint64_t passed = 0, expected = 0;
-  for (int i = 0; i < arguments.jobs; ++i) workers.push_back(launch(arguments, arguments.first + uint64_t(i)));
-  for (size_t i = 0; i < workers.size(); ++i) {  // One after the other; the pipes hold what the others say meanwhile.
-    char line[4096];
-    while (fgets(line, sizeof(line), workers[i].in)) {
-      line[strcspn(line, "\n")] = 0;
-      auto& worker = workers[i];
-      char what[256];
-      unsigned long long n = 0;
-      if (sscanf(line, "begin %llu", &n) == 1) {
-        worker.seed = n;
-        worker.within = true;
-      } else if (sscanf(line, "count %llu %255[^\n]", &n, what) == 2) {
-        counters[what] += n;
-      } else {
-        worker.within = false;
-        if (!strncmp(line, "broken ", 7)) {
-          const bool known = arguments.known.count(worker.seed) > 0;
-          if (known) ++expected;
-          else failed[worker.seed] = line + 7;
-          printf("seed %llu%s: %s\n", static_cast<unsigned long long>(worker.seed), known ? " (known)" : "", line + 7);
-        } else {
-          ++passed;
-        }
-      }
+
+  void take(Worker& worker, const std::string& line) {
+    char what[256];
+    unsigned long long n = 0;
+    if (sscanf(line.c_str(), "begin %llu", &n) == 1) {
+      worker.seed = n;
+      worker.within = true;
+    } else if (sscanf(line.c_str(), "count %llu %255[^\n]", &n, what) == 2) {
+      counters[what] += n;
+    } else if (line.starts_with("broken ")) {
+      worker.within = false;
+      broken(worker.seed, line.substr(7));
+    } else {
+      worker.within = false;
+      ++passed;
     }
-    fclose(workers[i].in);
-    int status = 0;
-    waitpid(workers[i].pid, &status, 0);
-    if (!workers[i].within) continue;
-    const uint64_t seed = workers[i].seed;
-    failed[seed] = WIFSIGNALED(status) && WTERMSIG(status) == SIGALRM ? "did not end in time" : "the process died";
-    printf("seed %llu: %s\n", static_cast<unsigned long long>(seed), failed[seed].c_str());
-    if (seed + uint64_t(arguments.jobs) <= arguments.last) workers.push_back(launch(arguments, seed + uint64_t(arguments.jobs)));
+  }
+  void broken(uint64_t seed, const std::string& how) {
+    const bool known = arguments.known.count(seed) > 0;
+    if (known) ++expected;
+    else failed[seed] = how;
+    printf("seed %llu%s: %s\n", static_cast<unsigned long long>(seed), known ? " (known)" : "", how.c_str());
+  }
+};
+
+int runMany(const Arguments& arguments) {
+  const time_t began = time(nullptr);
+  Tally tally{arguments, {}, {}, 0, 0};
+  std::vector<Worker> workers;
+  for (int i = 0; i < arguments.jobs; ++i) workers.push_back(launch(arguments, arguments.first + uint64_t(i)));
+  while (!workers.empty()) {
+    std::vector<pollfd> polled;
+    for (const auto& worker : workers) polled.push_back({worker.in, POLLIN, 0});
+    if (poll(polled.data(), polled.size(), -1) < 0) continue;  // Interrupted.
+    for (size_t i = polled.size(); i-- > 0;) {
+      if (!polled[i].revents) continue;
+      Worker& worker = workers[i];
+      char bytes[4096];
+      const ssize_t got = read(worker.in, bytes, sizeof(bytes));
+      if (got > 0) {
+        worker.unread.append(bytes, size_t(got));
+        size_t from = 0;
+        for (size_t end; (end = worker.unread.find('\n', from)) != std::string::npos; from = end + 1)
+          tally.take(worker, worker.unread.substr(from, end - from));
+        worker.unread.erase(0, from);
+        continue;
+      }
+      close(worker.in);
+      int status = 0;
+      waitpid(worker.pid, &status, 0);
+      const Worker ended = worker;
+      workers.erase(workers.begin() + long(i));
+      if (!ended.within) continue;
+      tally.broken(ended.seed, WIFSIGNALED(status) && WTERMSIG(status) == SIGALRM ? "did not end in time" : "the process died");
+      const uint64_t next = ended.seed + uint64_t(arguments.jobs);
+      if (next <= arguments.last) workers.push_back(launch(arguments, next));
+    }
   }
   const double seconds = std::max<double>(1, double(time(nullptr) - began));
-  for (const auto& [what, n] : counters) printf("%12llu %s\n", static_cast<unsigned long long>(n), what.c_str());
-  printf("%llu seeds held, %zu broken, %llu known to be broken, %.0f a minute\n", static_cast<unsigned long long>(passed),
-         failed.size(), static_cast<unsigned long long>(expected), double(passed + failed.size() + expected) * 60 / seconds);
-  return failed.empty() ? 0 : 1;
+  for (const auto& [what, n] : tally.counters) printf("%12llu %s\n", static_cast<unsigned long long>(n), what.c_str());
+  printf("%llu seeds held, %zu broken, %llu known to be broken, %.0f a minute\n", static_cast<unsigned long long>(tally.passed),
+         tally.failed.size(), static_cast<unsigned long long>(tally.expected),
+         double(tally.passed + tally.failed.size() + tally.expected) * 60 / seconds);
+  return tally.failed.empty() ? 0 : 1;
 }
 
 struct NamedFault {
