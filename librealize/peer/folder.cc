@@ -15,7 +15,6 @@ namespace realize::peer {
 namespace {
 constexpr int64_t kFlushMs = 500;
 constexpr int64_t kResumeMs = 1000;
-constexpr int64_t kWrittenBackNs = 600'000'000'000;  // By then the kernel has written what was written.
 constexpr char kBootIdKey[] = "folder: boot";
 constexpr uint8_t kRead = 2;     // It was put there by the user, and only read.
 constexpr uint8_t kLeaving = 1;  // It is about to leave, not just put there.

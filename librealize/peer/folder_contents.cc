@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "librealize/base/fault.h"
 #include "librealize/peer/exchange.h"
 #include "librealize/peer/folder_state.h"
 #include "librealize/peer/marks.h"
@@ -14,6 +15,32 @@ constexpr uint32_t kMaxHashing = 8;           // batches on the pool
 constexpr uint64_t kHashBatchBytes = 8 << 20;
 constexpr size_t kHashBatchFiles = 256;
 constexpr size_t kReadBytes = 1 << 20;
+constexpr size_t kSyncedSingly = 8;
+
+/// What is told to others is on the disk first: else a power cut leaves something torn or older here, which would look
+/// like a newer version than the whole one that they have.
+void syncWritten(Directory& root, std::vector<HashJob>& jobs, int64_t nowNs) {
+  std::vector<HashJob*> written;
+  for (auto& job : jobs)
+    if (job.content.ok() && nowNs - std::max(job.stat.mtimeNs, job.stat.ctimeNs) < kWrittenBackNs) written.push_back(&job);
+  if (written.empty() || faulty(Fault::TellUnwritten)) return;
+  Result<void> all;
+  if (written.size() > kSyncedSingly) all = root.syncAll();
+  std::set<std::string> folders;
+  for (auto* job : written) {
+    Result<void> synced = all;
+    if (written.size() <= kSyncedSingly) {
+      auto file = root.open(job->path, OpenMode::Read);
+      synced = file.ok() ? (*file)->sync(true) : Result<void>(file.error());
+      // Its name, and those of the folders above, which may be as new.
+      for (std::string folder = parentPath(job->path); synced.ok() && folders.insert(folder).second; folder = parentPath(folder))
+        synced = root.syncDirectory(folder);
+    }
+    job->synced = synced.ok();
+    if (synced.ok() || synced.code() == Code::NotFound) continue;  // Renamed or gone: it is read again.
+    job->content = Error{Code::Io, "it could not be written to its disk: " + synced.error().message};
+  }
+}
 }  // namespace
 
 Result<Content> hashFile(Directory& root, const std::string& path, const FileStat& expected) {
@@ -52,8 +79,10 @@ void Folder::State::pumpHashes() {
     auto jobs = toHash.front();
     toHash.pop_front();
     ++hashing;
-    core.env.scheduler.onPool(false, [this, alive = alive, jobs, root = root, &scheduler = core.env.scheduler] {
+    const int64_t nowNs = core.env.clock.nowNs();
+    core.env.scheduler.onPool(false, [this, alive = alive, jobs, root = root, nowNs, &scheduler = core.env.scheduler] {
       for (auto& job : *jobs) job.content = hashFile(*root, job.path, job.stat);
+      syncWritten(*root, *jobs, nowNs);
       scheduler.onCore([this, alive, jobs] {
         if (!*alive) return;
         --hashing;
@@ -130,7 +159,7 @@ void Folder::State::newFile(const HashJob& job) {
   const NodeId node = core.store.nodeOf(id).value_or(0);
   if (node == 0) return;
   putRow(node, core.store.nodeOf(*parentId).value_or(job.parent), job.name, EntryKind::File, job.stat, content.blob, std::move(base));
-  noteRead(node, job.stat);
+  if (!job.synced) noteRead(node, job.stat);
   if (core.store.problems().count()) core.store.problems().erase(job.path, "unreadable");
   core.marks->entryChanged(id);
   core.folder->entryChanged(id);
@@ -168,7 +197,7 @@ void Folder::State::changedFile(const HashJob& job) {
   row->blob = content.blob;
   row->dirty = false;
   core.store.disk().put(*row);
-  noteRead(job.node, job.stat);
+  if (!job.synced) noteRead(job.node, job.stat);
   core.marks->entryChanged(*id);
   core.folder->entryChanged(*id);
 }

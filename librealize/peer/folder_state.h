@@ -20,6 +20,8 @@ namespace realize::peer {
 
 /// Tries after which an entry that cannot be applied no longer holds up a wait, and is told as a problem.
 constexpr int kPatience = 20;
+/// By then the kernel has written what was written.
+constexpr int64_t kWrittenBackNs = 600'000'000'000;
 
 /// In kTempFolder: a file that was in the folder for a moment, and the number of its node.
 constexpr char kUndoPrefix[] = "undo-";
@@ -49,6 +51,7 @@ struct HashJob {
   std::string path;
   FileStat stat;
   Result<Content> content = Error{Code::Busy, "not read"};
+  bool synced = false;  ///< it was written a moment ago, and is on the disk now, with its name
 };
 
 struct Folder::State {

@@ -119,9 +119,13 @@ void World::crashed(size_t number) {
     if (auto root = lookedAt.openRoot(kSimFolder); root.ok()) before = all(**root);
     sim.disk.crash(random_);
     doing(number, [&](Directory& root) { after = all(root); });
+    // What others have is no less theirs for that.
+    std::set<Token> elsewhere;
+    for (size_t other = 0; other < machines_.size(); ++other)
+      if (other != number) doing(other, [&](Directory& root) { elsewhere.merge(all(root)); });
     std::string lost;
     for (auto token : before)
-      if (!after.contains(token) && machine.unsynced.contains(token)) {
+      if (!after.contains(token) && machine.unsynced.contains(token) && !elsewhere.contains(token)) {
         excused_.emplace(token, "never synced by its user before " + name(number) + " lost power");
         lost += " T" + std::to_string(token);
       }

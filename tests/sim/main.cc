@@ -181,6 +181,7 @@ struct NamedFault {
 // Each breaks a promise; the search must tell.
 constexpr NamedFault kFaults[] = {
     {"skip-file-sync", realize::Fault::SkipFileSync, 400},
+    {"tell-unwritten", realize::Fault::TellUnwritten, 1000},
     {"skip-durable", realize::Fault::SkipDurable, 400},
     {"forget-unsynced", realize::Fault::ForgetUnsynced, 400},
     {"compare-times", realize::Fault::CompareTimes, 400},
