@@ -35,6 +35,7 @@ struct SimArenas {
     link = std::make_unique<test::SimLink>(*a, *b);
   }
   ~SimArenas() {
+    a->onCall = b->onCall = nullptr;  // It may speak of what was declared after this.
     link = nullptr;
     a->vanish();
     b->vanish();
