@@ -125,11 +125,12 @@ void World::crashed(size_t number) {
       if (other != number) doing(other, [&](Directory& root) { elsewhere.merge(all(root)); });
     std::string lost;
     for (auto token : before)
-      if (!after.contains(token) && machine.unsynced.contains(token) && !elsewhere.contains(token)) {
+      if (!after.contains(token) && machine.unsynced.contains(token) && (machine.rewritten.contains(token) || !elsewhere.contains(token))) {
         excused_.emplace(token, "never synced by its user before " + name(number) + " lost power");
         lost += " T" + std::to_string(token);
       }
     machine.unsynced.clear();
+    machine.rewritten.clear();
     say(number, "lost power" + (lost.empty() ? "" : ", and with it what was not synced:" + lost));
   }
   machine.powerCut = false;

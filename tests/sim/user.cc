@@ -163,8 +163,9 @@ void World::wrote(size_t number, Directory& root, const std::string& path) { wro
 
 void World::wrote(size_t number, const std::set<Token>& tokens, const std::string& path) {
   for (auto token : tokens) {
-    written_.emplace(token, name(number) + ":" + path);
+    const bool fresh = written_.emplace(token, name(number) + ":" + path).second;
     machines_[number].unsynced.insert(token);
+    if (!fresh) machines_[number].rewritten.insert(token);
   }
   say(number, "  " + path + " has " + listed(tokens));
 }
@@ -491,7 +492,10 @@ bool World::resolveSomething(size_t number) {
   auto resolved = peer.core->resolve(path, label);
   say(number, "takes " + chosen.version.blob.hex().substr(0, 8) + " of the versions of " + path + (resolved.ok() ? "" : ": " + resolved.error().message));
   if (!resolved.ok()) return true;
+  std::string left;
   for (auto token : kept) gone.erase(token);
+  for (auto token : gone) left += " T" + std::to_string(token);
+  if (!left.empty()) say(number, "  and lets go" + left);
   letGo(number, gone);
   count("conflicts resolved");
   return true;

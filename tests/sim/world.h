@@ -34,6 +34,7 @@ struct Machine {
   std::unique_ptr<SimPeer> peer;
   uint64_t userLife = 0;           ///< what the user was about to do ends with a crash
   std::set<Token> unsynced;        ///< written by the user, perhaps not on the disk yet
+  std::set<Token> rewritten;       ///< of these, what was there before and was written again: a torn write takes it along
   bool full = false;               ///< the disk, on purpose
   bool suspended = false;          ///< its database met the full disk; it goes on by itself
   bool powerCut = false;           ///< the coming crash loses what is not durable
