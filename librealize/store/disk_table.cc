@@ -31,7 +31,6 @@ bool DiskRow::matches(const FileStat& stat) const {
 }
 
 namespace {
-constexpr size_t kRowsPerGeneration = 8192;
 constexpr size_t kBitsPerBlob = 16;  // With four of them set for each, one of 400 is asked for in vain.
 constexpr size_t kLeastRoom = 1 << 14;
 
@@ -110,32 +109,20 @@ NodeId DiskTable::highest() {
   return *highest_;
 }
 
-void DiskTable::keep(NodeId node, std::optional<DiskRow> row) {
-  old_.erase(node);
-  if (young_.size() >= kRowsPerGeneration) {
-    old_ = std::move(young_);
-    young_.clear();
-  }
-  young_.insert_or_assign(node, std::move(row));
-}
-
 const DiskRow* DiskTable::find(NodeId node) {
   if (node > highest()) return nullptr;  // As for all that a peer has just told of.
-  auto it = young_.find(node);
-  if (it == young_.end()) {
+  auto* known = rows_.find(node);
+  if (!known) {
     std::optional<DiskRow> row;
-    if (auto aged = old_.find(node); aged != old_.end()) row = std::move(aged->second);
-    else get_.first([&](Row found) { row = read(found); }, node);
-    keep(node, std::move(row));
-    it = young_.find(node);
+    get_.first([&](Row found) { row = read(found); }, node);
+    known = rows_.put(node, std::move(row));
   }
-  return it->second ? &*it->second : nullptr;
+  return *known ? &**known : nullptr;
 }
 
 void DiskTable::forget() {
   files_.forget();
-  young_.clear();
-  old_.clear();
+  rows_.clear();
   highest_.reset();
 }
 
@@ -143,8 +130,6 @@ std::optional<DiskRow> DiskTable::get(NodeId node) {
   const DiskRow* row = find(node);
   return row ? std::optional(*row) : std::nullopt;
 }
-
-bool DiskTable::has(NodeId node) { return find(node) != nullptr; }
 
 std::optional<DiskRow> DiskTable::getAt(NodeId parentNode, const std::string& name) {
   std::optional<DiskRow> out;
@@ -214,7 +199,7 @@ std::optional<DiskRow> DiskTable::put(const DiskRow& row) {
     if (old && old->parentNode == row.parentNode && old->name == row.name && old->kind == row.kind &&
         old->device == row.device && old->inode == row.inode && old->birthNs == row.birthNs && old->blob == row.blob) {
       updateSeen_.run(row.sizeBytes, row.mtimeNs, row.ctimeNs, row.mode, row.dirty, base, row.node);
-      keep(row.node, row);
+      rows_.put(row.node, row);
       return;
     }
     auto write = [&](Statement& statement) {
@@ -227,21 +212,20 @@ std::optional<DiskRow> DiskTable::put(const DiskRow& row) {
     if (old || write(add_) == 0) {
       if (auto there = getAt(row.parentNode, row.name); there && there->node != row.node) {
         discount(*there);
-        keep(there->node, std::nullopt);
+        rows_.put(there->node, std::nullopt);
         erased = std::move(there);
       }
       write(put_);
     }
     highest_ = std::max(highest(), row.node);
-    keep(row.node, row);
+    rows_.put(row.node, row);
   });
   return erased;
 }
 
 void DiskTable::setDirty(NodeId node, bool dirty) {
   setDirty_.run(dirty, node);
-  young_.erase(node);
-  old_.erase(node);
+  rows_.erase(node);
 }
 
 void DiskTable::erase(NodeId node) {
@@ -250,7 +234,7 @@ void DiskTable::erase(NodeId node) {
     if (!old) return;
     if (old->kind == EntryKind::File) files_.subtract(old->sizeBytes);
     erase_.run(node);
-    keep(node, std::nullopt);
+    rows_.put(node, std::nullopt);
   });
 }
 

@@ -7,11 +7,11 @@
 #include <optional>
 #include <string>
 #include <string_view>
-#include <unordered_map>
 #include <vector>
 
 #include "librealize/base/disk.h"
 #include "librealize/model/tree.h"
+#include "librealize/store/generations.h"
 #include "librealize/store/origin_table.h"
 #include "librealize/store/totals.h"
 
@@ -71,7 +71,6 @@ class DiskTable {
   DiskTable(Database& db, OriginTable& origins);
 
   std::optional<DiskRow> get(NodeId node);
-  bool has(NodeId node);
   /// get() without the copy: null where there is none. Valid until the next call of anything here.
   const DiskRow* peek(NodeId node) { return find(node); }
   std::optional<DiskRow> getAt(NodeId parentNode, const std::string& name);
@@ -99,17 +98,15 @@ class DiskTable {
   void forget();
 
  private:
-  using Rows = std::unordered_map<NodeId, std::optional<DiskRow>>;
   DiskRow read(Row row);
   /// Null: none. Valid until the next call of anything here.
   const DiskRow* find(NodeId node);
-  void keep(NodeId node, std::optional<DiskRow> row);
   NodeId highest();
   void fillFilter();
   Database& db_;
   OriginTable& origins_;
   TotalsKeeper files_;
-  Rows young_, old_;  ///< used lately, in two generations; all agree with the database
+  Generations<NodeId, std::optional<DiskRow>, 8192> rows_;  ///< or that there is none
   std::optional<NodeId> highest_;  ///< no row has a greater number
   BlobFilter filter_;
   bool filtering_ = false;

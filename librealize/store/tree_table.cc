@@ -52,37 +52,6 @@ std::set<EntryId> targetsOf(const Entry* entry) {
 
 }  // namespace
 
-Record* RecordCache::find(const EntryId& id) {
-  if (auto it = young_.find(id); it != young_.end()) return &it->second;
-  auto it = old_.find(id);
-  if (it == old_.end()) return nullptr;
-  auto node = old_.extract(it);
-  return &young_.insert(std::move(node)).position->second;
-}
-
-const Record* RecordCache::put(Record record) {
-  if (Record* known = find(record.entry.id)) {
-    *known = std::move(record);
-    return known;
-  }
-  if (young_.size() >= kPerGeneration) {
-    old_ = std::move(young_);
-    young_.clear();
-  }
-  const EntryId id = record.entry.id;
-  return &young_.emplace(id, std::move(record)).first->second;
-}
-
-void RecordCache::erase(const EntryId& id) {
-  young_.erase(id);
-  old_.erase(id);
-}
-
-void RecordCache::clear() {
-  young_.clear();
-  old_.clear();
-}
-
 TreeTable::TreeTable(Database& db, OriginTable& origins)
     : origins_(origins),
       files_(db, "tree files"),
@@ -208,7 +177,7 @@ NodeId TreeTable::renumber(const EntryId& id, NodeId to) {
   record.node = to;
   writeTouch(to, {}, record.entry.touch);
   writeLinks(to, nullptr, &record.entry);
-  cache_.put(std::move(record));
+  cache_.put(id, std::move(record));
   return to;
 }
 
@@ -251,7 +220,7 @@ const Record* TreeTable::find(const EntryId& id) {
     if (!parentId) throw DatabaseError(Code::Corrupt, "the database is damaged: an entry's parent is missing");
     record.shownParent = *parentId;
   }
-  return cache_.put(std::move(record));
+  return cache_.put(id, std::move(record));
 }
 
 std::optional<Record> TreeTable::get(const EntryId& id) {
@@ -286,7 +255,7 @@ void TreeTable::put(Record& record) {
   if (old) count(*old, false);
   count(record, true);
   // What is new is in the tree's own memory, and seldom asked for here again.
-  if (rowExists) cache_.put(record);
+  if (rowExists) cache_.put(id, record);
   else noteNumber(record.node, id);
 }
 

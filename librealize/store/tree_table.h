@@ -11,24 +11,11 @@
 
 #include "librealize/model/tree_store.h"
 #include "librealize/store/arena_store.h"
+#include "librealize/store/generations.h"
 #include "librealize/store/origin_table.h"
 #include "librealize/store/totals.h"
 
 namespace realize::store {
-
-/// Records read or written lately, in two generations: the older is dropped whole when the younger is full.
-class RecordCache {
- public:
-  /// Stays where it is until the next put().
-  logic::Record* find(const EntryId& id);
-  const logic::Record* put(logic::Record record);
-  void erase(const EntryId& id);
-  void clear();
-
- private:
-  static constexpr size_t kPerGeneration = 4096;
-  std::unordered_map<EntryId, logic::Record> young_, old_;
-};
 
 class TreeTable {
  public:
@@ -79,7 +66,7 @@ class TreeTable {
   TotalsKeeper& totalsOf(EntryKind kind);
 
   OriginTable& origins_;
-  RecordCache cache_;
+  Generations<EntryId, logic::Record, 4096> cache_;
   std::unordered_map<NodeId, EntryId> ids_;  ///< of parents and new ones mostly; bounded
   std::unordered_set<EntryId> absent_;       ///< looked for lately, and there is no row; bounded
   std::optional<bool> anyClash_;             ///< something is shown under another name than its base; false for sure only

@@ -112,7 +112,6 @@ void BlobQueue::erase(const BlobTask& task) {
 }
 
 void BlobQueue::eraseNode(NodeId node) {
-  if (noneOf(node)) return;
   const auto tasks = ofNode(node);
   if (tasks.empty()) return;
   db_.together([&] {
@@ -167,7 +166,6 @@ void ProblemTable::erase(const std::string& path, const std::string& kind) {
   known_.reset();
   erase_.run(path, Text{kind});
 }
-
 
 void ProblemTable::eraseUnder(const std::string& path) {
   if (count() == 0) return;
