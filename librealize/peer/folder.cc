@@ -16,7 +16,7 @@ namespace {
 constexpr int64_t kFlushMs = 500;
 constexpr int64_t kResumeMs = 1000;
 constexpr char kBootIdKey[] = "folder: boot";
-constexpr uint8_t kRead = 2;     // It was put there by the user, and only read.
+constexpr uint8_t kRead = 2;     // Earlier programs: it was put there by the user, and only read. Now it is synced first.
 constexpr uint8_t kLeaving = 1;  // It is about to leave, not just put there.
 }
 
@@ -303,12 +303,6 @@ void Folder::State::noteUnsynced(NodeId node, uint8_t how) {
   if (faulty(Fault::ForgetUnsynced)) return;
   core.store.unsynced().put(node, how);
   flushUnsyncedSoon();
-}
-
-/// The file was read a moment after it was written: the machine's next start may find other bytes in it.
-void Folder::State::noteRead(NodeId node, const FileStat& stat) {
-  const int64_t ageNs = core.env.clock.nowNs() - std::max(stat.mtimeNs, stat.ctimeNs);
-  if (ageNs < kWrittenBackNs) noteUnsynced(node, kRead);
 }
 
 void Folder::noteLeaving(NodeId node) { s_->noteUnsynced(node, kLeaving); }

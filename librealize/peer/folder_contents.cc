@@ -31,17 +31,23 @@ void syncWritten(Directory& root, std::vector<HashJob>& jobs, int64_t nowNs) {
     Result<void> synced = all;
     if (written.size() <= kSyncedSingly) {
       auto file = root.open(job->path, OpenMode::Read);
-      synced = file.ok() ? (*file)->sync(true) : Result<void>(file.error());
-      // Its name, and those of the folders above, which may be as new.
-      for (std::string folder = parentPath(job->path); synced.ok() && folders.insert(folder).second; folder = parentPath(folder))
-        synced = root.syncDirectory(folder);
+      synced = file.ok() ? syncWithNames(root, **file, job->path, folders) : Result<void>(file.error());
     }
-    job->synced = synced.ok();
-    if (synced.ok() || synced.code() == Code::NotFound) continue;  // Renamed or gone: it is read again.
-    job->content = Error{Code::Io, "it could not be written to its disk: " + synced.error().message};
+    if (synced.ok()) continue;
+    if (synced.code() == Code::NotFound) job->content = synced.error();  // Renamed or gone: it is read again.
+    else job->content = Error{Code::Io, "it could not be written to its disk: " + synced.error().message};
   }
 }
 }  // namespace
+
+Result<void> syncWithNames(Directory& root, DiskFile& file, const std::string& path, std::set<std::string>& folders) {
+  REALIZE_TRY(file.sync(true));
+  std::set<std::string> above;
+  for (std::string folder = parentPath(path); !folders.contains(folder) && above.insert(folder).second; folder = parentPath(folder))
+    REALIZE_TRY(root.syncDirectory(folder));
+  folders.merge(above);
+  return {};
+}
 
 Result<Content> hashFile(Directory& root, const std::string& path, const FileStat& expected) {
   REALIZE_ASSIGN(auto file, root.open(path, OpenMode::Read));
@@ -159,7 +165,6 @@ void Folder::State::newFile(const HashJob& job) {
   const NodeId node = core.store.nodeOf(id).value_or(0);
   if (node == 0) return;
   putRow(node, core.store.nodeOf(*parentId).value_or(job.parent), job.name, EntryKind::File, job.stat, content.blob, std::move(base));
-  if (!job.synced) noteRead(node, job.stat);
   if (core.store.problems().count()) core.store.problems().erase(job.path, "unreadable");
   core.marks->entryChanged(id);
   core.folder->entryChanged(id);
@@ -197,7 +202,6 @@ void Folder::State::changedFile(const HashJob& job) {
   row->blob = content.blob;
   row->dirty = false;
   core.store.disk().put(*row);
-  if (!job.synced) noteRead(job.node, job.stat);
   core.marks->entryChanged(*id);
   core.folder->entryChanged(*id);
 }

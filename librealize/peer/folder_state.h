@@ -51,7 +51,6 @@ struct HashJob {
   std::string path;
   FileStat stat;
   Result<Content> content = Error{Code::Busy, "not read"};
-  bool synced = false;  ///< it was written a moment ago, and is on the disk now, with its name
 };
 
 struct Folder::State {
@@ -115,7 +114,6 @@ struct Folder::State {
   void checkCache();
   void forgetUnsynced();
   void noteUnsynced(NodeId node, uint8_t how = 0);
-  void noteRead(NodeId node, const FileStat& stat);
   void flushUnsyncedSoon();
 
   // folder_inbound.cc
@@ -212,6 +210,10 @@ struct Folder::State {
 
 /// Reads and checks the file; the same before and after. Thread: any.
 Result<Content> hashFile(Directory& root, const std::string& path, const FileStat& expected);
+
+/// The file's bytes, its name and those of the folders above it are on the disk. `folders`: of those that is so already;
+/// added to. Thread: any.
+Result<void> syncWithNames(Directory& root, DiskFile& file, const std::string& path, std::set<std::string>& folders);
 
 inline std::string joinPath(const std::string& parent, const std::string& name) {
   return parent.empty() ? name : parent + "/" + name;

@@ -101,15 +101,11 @@ std::vector<bool> Marks::State::syncAll(Directory& root, const std::vector<std::
     if (root.syncAll().ok()) out.assign(files.size(), true);
     return out;
   }
+  std::set<std::string> folders;
   for (size_t i = 0; i < files.size(); ++i) {
     const auto& kept = files[i].second;
     auto file = openUnchanged(root, kept.path, kept.row);
-    bool synced = file.ok() && (*file)->sync(true).ok();
-    for (std::string at = kept.path; synced && !at.empty();) {
-      at = parentPath(at);
-      synced = root.syncDirectory(at).ok();
-    }
-    out[i] = synced;
+    out[i] = file.ok() && syncWithNames(root, **file, kept.path, folders).ok();
   }
   return out;
 }
