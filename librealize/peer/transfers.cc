@@ -216,63 +216,29 @@ void Transfers::State::cleanSoon() {
 
 /// Forgets contents that nobody uses now.
 void Transfers::State::clean() {
+  std::vector<BlobId> spare;
   for (auto it = blobs.begin(); it != blobs.end();) {
     auto& blob = it->second;
     if (blob->unsavedPieces && !blob->saving) save(blob, nullptr);
     const bool idle = blob.use_count() == 1 && blob->gets == 0 && blob->waiters.empty() && blob->wholeWaiters.empty() &&
                       !blob->saving && !blob->unsavedPieces;
+    if (idle && blob->copied) spare.push_back(it->first);
     it = idle ? blobs.erase(it) : std::next(it);
   }
+  for (const auto& blob : spare) dropSpare(blob);
 }
 
-OpenBlob Transfers::open(const BlobId& id, uint64_t sizeBytes) {
-  auto& core = s_->core;
-  auto known = s_->blobs.find(id);
-  if (known == s_->blobs.end()) {
-    // A Real file that has the content is as good as a cached one, for as long as it stays as it was read.
-    auto root = core.folder->root();
-    for (const auto& row : root ? core.store.disk().withBlob(id, 4) : std::vector<store::DiskRow>()) {
-      auto path = core.folder->diskPath(row.node);
-      if (!path || row.dirty) continue;
-      auto file = openUnchanged(*root, *path, row);
-      if (!file.ok()) continue;
-      auto blob = std::make_shared<BlobState>();
-      blob->blob = id;
-      blob->sizeBytes = sizeBytes;
-      blob->file = std::move(*file);
-      blob->real = true;
-      return OpenBlob{blob};  // Not in `blobs`: it may be edited at any time.
-    }
-  }
-  return OpenBlob{s_->stateOf(id, sizeBytes)};
-}
-
-uint64_t Transfers::read(const OpenBlob& open, uint64_t offset, size_t size, std::function<void(Result<Bytes>)> done) {
-  auto blob = open.state;
-  const uint64_t end = std::min<uint64_t>(blob->sizeBytes, offset + size);
-  if (offset >= end) {
-    done(Bytes());
-    return 0;
-  }
-  if (blob->real) {
-    s_->readNow(blob, offset, end, std::move(done));
-    return 0;
-  }
-  // A sequence doubles what is read ahead, a jump begins anew.
-  constexpr uint64_t kFirstAhead = 256 << 10, kMostAhead = 16 << 20;
-  const bool sequential = offset <= blob->readEnd && end > blob->readEnd && blob->readEnd - offset <= size;
-  blob->aheadBytes = sequential && blob->readEnd ? std::clamp(2 * blob->aheadBytes, kFirstAhead, kMostAhead) : 0;
-  blob->readEnd = end;
-  return s_->readFor(blob, offset, end, kRelayHops, std::move(done));
-}
-
-uint64_t Transfers::State::readFor(const std::shared_ptr<BlobState>& blob, uint64_t offset, uint64_t end, uint8_t hops,
-                                   std::function<void(Result<Bytes>)> done) {
-  const uint64_t number = ++lastNumber;
-  blob->waiters.push_back(Waiter{number, offset, end, std::move(done), hops});
-  answer(blob);
-  pump(blob);
-  return number;
+/// A Real file has it, too, and the reader for whom it was kept beside that is gone.
+void Transfers::State::dropSpare(const BlobId& blob) {
+  auto root = core.folder->root();
+  const auto rows = core.store.disk().withBlob(blob, 4);
+  const bool real = std::any_of(rows.begin(), rows.end(), [&](const auto& row) { return !row.dirty; });
+  if (!root || !real || core.store.wanted().hasBlob(blob) || core.store.getValue("pin/" + blob.hex()).value_or("") == "1") return;
+  // First what is known of it, and for good: it must not come to speak of another file.
+  if (!core.transact([&] { core.store.cache().erase(blob); })) return;
+  core.store.makeDurable();
+  auto gone = root->unlink(cachePath(blob));
+  (void)gone;  // No longer there, maybe.
 }
 
 void Transfers::cancel(uint64_t number) {

@@ -13,11 +13,13 @@
 namespace realize::peer {
 
 struct BlobState;
+struct OpenUse;
 
 /// A content that somebody reads or wants whole, kept usable while held: never evicted, and if it was opened from a Real
 /// file that is later replaced, still readable (the file stays open). Drop it anywhere.
 struct OpenBlob {
   std::shared_ptr<BlobState> state;
+  std::shared_ptr<OpenUse> use{};
 };
 
 /// Thread: core, but where noted. Every byte handed out or written into place was verified against its hash.
@@ -32,8 +34,9 @@ class Transfers {
   // --- reading
   /// Opens a content for reading by ranges. From a Real file with that content if there is one, else cache and peers.
   OpenBlob open(const BlobId& blob, uint64_t sizeBytes);
-  /// Reads a range: fetches the chunks it needs first, reads ahead when the pattern is sequential. `done` on a pool thread
-  /// or at once. Errors: Unreachable at once when no connected peer has it; Corrupt; NoSpace; Cancelled.
+  /// Reads a range: fetches the chunks it needs first, reads ahead when the pattern is sequential. What a Real file has no
+  /// more, as its user edited it, is fetched, too. `done` on a pool thread or at once.
+  /// Errors: Unreachable at once when no connected peer has it; Corrupt; NoSpace; Cancelled.
   /// Returns a number for cancel(), 0 when answered already.
   uint64_t read(const OpenBlob& blob, uint64_t offset, size_t size,
                 std::function<void(Result<Bytes>)> done);

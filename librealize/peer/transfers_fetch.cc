@@ -258,13 +258,12 @@ bool Transfers::State::askPieces(const std::shared_ptr<BlobState>& blob, const s
 
 /// Pieces that some content here has already are copied, verified again. True if any such copying was begun.
 bool Transfers::State::copyLocal(const std::shared_ptr<BlobState>& blob, const std::vector<uint32_t>& pieces) {
-  if (blob->layout->whole) return false;
   std::vector<ChunkHash> hashes;
   std::vector<uint32_t> untried;
   for (auto piece : pieces) {
     if (!blob->localTried.insert(piece).second) continue;
     untried.push_back(piece);
-    hashes.push_back(blob->layout->list.chunks[piece].hash);
+    if (!blob->layout->whole) hashes.push_back(blob->layout->list.chunks[piece].hash);
   }
   if (untried.empty()) return false;
   struct Copy {
@@ -274,7 +273,15 @@ bool Transfers::State::copyLocal(const std::shared_ptr<BlobState>& blob, const s
   };
   auto copies = std::make_shared<std::vector<Copy>>();
   std::set<uint32_t> taken;
-  for (const auto& place : core.store.blobs().findChunks(hashes)) {
+  if (core.store.disk().anyWithBlob(blob->blob)) {  // It became Real since it was opened.
+    for (auto piece : untried) {
+      auto source = sourceOf(blob->blob, {piece});
+      if (!source || source->cached) continue;
+      taken.insert(piece);
+      copies->push_back({piece, std::move(*source), blob->layout->offsets[piece]});
+    }
+  }
+  for (const auto& place : hashes.empty() ? std::vector<store::ChunkPlace>() : core.store.blobs().findChunks(hashes)) {
     const uint32_t piece = untried[place.asked];
     if (place.blob == blob->blob || taken.contains(piece)) continue;
     auto source = sourceOf(place.blob, {place.index});
@@ -379,6 +386,15 @@ void Transfers::State::answer(const std::shared_ptr<BlobState>& blob) {
   save(blob, [whole](Result<void> saved) {
     for (const auto& waiter : whole) waiter.done(saved);
   });
+}
+
+uint64_t Transfers::State::readFor(const std::shared_ptr<BlobState>& blob, uint64_t offset, uint64_t end, uint8_t hops,
+                                   std::function<void(Result<Bytes>)> done, uint64_t number) {
+  if (number == 0) number = ++lastNumber;
+  blob->waiters.push_back(Waiter{number, offset, end, std::move(done), hops});
+  answer(blob);
+  pump(blob);
+  return number;
 }
 
 void Transfers::State::failWaiters(const std::shared_ptr<BlobState>& blob, const Error& error) {

@@ -38,7 +38,7 @@ Result<void> copyTo(Directory& root, const std::string& temp, DiskFile* from, co
 void Transfers::makeReal(const EntryId& id, Dot dot, const BlobId& blob, uint64_t sizeBytes,
                          std::function<void(Result<void>)> done) {
   if (sizeBytes == 0) return s_->placeCopy(id, dot, blob, sizeBytes, std::move(done));
-  auto held = std::make_shared<OpenBlob>(complete(blob) ? OpenBlob() : OpenBlob{s_->stateOf(blob, sizeBytes)});
+  auto held = std::make_shared<OpenBlob>(complete(blob) ? OpenBlob() : OpenBlob{s_->stateOf(blob, sizeBytes), {}});
   fetchWhole(blob, sizeBytes, nullptr,
              [s = s_.get(), alive = s_->alive, held, id, dot, blob, sizeBytes, done](Result<void> fetched) {
     if (!*alive) return done(Error{Code::Suspended, "the arena is being closed"});

@@ -58,6 +58,16 @@ struct WholeWaiter {
   std::function<void(Result<void>)> done;
 };
 
+/// Shared by all who have a content open.
+struct OpenUse {
+  std::mutex mutex;
+  /// Of a Real file: the piece that was verified last, as reads are shorter than pieces.
+  uint32_t piece = 0;
+  std::shared_ptr<const Bytes> bytes;
+  /// Core: where the bytes come from that the Real file does not have any more.
+  OpenBlob instead;
+};
+
 /// A content being read or fetched.
 struct BlobState {
   BlobId blob;
@@ -65,7 +75,7 @@ struct BlobState {
   std::shared_ptr<const BlobLayout> layout;  ///< null while the chunk list is not known
   bool listAsked = false;
   std::shared_ptr<DiskFile> file;  ///< the sparse cache file, or a Real file that has the content
-  bool real = false;               ///< `file` is a Real file: all is there
+  bool real = false;               ///< `file` is a Real file: all was there, and each piece is verified as it is read
   std::vector<bool> present;
   uint32_t presentCount = 0;
   uint64_t presentBytes = 0;
@@ -83,8 +93,11 @@ struct BlobState {
   uint32_t unsavedPieces = 0;          ///< present, and not noted in the database yet
   bool saving = false;
   bool gone = false;                   ///< its cache file became a Real file: start anew for new users
+  bool copied = false;                 ///< a Real file was made beside the cache file, as somebody had this open
+  std::shared_ptr<OpenUse> use = std::make_shared<OpenUse>();
 
   bool complete() const { return real || (layout && presentCount == layout->pieces()); }
+  bool heldOpen() const { return use.use_count() > 1; }
 };
 
 struct WantedBatch;
@@ -126,11 +139,18 @@ struct Transfers::State {
   // transfers.cc
   std::shared_ptr<BlobState> stateOf(const BlobId& blob, uint64_t sizeBytes);
   Result<void> openCacheFile(BlobState& blob);
+  void dropSpare(const BlobId& blob);
   void loadPresent(BlobState& blob);
   void save(const std::shared_ptr<BlobState>& blob, std::function<void(Result<void>)> done);
   void cleanSoon();
   void clean();
   void problem(const std::string& path, const std::string& kind, const std::string& detail);
+
+  // transfers_open.cc
+  void readOpen(uint64_t number, const std::shared_ptr<BlobState>& blob, uint64_t offset, uint64_t end,
+                std::function<void(Result<Bytes>)> done);
+  void readReal(uint64_t number, const std::shared_ptr<BlobState>& blob, uint64_t offset, uint64_t end,
+                std::function<void(Result<Bytes>)> done);
 
   // transfers_fetch.cc
   void pump(const std::shared_ptr<BlobState>& blob);
@@ -147,7 +167,7 @@ struct Transfers::State {
   bool waitsLonger(const BlobState& blob, const std::vector<uint32_t>& pieces, uint8_t hops) const;
   void failShortWaiters(const std::shared_ptr<BlobState>& blob, uint8_t hops);
   uint64_t readFor(const std::shared_ptr<BlobState>& blob, uint64_t offset, uint64_t end, uint8_t hops,
-                   std::function<void(Result<Bytes>)> done);
+                   std::function<void(Result<Bytes>)> done, uint64_t number = 0);
   void corrupt(const PeerKey& from, const BlobId& blob);
   void sentRight(const PeerKey& from, const BlobId& blob);
 
@@ -160,6 +180,7 @@ struct Transfers::State {
   void placeLarge(NodeId node, const std::shared_ptr<BlobState>& blob);
   void placeFailed(NodeId node, const std::shared_ptr<BlobState>& blob, const Error& error);
   bool startLocal(NodeId node, const BlobId& blob, uint64_t sizeBytes);
+  bool copyRather(const BlobState& blob);
   /// Puts the file in place for the entry, or in the cache for a head that is not shown. False: it is still at
   /// `tempPath`, as nothing asks for it any more, or where it belongs. `known`: as for Folder::place.
   Result<bool> settle(NodeId node, const BlobId& blob, uint64_t sizeBytes, const std::string& tempPath,

@@ -288,6 +288,14 @@ void Transfers::State::settleFailed(NodeId node, const BlobId& blob, const Error
   retryLater(1000);
 }
 
+/// Somebody has it open: the cached file stays as it is for him if there is space for a second one. Else he reads from what
+/// is the user's file then, for as long as that has the bytes.
+bool Transfers::State::copyRather(const BlobState& blob) {
+  auto root = core.folder->root();
+  auto space = root ? root->space() : Result<Directory::Space>(Error{Code::Suspended, ""});
+  return blob.heldOpen() && space.ok() && space->availableBytes / 2 > blob.sizeBytes;
+}
+
 /// Contents that another path here has already are copied, not fetched; empty ones are made.
 bool Transfers::State::startLocal(NodeId node, const BlobId& blob, uint64_t sizeBytes) {
   std::optional<Source> source;
@@ -301,7 +309,9 @@ bool Transfers::State::startLocal(NodeId node, const BlobId& blob, uint64_t size
     if (!source) return false;
   }
   if (source && source->cached && (!source->cached->complete() || source->cached->gets > 0)) return false;
-  if (source && source->cached && source->cached.use_count() <= 2 && core.store.wanted().ofBlob(blob).size() == 1) {
+  const bool spare = source && source->cached &&
+                     (source->cached->heldOpen() ? !copyRather(*source->cached) : source->cached.use_count() <= 2);
+  if (spare && core.store.wanted().ofBlob(blob).size() == 1) {
     // Nobody else needs the cached file: it becomes the Real one.
     inFlight.insert({node, blob});
     ++largeFetches;
@@ -337,12 +347,13 @@ bool Transfers::State::startLocal(NodeId node, const BlobId& blob, uint64_t size
       }
       return file->sync(true);
     }());
-    scheduler.onCore([this, alive, root, node, blob, sizeBytes, temp, outcome] {
+    scheduler.onCore([this, alive, root, source, node, blob, sizeBytes, temp, outcome] {
       if (!*alive) return;
       inFlight.erase({node, blob});
       core.transact([&] {
         auto settled = outcome->ok() ? settle(node, blob, sizeBytes, temp) : Result<bool>(outcome->error());
         if (!settled.ok()) settleFailed(node, blob, settled.error());
+        else if (source && source->cached) source->cached->copied = true;
       });
       auto gone = root->unlink(temp);
       (void)gone;  // In place already, or never made.
@@ -359,6 +370,11 @@ void Transfers::State::startLarge(NodeId node, const BlobId& blob, uint64_t size
   ++largeFetches;
   core.transfers->fetchWhole(blob, sizeBytes, nullptr, [this, alive = alive, node, state](Result<void> fetched) {
     if (!*alive) return;
+    if (fetched.ok() && copyRather(*state)) {
+      --largeFetches;
+      inFlight.erase({node, state->blob});
+      return core.transfers->wakeWanted();
+    }
     if (fetched.ok()) return placeLarge(node, state);
     const bool unreachable = fetched.code() == Code::Unreachable;
     if (unreachable)
@@ -383,7 +399,7 @@ void Transfers::State::placeLarge(NodeId node, const std::shared_ptr<BlobState>&
     // Also where it went to the user after all, who had written into it for the moment that it was his.
     if (root && !root->stat(cachePath(blob->blob)).ok()) {
       core.store.cache().erase(blob->blob);
-      blob->gone = true;
+      blob->gone = blob->real = true;
       blobs.erase(blob->blob);
     }
   });

@@ -18,6 +18,7 @@ struct Meddler {
   std::function<void(const std::string& from, const std::string& to, RenameKind kind)> afterRename;
   std::function<void(const std::string& path)> beforeUnlink;
   std::function<std::optional<Error>(const std::string& path, OpenMode mode)> beforeOpen;
+  std::optional<uint64_t> spaceLeftBytes;  ///< what the disk is said to have
 };
 
 class MeddlingDirectory final : public Directory {
@@ -63,7 +64,11 @@ class MeddlingDirectory final : public Directory {
   Result<void> removeXattr(const std::string& path, const std::string& name) override { return inner_->removeXattr(path, name); }
   Result<void> syncDirectory(const std::string& path) override { return inner_->syncDirectory(path); }
   Result<void> syncAll() override { return inner_->syncAll(); }
-  Result<Space> space() override { return inner_->space(); }
+  Result<Space> space() override {
+    auto space = inner_->space();
+    if (space.ok() && meddler_.spaceLeftBytes) space->freeBytes = space->availableBytes = *meddler_.spaceLeftBytes;
+    return space;
+  }
   std::string displayPath() const override { return inner_->displayPath(); }
 
  private:
