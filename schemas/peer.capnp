@@ -49,12 +49,13 @@ struct Hello {
   life @3 :UInt64;         # random, of this process: two connections with one life come from one process
   state @4 :HouseholdState;
   program @5 :Text;        # version, for logs
+  twin @6 :Bool;           # the sender has met two running processes with the receiver's identity, and goes on with none
 }
 
 interface PeerService {
   # The dialer's first call on a connection, and the only one before it is answered. With `refused` not empty the
-  # connection is of no use and closes; the text is for people.
-  hello @0 (hello :Hello) -> (hello :Hello, refused :Text);
+  # connection is of no use and closes; the text is for people, `twin` as in Hello, and of `hello` only `life` is there.
+  hello @0 (hello :Hello) -> (hello :Hello, refused :Text, twin :Bool);
   # The household, or what the sender runs, changed. Whole, and only sent if it differs from what was sent last.
   update @1 (state :HouseholdState) -> ();
   # Opens an arena that both run. Called by the side with the smaller key; each side passes its own service. An arena

@@ -254,6 +254,8 @@ void Tree::completeBatch(const PeerKey& sender, const ChangePage& page) {
   }
   state_.clock = std::max(state_.clock, page.clock);
   closed_.insert(page.closed.begin(), page.closed.end());
+  // Somebody goes on with a copy of this very database: what is done here from now on must not look like what was closed.
+  if (closed_.contains(state_.origin)) beginLife();
   noteCursor(sender, "");
   saveAcks();
   reissueOrphans();

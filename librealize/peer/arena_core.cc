@@ -168,6 +168,10 @@ ArenaFileSystem& ArenaCore::fileSystem() { return *s_->fileSystem; }
 FileSystem& ArenaCore::guardedFileSystem() { return *s_->guardedFileSystem; }
 void ArenaCore::setSettings(const ArenaSettings& settings) { s_->core.settings = settings; }
 
+void ArenaCore::beginLife() {
+  s_->transact([&] { s_->tree.beginLife(); }, true);
+}
+
 /// A copied or restored database file is another life: its numbers must not be given again (AGREEMENT 21).
 void ArenaCore::State::noteIdentity() {
   auto directory = env.disk.openRoot(core.options.databaseDirectory);

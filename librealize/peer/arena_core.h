@@ -32,6 +32,8 @@ class ArenaCore final : public ArenaService {
   /// The same for frontends: a failing database is an error there, and suspends the arena. Thread: any.
   FileSystem& guardedFileSystem();
   void setSettings(const ArenaSettings& settings);
+  /// Another process may be using a copy of this database: what is changed from now on is told apart from what it changed.
+  void beginLife();
 
   // ArenaService
   void onAnnounce(const PeerKey& from, const ArenaState& state) override;

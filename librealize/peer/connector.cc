@@ -7,6 +7,8 @@ namespace realize::peer {
 namespace {
 
 constexpr kj::Duration kHelloTime = 15 * kj::SECONDS;
+// Should who met our twin never be met again: longer than Lives::kQuietMs, so that it is not we who break the silence.
+constexpr kj::Duration kForgetTwin = 5 * kj::MINUTES;
 constexpr int64_t kSteadyNs = 5'000'000'000;  // What ended sooner is not dialled again at once, or two could spin.
 
 }  // namespace
@@ -15,6 +17,8 @@ struct Connector::Known {
   explicit Known(Random& random) : backoff(random) {}
   std::shared_ptr<PeerSession> session;  // ready
   uint64_t number = 0;                   // of that session
+  Lives lives;
+  bool twins = false;                    // as said last to the host
   std::string address;
   std::optional<net::DhPublicKey> dh;  // proven by the last connection: the next dial is one exchange shorter
   bool withDh = true;
@@ -133,6 +137,11 @@ bool Connector::dialledBySmaller(const PeerSession& session) const {
 
 Result<void> Connector::sessionReady(PeerSession& session) {
   if (stopping_) return Error{Code::Cancelled, "this peer is stopping"};
+  if (!alone(session))
+    return Error{Code::Refused, "two running peers have one identity, " + host_.view()->nameOf(session.key()) +
+                                    "'s: a state folder was copied. Nothing is sent or taken until one of them is stopped"};
+  if (witness_)
+    return Error{Code::Refused, "another running peer has this one's identity: nothing is sent or taken until one of them is stopped"};
   auto& peer = known(session.key());
   auto old = peer.session;
   if (old && !old->closed() && old.get() != &session) {
@@ -155,6 +164,7 @@ void Connector::ended(uint64_t number) {
   const std::string why = session->closeReason();
   session->close(why);
   auto& peer = known(session->key());
+  if (session == peer.session) peer.lives.heard(session->remoteLife(), nowMs());
   peer.sentBytes += session->sentBytes();
   peer.receivedBytes += session->receivedBytes();
   if (peer.session == session) {
@@ -168,6 +178,60 @@ void Connector::ended(uint64_t number) {
   }
   if (!stopping_) dial(session->key());
   if (stopping_ && sessions_.empty() && allEnded_) allEnded_->fulfill();
+}
+
+// --- two processes with one identity -----------------------------------------------------------------------------
+
+/// Of the peer that has just said hello, no other process is known to run.
+bool Connector::alone(PeerSession& session) {
+  if (session.remoteLife() == 0) return true;
+  auto& peer = known(session.key());
+  const auto old = peer.session;
+  const bool connected = old && !old->closed() && old.get() != &session;
+  if (connected) peer.lives.heard(old->remoteLife(), nowMs());
+  const bool before = peer.twins;
+  peer.twins = !peer.lives.met(session.remoteLife(), nowMs());
+  if (peer.twins != before) host_.twinsChanged(session.key(), peer.twins);
+  if (peer.twins && connected) old->close("another running peer has your identity");
+  return !peer.twins;
+}
+
+void Connector::refusedBy(const PeerKey& key, uint64_t life) {
+  // As if it had said hello itself: it does so to tell us that it is there.
+  if (known(key).twins) known(key).lives.met(life, nowMs());
+}
+
+bool Connector::hasTwin(const PeerKey& key) { return known(key).lives.twins(nowMs()); }
+
+void Connector::toldOfTwin(const PeerKey& by, bool twin) {
+  if (twin) stopForTwin(by);
+  else if (witness_ == by) goOnAlone();
+}
+
+void Connector::stopForTwin(const PeerKey& witness) {
+  const bool news = !witness_;
+  witness_ = witness;
+  const uint64_t told = ++timesTold_;
+  tasks_->add(local_.timer.afterDelay(kForgetTwin).then([this, told] {
+    if (told == timesTold_ && witness_ && !stopping_) goOnAlone();
+  }));
+  if (!news) return;
+  host_.twinsChanged(host_.view()->self, true);
+  // In a turn of its own: who has told us is one of them.
+  host_.loop().post([this] {
+    auto sessions = sessions_;
+    for (auto& [number, session] : sessions)
+      if (witness_ && session->ready()) session->close("another running peer has this one's identity");
+  });
+}
+
+void Connector::goOnAlone() {
+  witness_.reset();
+  host_.twinsChanged(host_.view()->self, false);
+  host_.loop().post([this] {
+    hurry();
+    for (auto& [key, peer] : known_) dial(key);
+  });
 }
 
 // --- dialling -----------------------------------------------------------------------------------------------------
@@ -212,6 +276,7 @@ void Connector::hurry() {
 void Connector::dial(const PeerKey& key) {
   auto& peer = known(key);
   if (stopping_ || peer.address.empty() || peer.trying || peer.waiting || (peer.session && !peer.session->closed())) return;
+  if (witness_ && *witness_ != key) return;  // goOnAlone() comes back here.
   // One that it has dialled may be about to be ready; when it ends, we come back here.
   for (const auto& [number, session] : sessions_)
     if (session->key() == key && !session->dialled() && !session->closed()) return;
@@ -279,6 +344,7 @@ std::map<PeerKey, PeerConnection> Connector::status() const {
     status.sentBytes = peer->sentBytes;
     status.receivedBytes = peer->receivedBytes;
     if (peer->session) status.openArenas = peer->session->openArenas();
+    status.twins = peer->lives.twins(nowMs());
   }
   for (const auto& [number, session] : sessions_) {
     auto& status = out[session->key()];

@@ -11,6 +11,7 @@
 
 #include "librealize/net/backoff.h"
 #include "librealize/net/connection.h"
+#include "librealize/peer/lives.h"
 #include "librealize/peer/peer_session.h"
 
 namespace realize::peer {
@@ -22,6 +23,8 @@ class ConnectorHost : public SessionHost {
   virtual void useInvite(const net::InviteSecret& secret, const PeerKey& by, std::function<void(Result<void>)> then) = 0;
   virtual void peerConnected(const PeerKey& key) = 0;
   virtual void peerDisconnected(const PeerKey& key, const std::string& why) = 0;
+  /// Two running processes were found to have the identity of `key`, which may be our own; or that has ended.
+  virtual void twinsChanged(const PeerKey& key, bool twins) = 0;
   virtual void log(const std::string& text) = 0;
 };
 
@@ -33,6 +36,7 @@ struct PeerConnection {
   uint64_t sentBytes = 0;      ///< of all connections of this process
   uint64_t receivedBytes = 0;
   size_t openArenas = 0;
+  bool twins = false;          ///< two running processes have its identity: nothing is sent to them or taken
 };
 
 /// Thread: the loop's. Lifetime: after shutdown() has resolved it may be destroyed.
@@ -62,6 +66,11 @@ class Connector final {
 
   /// For PeerSession, by way of the host: one connection a peer.
   Result<void> sessionReady(PeerSession& session);
+  void refusedBy(const PeerKey& key, uint64_t life);
+  bool hasTwin(const PeerKey& key);
+  void toldOfTwin(const PeerKey& by, bool twin);
+  /// Who has met another running process with our identity. While there is one, nobody else is talked to.
+  std::optional<PeerKey> ownTwinMetBy() const { return witness_; }
 
  private:
   struct Known;
@@ -74,12 +83,18 @@ class Connector final {
   void dial(const PeerKey& key);
   void dialLater(const PeerKey& key, const std::string& why);
   bool dialledBySmaller(const PeerSession& session) const;
+  bool alone(PeerSession& session);
+  void stopForTwin(const PeerKey& witness);
+  void goOnAlone();
+  int64_t nowMs() const { return (local_.timer.now() - kj::origin<kj::TimePoint>()) / kj::MILLISECONDS; }
   kj::Promise<Result<void>> pairAt(std::shared_ptr<net::Invite> invite, size_t index, Error last);
 
   ConnectorHost& host_;
   const net::Local& local_;
   Clock& clock_;
   bool stopping_ = false;
+  std::optional<PeerKey> witness_;
+  uint64_t timesTold_ = 0;  // of our twin
   std::unique_ptr<net::Listener> listener_;
   std::map<PeerKey, std::unique_ptr<Known>> known_;
   std::map<PeerKey, Admittance> admittances_;  // between the handshake's decision and its connection

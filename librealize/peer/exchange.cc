@@ -118,8 +118,9 @@ void Exchange::onAnnounce(const PeerKey& from, const ArenaState& state) {
   it->second.said = state;
   auto& core = s_->core;
   if (state.origin == core.tree.origin()) {
-    core.suspend("another running peer has this peer's database: one of them is a copy. Stop one, remove its state "
-                 "folder's arena and join again; nothing was sent or taken");
+    core.suspend("another running peer has this peer's database of the arena: one of them is a copy. Nothing is sent or "
+                 "taken. On the one that has the copy: `realize arena leave " + core.options.name +
+                 "`, then join again; and restart the other");
     return;
   }
   if (core.tree.vector().geq(state.vector)) {

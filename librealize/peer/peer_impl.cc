@@ -351,6 +351,26 @@ void PeerImpl::peerDisconnected(const PeerKey& key, const std::string& why) {
   changed_.notify_all();
 }
 
+void PeerImpl::twinsChanged(const PeerKey& key, bool twins) {
+  const bool own = key == view()->self;
+  if (own && twins) {
+    householdThread_->post([this] {
+      for (auto& arena : allHosted()) {
+        auto begun = arena->locked([](ArenaCore& core) -> Result<void> {
+          core.beginLife();
+          return {};
+        });
+        (void)begun;  // A closed arena changes nothing.
+      }
+    });
+  }
+  const std::string whose = own ? "this peer" : view()->nameOf(key);
+  const std::string what = twins ? "another running process has the identity of " + whose + ": a state folder was copied"
+                                 : "only one process has the identity of " + whose + " again";
+  log(what);
+  events_.emit(Event{.whenNs = systemClock().nowNs(), .type = "problem", .arena = "", .path = "", .peer = key.hex(), .detail = what});
+}
+
 void PeerImpl::log(const std::string& text) { loop_->log(text); }
 
 void PeerImpl::refreshConnections() {

@@ -111,6 +111,10 @@ class PeerImpl final : public Peer, private ConnectorHost {
   void useInvite(const net::InviteSecret& secret, const PeerKey& by, std::function<void(Result<void>)> then) override;
   void peerConnected(const PeerKey& key) override;
   void peerDisconnected(const PeerKey& key, const std::string& why) override;
+  void refusedBy(const PeerKey& key, uint64_t life) override { connector_->refusedBy(key, life); }
+  bool hasTwin(const PeerKey& key) override { return connector_->hasTwin(key); }
+  void toldOfTwin(const PeerKey& by, bool twin) override { connector_->toldOfTwin(by, twin); }
+  void twinsChanged(const PeerKey& key, bool twins) override;
   void log(const std::string& text) override;
 
   /// Something that connections look at has changed: they look, once for many changes.

@@ -141,6 +141,7 @@ void PeerSession::writeHello(schema::Hello::Builder out) {
   out.setAddress(own.address.c_str());
   out.setLife(host_.life());
   out.setProgram(std::string(libraryVersion()).c_str());
+  out.setTwin(host_.hasTwin(key_));
   writeHousehold(out.initState(), rowsFor(*view, key_), shownRunning());
 }
 
@@ -153,7 +154,11 @@ void PeerSession::sayHello() {
         auto self = weak.lock();
         if (!self || self->closed_) return;
         const std::string refused = text(response.getRefused());
-        if (!refused.empty()) return self->becomeReady(Error{Code::Refused, refused});
+        if (!refused.empty()) {
+          self->host_.toldOfTwin(self->key_, response.getTwin());
+          if (const uint64_t life = response.getHello().getLife()) self->host_.refusedBy(self->key_, life);
+          return self->becomeReady(Error{Code::Refused, refused});
+        }
         self->takeHello(response.getHello(), [weak](Result<void> outcome) {
           auto again = weak.lock();
           if (!again || again->closed_) return;
@@ -173,6 +178,7 @@ void PeerSession::takeHello(schema::Hello::Reader hello, std::function<void(Resu
   if (!read.ok()) return done(read.error());
   if (hello.getProtocol() < 1) return done(Error{Code::WrongVersion, "the other peer's program is too old"});
   remoteLife_ = hello.getLife();
+  host_.toldOfTwin(key_, hello.getTwin());
   if (!updateSeen_) {
     theirRunning_ = read->running;
     theirRows_ = read->rows;
@@ -207,7 +213,10 @@ kj::Promise<void> PeerSession::answerHello(HelloCall context) {
       outcome = Error{Code::Refused, "you are no member of this household any more"};
     if (outcome.ok()) outcome = self->host_.sessionReady(*self);
     if (!outcome.ok()) {
-      context.getResults().setRefused(outcome.error().message.c_str());
+      auto results = context.getResults();
+      results.setRefused(outcome.error().message.c_str());
+      results.setTwin(self->host_.hasTwin(self->key_));
+      results.initHello().setLife(self->host_.life());
       (*fulfiller)->fulfill();
       return;
     }

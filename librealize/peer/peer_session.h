@@ -43,6 +43,12 @@ class SessionHost {
                                    const std::string& address) = 0;
   /// The other side has said hello. An error: this connection is not wanted, another one to that peer is.
   virtual Result<void> sessionReady(PeerSession& session) = 0;
+  /// That peer does not go on with us; this is the life of its process.
+  virtual void refusedBy(const PeerKey& key, uint64_t life) = 0;
+  /// Two processes with that identity are running, as we have met both.
+  virtual bool hasTwin(const PeerKey& key) = 0;
+  /// `by` has met two processes with our identity, or says that it has not, or not any more.
+  virtual void toldOfTwin(const PeerKey& by, bool twin) = 0;
 };
 
 /// How a listener's handshake was decided.

@@ -22,6 +22,20 @@ std::string plural(uint64_t count, const std::string& one) {
   return std::to_string(count) + " " + one + (count == 1 ? "" : "s");
 }
 
+constexpr char kMendTwin[] =
+    "Stop one of the two for good (`realize stop` there), and give that machine an identity of its own: move its state folder "
+    "away, `realize init`, and `realize join` with a new invite. The other goes on by itself within two minutes after that";
+
+Problem twinOf(const std::string& name) {
+  return {"", "twin", "two running peers have the identity of " + name + ": its state folder was copied. Nothing is sent to "
+                      "either or taken from them. " + kMendTwin};
+}
+
+Problem ownTwin(const std::string& witness) {
+  return {"", "twin", "another running peer has this one's identity, as " + witness + " has met both: a state folder was copied. "
+                      "Nothing is sent or taken here. " + kMendTwin};
+}
+
 }  // namespace
 
 // --- status -------------------------------------------------------------------------------------------------------
@@ -85,9 +99,12 @@ PeerStatus PeerImpl::status() {
       status.lastError = connection->second.lastError;
       status.sentBytes = connection->second.sentBytes;
       status.receivedBytes = connection->second.receivedBytes;
+      if (connection->second.twins) out.problems.push_back(twinOf(info.name));
     }
     out.peers.push_back(std::move(status));
   }
+  if (auto witness = loop_->run([&] { return connector_->ownTwinMetBy(); }))
+    out.problems.push_back(ownTwin(view->nameOf(*witness)));
   for (auto& arena : allHosted()) {
     auto status = arena->locked([](ArenaCore& core) -> Result<ArenaStatus> { return core.status(); });
     if (status.ok()) {

@@ -349,6 +349,26 @@ TEST_CASE("what a closed origin left behind in a broken batch is issued again by
   CHECK(a.received + b.received == 0);
 }
 
+TEST_CASE("who learns that a copy of its database closed its origin goes on under a new one") {
+  TreePeer a('a'), copy('c'), b('b');
+  a.file("f", "1");
+  sync(a, b);
+  copy.store = a.store;
+  copy.tree.reload();
+  copy.tree.beginLife();
+  copy.file("g", "of the copy");
+  sync(copy, b);
+  const Origin before = a.tree.origin();
+
+  a.pull(b);
+  a.file("h", "of the first");
+  for (int i = 0; i < 2; ++i) sync(a, b);
+
+  CHECK(a.tree.origin() != before);
+  CHECK(a.all() == "f g h");
+  checkEqual(a, b);
+}
+
 TEST_CASE("peers that have forgotten different deletions say so instead of mixing their states") {
   TreePeer a('a'), b('b');
   a.file("f", "1");

@@ -9,7 +9,7 @@ import socket
 import sqlite3
 import subprocess
 
-from harness import (NOBODY, WAIT_S, check, equal, need_root, read, same_tree, tree, until, write)
+from harness import (NOBODY, WAIT_S, Peer, check, equal, need_root, read, same_tree, tree, until, write)
 
 
 def random_files(count, size_bytes):
@@ -551,3 +551,42 @@ def rotten_files_are_found_and_repaired(h):
     equal(read(folder_a / "d/plan.txt"), b"the right bytes")
     equal(read(folder_a / "d/edited.txt"), b"edited while nobody looked")
     check("2 files" in b.text("verify", "docs"), "nothing is said for people")
+
+
+def two_clones_of_one_peer_both_stop(h):
+    a, b, folder_a, folder_b = h.pair({"one.txt": "1"}, listen_b=True)
+    a.stop()
+    clone = Peer(h, "clone")
+    shutil.copytree(a.state, clone.state)
+    shutil.copytree(folder_a, clone.base / "files")
+    # On another machine the folder would have the same path.
+    with contextlib.closing(sqlite3.connect(clone.state / "peer.db")) as database, database:
+        database.execute("UPDATE arena SET folder = ?", (str(clone.base / "files"),))
+
+    def twins(peer):
+        return [problem for problem in peer.status()["problems"] if problem["kind"] == "twin"]
+
+    a.serve()
+    h.agree(a, b)
+    h.peers.append(clone.serve())
+    for peer in (a, clone, b):
+        found = until(lambda: twins(peer), f"{peer.name} says that there are two")
+        check("realize init" in found[0]["detail"], "it says what to do:", found)
+    for peer in (a, clone):
+        check(not peer.connection(b)["connected"], peer.name, "has stopped")
+        check("twin" in peer.text("status"), "for people, too")
+    write(folder_a / "two.txt", "written at a")
+    until(lambda: a.text("ls", "docs:").count("two.txt"), "a reads its own folder all the same")
+    check(not (folder_b / "two.txt").exists(), "nothing is sent")
+
+    # Told sooner than it would find out by itself, by b's being started anew.
+    clone.stop()
+    b.stop()
+    b.serve()
+    until(lambda: not twins(a), "a goes on alone", 120)
+    b.run("mark", "real", "docs:")
+    h.agree(a, b)
+    equal(read(folder_b / "one.txt"), b"1")
+    equal(read(folder_b / "two.txt"), b"written at a")
+    equal(sorted(peer["name"] for peer in b.status()["peers"]), ["a"], "the household is as it was")
+    same_tree(folder_a, folder_b)
