@@ -1,5 +1,8 @@
 #include "librealize/base/disk.h"
 
+#include <algorithm>
+#include <cstring>
+
 namespace realize {
 
 Result<bool> exists(Directory& directory, const std::string& path) {
@@ -7,6 +10,37 @@ Result<bool> exists(Directory& directory, const std::string& path) {
   if (stat.ok()) return true;
   if (stat.code() == Code::NotFound) return false;
   return stat.error();
+}
+
+namespace {
+
+constexpr size_t kBlockBytes = 4096;
+constexpr size_t kShortestHole = 4 * kBlockBytes;  // For less, one write is quicker.
+
+bool isZero(std::span<const std::byte> bytes) {
+  return bytes.front() == std::byte(0) && memcmp(bytes.data(), bytes.data() + 1, bytes.size() - 1) == 0;
+}
+
+}  // namespace
+
+Result<void> writeSparse(DiskFile& file, uint64_t offset, std::span<const std::byte> src) {
+  size_t written = 0;  // What comes before `at` and has not been written is data.
+  for (size_t at = 0; at < src.size();) {
+    size_t end = at;  // of the zeros that begin here
+    while (end < src.size()) {
+      const auto block = src.subspan(end, std::min<size_t>(src.size() - end, kBlockBytes - (offset + end) % kBlockBytes));
+      if (!isZero(block)) break;
+      end += block.size();
+    }
+    // Freed, not merely left out: after a crash other bytes may be there.
+    if (end - at >= kShortestHole && file.punchHole(offset + at, end - at).ok()) {
+      if (at > written) REALIZE_TRY(file.write(offset + written, src.subspan(written, at - written)));
+      written = end;
+    }
+    at = std::min<size_t>(src.size(), end + kBlockBytes - (offset + end) % kBlockBytes);
+  }
+  if (written < src.size()) REALIZE_TRY(file.write(offset + written, src.subspan(written)));
+  return {};
 }
 
 Result<Bytes> readFile(Directory& directory, const std::string& path, size_t maxBytes) {

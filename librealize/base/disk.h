@@ -148,6 +148,10 @@ class Directory {
 /// Whether the name exists, as whatever. Errors: all but NotFound: what cannot be looked at is not "absent".
 Result<bool> exists(Directory& directory, const std::string& path);
 
+/// Writes all of `src` or fails, but that longer runs of zeros become holes where the file system has such. The file reaches
+/// that far already.
+Result<void> writeSparse(DiskFile& file, uint64_t offset, std::span<const std::byte> src);
+
 /// The whole file. Errors: TooLarge past `maxBytes`.
 Result<Bytes> readFile(Directory& directory, const std::string& path, size_t maxBytes);
 

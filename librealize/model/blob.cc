@@ -129,6 +129,22 @@ BlobId emptyBlobId() {
   return id;
 }
 
+const ChunkRef& zeroChunkFor(uint64_t fileSizeBytes) {
+  static const auto chunks = [] {
+    std::array<ChunkRef, 3> out;
+    const Bytes zeros(kMaxChunkBytes);
+    for (size_t i = 0; i < out.size(); ++i) {
+      out[i].sizeBytes = kMaxChunkBytes >> (2 * i);
+      out[i].hash = hashChunk(std::span(zeros).first(out[i].sizeBytes));
+    }
+    return out;
+  }();
+  const uint32_t size = chunkSizesFor(fileSizeBytes).max;
+  for (const auto& chunk : chunks)
+    if (chunk.sizeBytes == size) return chunk;
+  std::abort();  // A size class was added.
+}
+
 std::string encodeChunkList(const ChunkList& list) {
   std::string out;
   out.reserve(1 + list.chunks.size() * kListItemBytes);
@@ -159,25 +175,46 @@ Result<ChunkList> decodeChunkList(std::string_view bytes) {
 
 ContentHasher::ContentHasher(uint64_t fileSizeBytes) : chunker_(fileSizeBytes), fileSizeBytes_(fileSizeBytes) {}
 
+/// Up to a cut, or all of them. `bytes`: not empty, and no more than are due.
+size_t ContentHasher::step(std::span<const std::byte> bytes) {
+  const bool last = takenBytes_ + bytes.size() >= fileSizeBytes_;
+  const size_t n = chunker_.next(bytes, last);
+  if (n == 0) {
+    pending_.insert(pending_.end(), bytes.begin(), bytes.end());
+    takenBytes_ += bytes.size();
+    return bytes.size();
+  }
+  auto chunk = bytes.first(n);
+  if (!pending_.empty()) {
+    pending_.insert(pending_.end(), chunk.begin(), chunk.end());
+    chunk = pending_;
+  }
+  list_.chunks.push_back({hashChunk(chunk), uint32_t(chunk.size())});
+  pending_.clear();
+  takenBytes_ += n;
+  return n;
+}
+
 void ContentHasher::add(std::span<const std::byte> bytes) {
-  const uint64_t due = fileSizeBytes_ - std::min(fedBytes_, fileSizeBytes_);
   fedBytes_ += bytes.size();
-  if (bytes.size() > due) bytes = bytes.first(size_t(due));  // finish() will refuse; no use in hashing the rest.
-  const bool last = fedBytes_ >= fileSizeBytes_;
-  while (!bytes.empty()) {
-    const size_t n = chunker_.next(bytes, last);
-    if (n == 0) {
-      pending_.insert(pending_.end(), bytes.begin(), bytes.end());
-      return;
+  // finish() will refuse what is too much; no use in hashing it.
+  bytes = bytes.first(size_t(std::min<uint64_t>(bytes.size(), fileSizeBytes_ - takenBytes_)));
+  while (!bytes.empty()) bytes = bytes.subspan(step(bytes));
+}
+
+void ContentHasher::addZeros(uint64_t count) {
+  static constexpr std::array<std::byte, 64 << 10> kZeros{};
+  fedBytes_ += count;
+  count = std::min(count, fileSizeBytes_ - takenBytes_);
+  const ChunkRef& whole = zeroChunkFor(fileSizeBytes_);
+  while (count > 0) {
+    if (pending_.empty() && count >= whole.sizeBytes) {  // Right after a cut.
+      list_.chunks.push_back(whole);
+      takenBytes_ += whole.sizeBytes;
+      count -= whole.sizeBytes;
+      continue;
     }
-    auto chunk = bytes.first(n);
-    bytes = bytes.subspan(n);
-    if (!pending_.empty()) {
-      pending_.insert(pending_.end(), chunk.begin(), chunk.end());
-      chunk = pending_;
-    }
-    list_.chunks.push_back({hashChunk(chunk), uint32_t(chunk.size())});
-    pending_.clear();
+    count -= step(std::span(kZeros).first(size_t(std::min<uint64_t>(count, kZeros.size()))));
   }
 }
 

@@ -76,6 +76,9 @@ BlobId emptyBlobId();
 std::string encodeChunkList(const ChunkList& list);
 Result<ChunkList> decodeChunkList(std::string_view bytes);
 
+/// What the inside of a long run of zeros is cut into, in a file of that size: such a chunk needs neither be read nor sent.
+const ChunkRef& zeroChunkFor(uint64_t fileSizeBytes);
+
 /// Cuts a stream into chunks at places that depend on content only (FastCDC with a gear hash).
 /// Feed it the file from the start; cuts are the same however the bytes are split into calls.
 /// Source: Xia et al., FastCDC, USENIX ATC 2016: normalized chunking, two bits up and down. The gear table is BLAKE2b
@@ -113,13 +116,18 @@ class ContentHasher {
   explicit ContentHasher(uint64_t fileSizeBytes);
   /// The next bytes of the file. They may be overwritten afterwards.
   void add(std::span<const std::byte> bytes);
+  /// So many zeros come next (a hole). Takes no time for the most of a large hole.
+  void addZeros(uint64_t count);
   /// Once. Errors: Busy when more or fewer bytes came than were announced: the file changed while it was read.
   Result<Content> finish();
 
  private:
+  size_t step(std::span<const std::byte> bytes);
+
   Chunker chunker_;
   uint64_t fileSizeBytes_;
   uint64_t fedBytes_ = 0;
+  uint64_t takenBytes_ = 0;  ///< of those that were announced
   Bytes pending_;  ///< of the current chunk, from earlier calls
   ChunkList list_;
 };

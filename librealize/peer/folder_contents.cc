@@ -4,6 +4,7 @@
 
 #include "librealize/base/fault.h"
 #include "librealize/peer/exchange.h"
+#include "librealize/peer/file_hash.h"
 #include "librealize/peer/folder_state.h"
 #include "librealize/peer/marks.h"
 #include "librealize/peer/transfers.h"
@@ -14,7 +15,6 @@ namespace {
 constexpr uint32_t kMaxHashing = 8;           // batches on the pool
 constexpr uint64_t kHashBatchBytes = 8 << 20;
 constexpr size_t kHashBatchFiles = 256;
-constexpr size_t kReadBytes = 1 << 20;
 constexpr size_t kSyncedSingly = 8;
 
 /// What is told to others is on the disk first: else a power cut leaves something torn or older here, which would look
@@ -53,17 +53,10 @@ Result<Content> hashFile(Directory& root, const std::string& path, const FileSta
   REALIZE_ASSIGN(auto file, root.open(path, OpenMode::Read));
   REALIZE_ASSIGN(const auto before, file->stat());
   if (!before.unchanged(expected)) return Error{Code::Busy, path + ": changed before it was read"};
-  ContentHasher hasher(before.sizeBytes);
-  Bytes buffer(std::min<uint64_t>(before.sizeBytes, kReadBytes));
-  for (uint64_t offset = 0; offset < before.sizeBytes;) {
-    REALIZE_ASSIGN(const size_t got, file->read(offset, buffer));
-    if (got == 0) return Error{Code::Busy, path + ": became shorter while it was read"};
-    hasher.add(std::span(buffer).first(std::min<uint64_t>(got, before.sizeBytes - offset)));
-    offset += got;
-  }
+  REALIZE_ASSIGN(auto content, hashOpenFile(*file, before.sizeBytes));
   REALIZE_ASSIGN(const auto after, file->stat());
   if (!after.unchanged(before)) return Error{Code::Busy, path + ": changed while it was read"};
-  return hasher.finish();
+  return content;
 }
 
 /// Where it lies now: a folder above may have been renamed meanwhile.

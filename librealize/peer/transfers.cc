@@ -37,7 +37,9 @@ std::shared_ptr<const BlobLayout> BlobLayout::of(const BlobId& blob, ChunkList l
   layout->list = std::move(list);
   layout->offsets.reserve(layout->list.chunks.size() + 1);
   uint64_t offset = 0;
+  const ChunkRef& zeros = zeroChunkFor(layout->list.sizeBytes());
   for (const auto& chunk : layout->list.chunks) {
+    if (chunk == zeros) layout->zeros.push_back(uint32_t(layout->offsets.size()));
     layout->offsets.push_back(offset);
     offset += chunk.sizeBytes;
   }
@@ -134,11 +136,22 @@ std::shared_ptr<BlobState> Transfers::State::stateOf(const BlobId& id, uint64_t 
   return blob;
 }
 
+/// Of an empty file that has its size by now.
+void Transfers::State::onlyZerosPresent(BlobState& blob) {
+  const uint32_t pieces = blob.layout->pieces();
+  blob.present.assign(pieces, blob.sizeBytes == 0);
+  blob.presentCount = blob.sizeBytes == 0 ? pieces : uint32_t(blob.layout->zeros.size());
+  blob.presentBytes = 0;
+  for (auto piece : blob.layout->zeros) {
+    blob.present[piece] = true;
+    blob.presentBytes += blob.layout->pieceBytes(piece);
+  }
+}
+
 /// What the database says is in the cache file. Bytes beyond that may be there after a crash; they are fetched again.
 void Transfers::State::loadPresent(BlobState& blob) {
   const uint32_t pieces = blob.layout->pieces();
-  blob.present.assign(pieces, blob.sizeBytes == 0);
-  blob.presentCount = blob.sizeBytes == 0 ? pieces : 0;
+  onlyZerosPresent(blob);
   auto row = core.store.cache().get(blob.blob);
   if (!row) return;
   for (uint32_t i = 0; i < pieces; ++i) {
@@ -169,9 +182,7 @@ Result<void> Transfers::State::openCacheFile(BlobState& blob) {
       REALIZE_ASSIGN(file, root->open(cachePath(blob.blob), OpenMode::CreateOrOpen, 0600));
     }
     REALIZE_TRY(file->truncate(blob.sizeBytes));
-    blob.present.assign(blob.present.size(), false);
-    blob.presentCount = 0;
-    blob.presentBytes = 0;
+    onlyZerosPresent(blob);
   }
   blob.file = std::move(file);
   return {};
@@ -231,9 +242,7 @@ void Transfers::State::clean() {
 /// A Real file has it, too, and the reader for whom it was kept beside that is gone.
 void Transfers::State::dropSpare(const BlobId& blob) {
   auto root = core.folder->root();
-  const auto rows = core.store.disk().withBlob(blob, 4);
-  const bool real = std::any_of(rows.begin(), rows.end(), [&](const auto& row) { return !row.dirty; });
-  if (!root || !real || core.store.wanted().hasBlob(blob) || core.store.getValue("pin/" + blob.hex()).value_or("") == "1") return;
+  if (!root || !realHere(blob) || core.store.wanted().hasBlob(blob) || core.store.getValue("pin/" + blob.hex()).value_or("") == "1") return;
   // First what is known of it, and for good: it must not come to speak of another file.
   if (!core.transact([&] { core.store.cache().erase(blob); })) return;
   core.store.makeDurable();
@@ -260,7 +269,9 @@ void Transfers::cancel(uint64_t number) {
 
 uint64_t Transfers::fetchWhole(const BlobId& id, uint64_t sizeBytes, std::function<void(uint64_t)> progress,
                                std::function<void(Result<void>)> done) {
-  if (complete(id)) {
+  // Not so what a reader brought here and nobody has synced.
+  auto row = s_->core.store.cache().get(id);
+  if ((row && row->complete) || s_->realHere(id)) {
     done({});
     return 0;
   }
@@ -284,8 +295,12 @@ bool Transfers::complete(const BlobId& id) {
   auto known = s_->blobs.find(id);
   if (known != s_->blobs.end() && known->second->complete() && !known->second->gone) return true;
   auto row = s_->core.store.cache().get(id);
-  if (row && row->complete) return true;
-  for (const auto& disk : s_->core.store.disk().withBlob(id, 4))
+  return (row && row->complete) || s_->realHere(id);
+}
+
+/// A Real file has it, as far as is known.
+bool Transfers::State::realHere(const BlobId& id) {
+  for (const auto& disk : core.store.disk().withBlob(id, 4))
     if (!disk.dirty) return true;
   return false;
 }

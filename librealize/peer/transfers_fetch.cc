@@ -210,7 +210,7 @@ bool Transfers::State::askPieces(const std::shared_ptr<BlobState>& blob, const s
       outcome->corrupt = true;
       return;
     }
-    auto written = file->write(layout->offsets[chunk.chunk], chunk.bytes);
+    auto written = writeSparse(*file, layout->offsets[chunk.chunk], chunk.bytes);
     if (!written.ok()) {
       std::lock_guard held(outcome->mutex);
       outcome->failed = written.error();
@@ -311,7 +311,7 @@ bool Transfers::State::copyLocal(const std::shared_ptr<BlobState>& blob, const s
       Bytes bytes(layout->pieceBytes(copy.piece));
       auto got = from->read(copy.offset, bytes);
       if (!got.ok() || *got != bytes.size() || !layout->verifies(copy.piece, bytes)) continue;
-      if (file->write(layout->offsets[copy.piece], bytes).ok()) done->push_back(copy.piece);
+      if (writeSparse(*file, layout->offsets[copy.piece], bytes).ok()) done->push_back(copy.piece);
     }
     scheduler.onCore([this, alive, blob, copies, done] {
       if (!*alive) return;

@@ -4,6 +4,7 @@
 
 #include "librealize/model/blob.h"
 #include "librealize/peer/exchange.h"
+#include "librealize/peer/file_hash.h"
 #include "librealize/peer/folder.h"
 #include "librealize/peer/transfers_state.h"
 
@@ -18,16 +19,7 @@ Result<void> copyTo(Directory& root, const std::string& temp, DiskFile* from, co
   REALIZE_ASSIGN(auto file, root.open(temp, OpenMode::CreateNew, 0600));
   if (sizeBytes > 0) {
     REALIZE_TRY(file->cloneRange(*from, 0, sizeBytes, 0));
-    ContentHasher hasher(sizeBytes);
-    Bytes piece(std::min<uint64_t>(sizeBytes, 1 << 20));
-    for (uint64_t offset = 0; offset < sizeBytes;) {
-      REALIZE_ASSIGN(const size_t got,
-                     file->read(offset, std::span(piece).first(std::min<uint64_t>(piece.size(), sizeBytes - offset))));
-      if (got == 0) return Error{Code::Busy, temp + ": became shorter while it was copied"};
-      hasher.add(std::span(piece).first(got));
-      offset += got;
-    }
-    REALIZE_ASSIGN(auto content, hasher.finish());
+    REALIZE_ASSIGN(const auto content, hashOpenFile(*file, sizeBytes));
     if (content.blob != blob) return Error{Code::Corrupt, "the bytes kept here are not what they were hashed as"};
   }
   return file->sync(true);

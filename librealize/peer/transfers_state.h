@@ -22,6 +22,7 @@ struct BlobLayout {
   BlobId blob;
   ChunkList list;                 ///< empty if `whole`
   std::vector<uint64_t> offsets;  ///< of each piece, and the blob's size at the end
+  std::vector<uint32_t> zeros;    ///< pieces that are nothing but zeros: a hole of the cache file has them
 
   static std::shared_ptr<const BlobLayout> ofWhole(const BlobId& blob, uint64_t sizeBytes);
   static std::shared_ptr<const BlobLayout> of(const BlobId& blob, ChunkList list);
@@ -140,7 +141,9 @@ struct Transfers::State {
   std::shared_ptr<BlobState> stateOf(const BlobId& blob, uint64_t sizeBytes);
   Result<void> openCacheFile(BlobState& blob);
   void dropSpare(const BlobId& blob);
+  bool realHere(const BlobId& blob);
   void loadPresent(BlobState& blob);
+  void onlyZerosPresent(BlobState& blob);
   void save(const std::shared_ptr<BlobState>& blob, std::function<void(Result<void>)> done);
   void cleanSoon();
   void clean();

@@ -2,6 +2,7 @@
 
 #include "librealize/base/fault.h"
 #include "librealize/peer/exchange.h"
+#include "librealize/peer/file_hash.h"
 #include "librealize/peer/folder.h"
 #include "librealize/peer/marks.h"
 #include "librealize/peer/transfers_state.h"
@@ -171,7 +172,8 @@ void Transfers::State::startSmall(std::shared_ptr<WantedBatch> batch) {
     } else {
       outcome = [&]() -> Result<FileStat> {
         REALIZE_ASSIGN(auto file, root->open(item.tempPath, OpenMode::CreateNew, 0600));
-        REALIZE_TRY(file->write(0, chunk.bytes));
+        REALIZE_TRY(file->truncate(chunk.bytes.size()));
+        REALIZE_TRY(writeSparse(*file, 0, chunk.bytes));
         REALIZE_TRY(file->setMode(item.mode));
         REALIZE_TRY(file->setTimes(item.mtimeNs));
         return file->stat();
@@ -334,15 +336,7 @@ bool Transfers::State::startLocal(NodeId node, const BlobId& blob, uint64_t size
         }
         REALIZE_TRY(file->cloneRange(*from, 0, sizeBytes, 0));
         // What is put in place was verified, also when it came from this disk.
-        ContentHasher hasher(sizeBytes);
-        Bytes piece(std::min<uint64_t>(sizeBytes, 1 << 20));
-        for (uint64_t offset = 0; offset < sizeBytes;) {
-          REALIZE_ASSIGN(const size_t got, file->read(offset, std::span(piece).first(std::min<uint64_t>(piece.size(), sizeBytes - offset))));
-          if (got == 0) return Error{Code::Busy, source->path + ": became shorter"};
-          hasher.add(std::span(piece).first(got));
-          offset += got;
-        }
-        REALIZE_ASSIGN(auto content, hasher.finish());
+        REALIZE_ASSIGN(const auto content, hashOpenFile(*file, sizeBytes));
         if (content.blob != blob) return Error{Code::Corrupt, source->path + ": is not what it was hashed as"};
       }
       return file->sync(true);

@@ -5,6 +5,7 @@
 #include <thread>
 
 #include "librealize/peer/exchange.h"
+#include "librealize/peer/file_hash.h"
 #include "librealize/peer/folder_state.h"
 #include "librealize/peer/marks.h"
 #include "librealize/peer/transfers.h"
@@ -15,7 +16,6 @@ namespace {
 
 constexpr size_t kRowsAtOnce = 500;
 constexpr size_t kMaxDamageTold = 1000;
-constexpr size_t kReadBytes = 1 << 20;
 constexpr auto kLook = std::chrono::milliseconds(50);
 constexpr auto kRepairPatience = std::chrono::seconds(10);  // Since the last file that was repaired.
 constexpr auto kProgressEvery = std::chrono::milliseconds(200);
@@ -253,16 +253,8 @@ Result<bool> Verifier::cacheHolds(const store::CacheRow& row, const std::optiona
   REALIZE_ASSIGN(const auto stat, file->stat());
   if (stat.sizeBytes != row.sizeBytes) return false;
   if (row.complete) {
-    ContentHasher hasher(row.sizeBytes);
-    Bytes buffer(std::min<uint64_t>(row.sizeBytes, kReadBytes));
-    for (uint64_t offset = 0; offset < row.sizeBytes;) {
-      REALIZE_ASSIGN(const size_t got, file->read(offset, buffer));
-      if (got == 0) return false;
-      hasher.add(std::span(buffer).first(std::min<uint64_t>(got, row.sizeBytes - offset)));
-      offset += got;
-      REALIZE_TRY(done(got));
-    }
-    auto content = hasher.finish();
+    auto content = hashOpenFile(*file, row.sizeBytes, [&](uint64_t bytes) { return done(bytes); });
+    if (!content.ok() && content.code() != Code::Busy) return content.error();
     return content.ok() && content->blob == row.blob;
   }
   uint64_t offset = 0;

@@ -304,6 +304,30 @@ DISK_TEST_CASE("holes are found, punched, and kept in a copy") {
   CHECK(copy->stat()->sizeBytes == 12 * block);
 }
 
+DISK_TEST_CASE("what is written sparsely reads the same, with holes for its zeros") {
+  D disk;
+  auto file = std::move(disk.root->open("file", OpenMode::CreateNew)).value();
+  const uint64_t offset = 4096 * 3 + 100;
+  std::string text(300'000, '\0');
+  text.replace(0, 5, "begin");
+  text.replace(9'000, 3, "few");
+  text.replace(150'000, 6, "middle");
+  text.back() = '!';
+  const std::string before(offset + text.size() + 50'000, 'x');
+  REQUIRE(file->write(0, std::as_bytes(std::span(before))).ok());
+  const uint64_t allocated = file->stat()->allocatedBytes;
+
+  REQUIRE(writeSparse(*file, offset, std::as_bytes(std::span(text))).ok());
+  REQUIRE(writeSparse(*file, 0, std::as_bytes(std::span(text).first(0))).ok());
+
+  std::string after = before;
+  after.replace(offset, text.size(), text);
+  Bytes bytes(after.size());
+  REQUIRE(*file->read(0, bytes) == bytes.size());
+  CHECK((textOf(bytes) == after));
+  CHECK(file->stat()->allocatedBytes + 200'000 < allocated);
+}
+
 DISK_TEST_CASE("a file open for writing is told from one that is not") {
   D disk;
   put(*disk.root, "f", "1");

@@ -1,6 +1,7 @@
 #include <doctest/doctest.h>
 
 #include <cstring>
+#include <random>
 #include <vector>
 
 #include "librealize/base/hash.h"
@@ -244,4 +245,57 @@ TEST_CASE("a malformed chunk list is refused") {
   huge[1 + 32 + 2] = char(0x41);  // over 4 MiB
   CHECK(decodeChunkList(empty).code() == Code::Corrupt);
   CHECK(decodeChunkList(huge).code() == Code::Corrupt);
+}
+
+TEST_CASE("zeros that are only counted hash as zeros that are read") {
+  std::mt19937_64 random(5);
+  for (const uint64_t size : {uint64_t(100'000), uint64_t(3'000'000), uint64_t(9'437'184)}) {
+    for (int round = 0; round < 20; ++round) {
+      CAPTURE(size);
+      CAPTURE(round);
+      // Runs of data and of zeros, of lengths about those of chunks.
+      Bytes bytes(size);
+      ContentHasher counted(size);
+      for (uint64_t at = 0; at < size;) {
+        const uint64_t run = std::min<uint64_t>(size - at, 1 + random() % (random() % 2 ? 5'000 : 900'000));
+        if (random() % 2) {
+          for (uint64_t i = 0; i < run; ++i) bytes[at + i] = std::byte(random());
+          counted.add(std::span(bytes).subspan(at, run));
+        } else {
+          counted.addZeros(run);
+        }
+        at += run;
+      }
+      ContentHasher read(size);
+      read.add(bytes);
+
+      const auto a = counted.finish(), b = read.finish();
+
+      REQUIRE(a.ok());
+      CHECK(a->blob == b->blob);
+      CHECK(a->list == b->list);
+    }
+  }
+}
+
+TEST_CASE("a hole of a terabyte is hashed at once, and is chunks of zeros") {
+  const uint64_t size = uint64_t(1) << 40;
+  ContentHasher hasher(size);
+  hasher.addZeros(size);
+
+  const auto content = hasher.finish();
+
+  REQUIRE(content.ok());
+  CHECK(content->list.chunks.size() == size / kMaxChunkBytes);
+  CHECK(content->list.chunks.front() == zeroChunkFor(size));
+  CHECK(content->list.chunks.back() == zeroChunkFor(size));
+}
+
+TEST_CASE("too many or too few zeros are no content") {
+  ContentHasher more(100'000), fewer(100'000);
+  more.addZeros(100'001);
+  fewer.addZeros(99'999);
+
+  CHECK(more.finish().code() == Code::Busy);
+  CHECK(fewer.finish().code() == Code::Busy);
 }

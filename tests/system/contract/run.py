@@ -15,6 +15,7 @@ import time
 import traceback
 
 import harness
+import scenarios_bytes
 import scenarios_faults
 import scenarios_mount
 import scenarios_tree
@@ -22,7 +23,7 @@ import scenarios_tree
 
 def scenarios():
     found = {}
-    for module in (scenarios_tree, scenarios_mount, scenarios_faults):
+    for module in (scenarios_tree, scenarios_mount, scenarios_faults, scenarios_bytes):
         for name, value in vars(module).items():
             if callable(value) and getattr(value, "__module__", "") == module.__name__ \
                     and value.__code__.co_varnames[:1] == ("h",):

@@ -1,0 +1,16 @@
+#pragma once
+
+#include <functional>
+
+#include "librealize/base/disk.h"
+#include "librealize/model/blob.h"
+
+namespace realize::peer {
+
+/// Reads and hashes an open file of that size; holes are not read. `progress` is told of the bytes passed since the last
+/// time, and may end it.
+/// Errors: Busy when the file ends before; of the disk; of `progress`. Not promised: that nobody changes it meanwhile;
+/// compare its stat before and after. Thread: any.
+Result<Content> hashOpenFile(DiskFile& file, uint64_t sizeBytes, const std::function<Result<void>(uint64_t)>& progress = {});
+
+}  // namespace realize::peer
