@@ -85,6 +85,12 @@ struct Ack {
   vector @1 :Vector;
 }
 
+# Whose database an origin is a life of, as the sender has heard; for people, nothing is decided by it.
+struct Author {
+  origin @0 :UInt64;
+  peer @1 :Data;           # 32 bytes
+}
+
 struct BlobWant {
   blob @0 :Data;           # 32 bytes
   sizeBytes @1 :UInt64;
@@ -104,10 +110,10 @@ interface ArenaService {
   # One page of everything past the vector. Changes are encoded as librealize/model/codec.h says (encodeChanges), at most
   # 4 MiB a page.
   # The vector is joined only after the page with done. If compressed, changes is one Zstandard frame, at most 16 MiB
-  # unpacked.
+  # unpacked. authors has the origins of these changes beyond the vector, but the sender's own.
   pull @2 (vector :Vector, trimmed :Vector, cursor :Data) ->
       (changes :Data, cursor :Data, done :Bool, vector :Vector, trimmed :Vector, acks :List(Ack),
-       closed :List(UInt64), clock :UInt64, compressed :Bool);
+       closed :List(UInt64), clock :UInt64, compressed :Bool, authors :List(Author));
   # Encoded as librealize/model/blob.h says; verified against the blob's id by the receiver.
   chunkList @3 (blob :Data, hops :UInt8) -> (list :Data);
   # The chunks come as bulk frames under the number given (chosen by the caller, unique on this connection and side).

@@ -41,6 +41,8 @@ void print(std::string_view text);
 bool rawNames();
 /// The name in `object[key]`, for people.
 std::string nameOf(const nlohmann::json& object, const std::string& key);
+/// The peer of a change, for people.
+std::string whoDid(const nlohmann::json& change);
 
 /// Asks the daemon once. Errors: NotRunning, and the daemon's.
 Result<nlohmann::json> ask(const Invocation& invocation, const std::string& verb, const nlohmann::json& args);

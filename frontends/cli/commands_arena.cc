@@ -167,7 +167,7 @@ int runHistory(Invocation& invocation) {
   if (invocation.line.json) return printJson({{"history", items}});
   std::vector<std::vector<std::string>> rows;
   for (auto& item : items)
-    rows.push_back({timeText(item.value("when_ns", int64_t{0})), nameOf(item, "peer"), nameOf(item, "what"),
+    rows.push_back({timeText(item.value("when_ns", int64_t{0})), whoDid(item), nameOf(item, "what"),
                     nameOf(item, "arena") + ":" + nameOf(item, "path"), nameOf(item, "detail")});
   print(tableText(rows));
   return 0;

@@ -112,7 +112,7 @@ int runWhy(Invocation& invocation) {
   }
   for (auto& item : why.value("changes", json::array())) {
     const std::string detail = nameOf(item, "detail");
-    rows.push_back({nameOf(item, "what"), timeText(item.value("when_ns", int64_t{0})) + " by " + nameOf(item, "peer") + ", " +
+    rows.push_back({nameOf(item, "what"), timeText(item.value("when_ns", int64_t{0})) + " by " + whoDid(item) + ", " +
                                               arena + nameOf(item, "path") + (detail.empty() ? "" : ", before " + detail)});
   }
   print(tableText(rows));

@@ -94,6 +94,11 @@ bool rawNames() {
   return raw;
 }
 
+std::string whoDid(const json& change) {
+  const std::string peer = nameOf(change, "peer");
+  return peer.empty() ? "(unknown)" : peer;
+}
+
 std::string nameOf(const json& object, const std::string& key) {
   auto text = daemon::getText(object, key).value_or("");
   return nameText(rawNames() ? text : daemon::printable(text), rawNames());

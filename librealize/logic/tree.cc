@@ -218,6 +218,10 @@ std::vector<Effect> Tree::drainEffects(std::vector<EntryId>* quiet) {
       continue;
     }
     e.oldHeads = std::move(before.heads);
+    if (record) {
+      for (const auto& [origin, seq] : record->entry.touch.items())
+        if (seq > before.touch.get(origin)) e.touchedBy.push_back(origin);
+    }
     out.push_back(std::move(e));
   }
   effects_.clear();

@@ -46,6 +46,7 @@ struct Effect {
   bool headsChanged = false;      ///< another set of shown heads (content or attributes)
   bool contentChanged = false;    ///< another set of shown contents
   std::vector<ShownHead> oldHeads;  ///< of what was shown
+  std::vector<Origin> touchedBy;    ///< who has changed the entry itself since; empty where others did what shows here
 
   bool appeared() const { return !wasShown && isShown; }
   bool gone() const { return wasShown && !isShown; }
@@ -72,6 +73,7 @@ struct ChangePage {
   std::map<PeerKey, VersionVector> acks;  ///< the following are sent when done
   std::vector<Origin> closed;
   uint64_t clock = 0;
+  std::map<Origin, PeerKey> authors;  ///< of changes on this page, as far as the sender knows them; not the tree's affair
 };
 
 class Tree {
@@ -190,6 +192,7 @@ class Tree {
     std::string name;
     std::vector<ShownHead> heads;
     std::vector<Dot> live;
+    VersionVector touch;
   };
   /// The replicated parts of an entry that the view depends on, before a change.
   struct Claimed {

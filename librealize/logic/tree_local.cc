@@ -350,7 +350,7 @@ Result<void> Tree::moveChecked(const EntryId& id, const EntryId& parent, const s
   moved.place = {parent, name};
   // Where it was, also if nothing so far has changed that.
   Record& record = *records_.find(id);
-  movedBefore_.try_emplace(id, Before{true, record.shownParent, record.shownName, {}, {}});
+  movedBefore_.try_emplace(id, Before{true, record.shownParent, record.shownName, {}, {}, {}});
   change(id, moved);
 
   // A move that a cycle made void must not come true because of this one: it is placed again where it was (rule 8).

@@ -102,11 +102,12 @@ void Tree::beginEdit(Record& record) {
   }
   auto [effect, fresh] = effects_.try_emplace(id);
   if (fresh && record.shown) {
-    effect->second = {true, record.shownParent, record.shownName, logic::shownHeads(record.entry), record.entry.live};
+    effect->second = {true, record.shownParent, record.shownName, logic::shownHeads(record.entry), record.entry.live, {}};
   }
+  if (fresh) effect->second.touch = record.entry.touch;
   if (moving_) {
     auto [at, first] = movedBefore_.try_emplace(id);
-    if (first && record.shown) at->second = {true, record.shownParent, record.shownName, {}, {}};
+    if (first && record.shown) at->second = {true, record.shownParent, record.shownName, {}, {}, {}};
   }
   records_.markDirty(record);
 }

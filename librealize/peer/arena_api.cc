@@ -192,10 +192,14 @@ Result<void> ArenaCore::resolve(const std::string& path, const std::string& labe
   return resolved;
 }
 
+namespace {
+std::string hexOrNone(const PeerKey& peer) { return peer == PeerKey() ? "" : peer.hex(); }
+}  // namespace
+
 Result<std::vector<HistoryItem>> ArenaCore::history(const std::string& path, size_t limit) {
   std::vector<HistoryItem> out;
   for (const auto& row : core().store.history().list(path, limit))
-    out.push_back({row.whenNs, row.peer.hex(), row.what, row.path, row.detail});
+    out.push_back({row.whenNs, hexOrNone(row.peer), row.what, row.path, row.detail});
   return out;
 }
 
@@ -229,7 +233,7 @@ Result<WhyReport> ArenaCore::why(const std::string& path) {
     report.peers.push_back({member.peer.hex(), has, member.lastSeenNs});
   }
   for (const auto& row : c.store.history().ofNode(record->node, kMaxWhyChanges))
-    report.changes.push_back({row.whenNs, row.peer.hex(), row.what, row.path, row.detail});
+    report.changes.push_back({row.whenNs, hexOrNone(row.peer), row.what, row.path, row.detail});
   return report;
 }
 

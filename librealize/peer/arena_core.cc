@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "librealize/peer/arena_file_system.h"
+#include "librealize/peer/authors.h"
 #include "librealize/peer/exchange.h"
 #include "librealize/peer/folder.h"
 #include "librealize/peer/guarded_file_system.h"
@@ -59,12 +60,15 @@ struct ArenaCore::State {
         env{environment.clock, environment.random, environment.disk, catching, std::move(environment.watch),
             std::move(environment.bootId)},
         store(std::move(opened)), tree(*store, env.clock, env.random, options.self),
-        core{env, std::move(options), settings, *store, tree} {}
+        authors(*store, tree, options.self), core{env, std::move(options), settings, *store, tree} {
+    core.authors = &authors;
+  }
 
   CatchingScheduler catching;
   Environment env;
   std::unique_ptr<store::ArenaStore> store;
   logic::Tree tree;
+  Authors authors;
   Core core;
   Invalidations invalidations;
   std::unique_ptr<Folder> folder;
@@ -85,7 +89,8 @@ struct ArenaCore::State {
 
   bool transact(const std::function<void()>& work, bool rested);
   void distribute(const std::vector<logic::Effect>& effects, bool rested);
-  void note(const logic::Effect& effect, std::map<EntryId, std::string>& folders);
+  struct Paths;
+  void note(const logic::Effect& effect, Paths& paths);
   void invalidate(const logic::Effect& effect, NodeId node);
   void suspend(const std::string& why);
   void databaseFails(const Error& error);
@@ -180,8 +185,9 @@ void ArenaCore::State::noteIdentity() {
   if (!stat.ok()) return;
   const store::FileIdentity now{stat->inode, stat->birthNs};
   const auto before = store->recordedIdentity();
-  if (before == now) return;
   transact([&] {
+    authors.learn(tree.origin(), core.options.self, true);
+    if (before == now) return;
     if (before) tree.beginLife();
     store->recordIdentity(now);
   }, true);
@@ -217,10 +223,45 @@ bool ArenaCore::State::transact(const std::function<void()>& work, bool rested) 
   return true;
 }
 
+/// Paths of folders as they are, and as they were before these effects.
+struct ArenaCore::State::Paths {
+  Paths(State& state, const std::vector<logic::Effect>& effects) : state(state) {
+    for (const auto& effect : effects)
+      if (effect.kind == EntryKind::Directory && (effect.gone() || effect.moved())) changed.emplace(effect.id, &effect);
+  }
+  static std::string joined(const std::string& above, const std::string& name) { return above.empty() ? name : above + "/" + name; }
+
+  const std::string& now(const EntryId& id) {
+    auto known = shown.find(id);
+    if (known == shown.end()) {
+      auto path = state.core.shownPath(id);
+      known = shown.emplace(id, path.ok() ? *path : "").first;
+    }
+    return known->second;
+  }
+  std::string before(EntryId id) {
+    if (changed.empty()) return now(id);
+    std::string out;
+    for (int left = 10'000; left > 0 && id != kRootEntry; --left) {
+      auto was = changed.find(id);
+      const auto* record = was == changed.end() ? state.tree.peek(id) : nullptr;
+      if (was == changed.end() && (!record || !record->shown)) break;
+      const std::string& name = record ? record->shownName : was->second->oldName;
+      out = out.empty() ? name : name + "/" + out;
+      id = record ? record->shownParent : was->second->oldParent;
+    }
+    return out;
+  }
+
+  State& state;
+  std::map<EntryId, const logic::Effect*> changed;
+  std::map<EntryId, std::string> shown;
+};
+
 void ArenaCore::State::distribute(const std::vector<logic::Effect>& effects, bool rested) {
-  std::map<EntryId, std::string> folders;
+  Paths paths(*this, effects);
   for (const auto& effect : effects) {
-    note(effect, folders);
+    note(effect, paths);
     if (effect.kind == EntryKind::File && effect.isShown && (effect.appeared() || effect.contentChanged))
       for (const auto& head : tree.shownHeads(effect.id)) transfers->noteNamed(head.version.blob, effect.id);
     if (marks->entryChanged(effect.id)) folder->entryChanged(effect.id);
@@ -232,31 +273,20 @@ void ArenaCore::State::distribute(const std::vector<logic::Effect>& effects, boo
   }
 }
 
-void ArenaCore::State::note(const logic::Effect& effect, std::map<EntryId, std::string>& folders) {
-  auto folderPath = [&](const EntryId& id) -> const std::string& {
-    auto known = folders.find(id);
-    if (known == folders.end()) known = folders.emplace(id, core.shownPath(id).ok() ? *core.shownPath(id) : "").first;
-    return known->second;
-  };
-  auto joined = [&](const EntryId& parent, const std::string& name) {
-    const auto& above = folderPath(parent);
-    return above.empty() ? name : above + "/" + name;
-  };
+void ArenaCore::State::note(const logic::Effect& effect, Paths& paths) {
   store::HistoryRow row;
   row.whenNs = env.clock.nowNs();
   row.what = whatHappened(effect);
   if (const auto* record = tree.peek(effect.id)) row.node = record->node;
-  row.path = effect.isShown ? joined(effect.parent, effect.name) : joined(effect.oldParent, effect.oldName);
-  if (effect.moved()) row.detail = joined(effect.oldParent, effect.oldName);
-  row.peer = core.options.self;
-  if (effect.isShown) {
-    const auto heads = tree.shownHeads(effect.id);
-    if (!heads.empty()) row.peer = heads.front().version.author;
-    if (heads.size() > 1 && effect.kind == EntryKind::File)
-      core.emit(Event{.whenNs = row.whenNs, .type = "conflict", .arena = "", .path = row.path, .peer = "", .detail = ""});
-  }
+  const bool there = effect.isShown;
+  row.path = Paths::joined(there ? paths.now(effect.parent) : paths.before(effect.oldParent), there ? effect.name : effect.oldName);
+  if (effect.moved()) row.detail = Paths::joined(paths.before(effect.oldParent), effect.oldName);
+  row.peer = authors.of(effect, tree);
+  const std::string peer = row.peer == PeerKey() ? "" : row.peer.hex();
+  if (effect.isShown && effect.kind == EntryKind::File && tree.shownHeads(effect.id).size() > 1)
+    core.emit(Event{.whenNs = row.whenNs, .type = "conflict", .arena = "", .path = row.path, .peer = peer, .detail = ""});
   store->history().add(row);
-  core.emit(Event{.whenNs = row.whenNs, .type = row.what, .arena = "", .path = row.path, .peer = row.peer.hex(),
+  core.emit(Event{.whenNs = row.whenNs, .type = row.what, .arena = "", .path = row.path, .peer = peer,
                   .detail = row.detail});
 }
 

@@ -31,6 +31,7 @@ class Transfers;
 class Marks;
 class Exchange;
 class Invalidations;
+class Authors;
 
 struct ArenaOptions {
   ArenaId id;
@@ -63,6 +64,7 @@ struct Core {
   Marks* marks = nullptr;
   Exchange* exchange = nullptr;
   Invalidations* invalidations = nullptr;
+  Authors* authors = nullptr;
 
   /// Runs `work` in one transaction of the store, then hands what changed in the visible tree to folder, marks,
   /// invalidations and history, and schedules an announcement: at once if the change has `rested` (it was read from

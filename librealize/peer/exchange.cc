@@ -1,5 +1,6 @@
 #include "librealize/peer/exchange.h"
 
+#include "librealize/peer/authors.h"
 #include "librealize/peer/folder.h"
 #include "librealize/peer/marks.h"
 
@@ -123,6 +124,8 @@ void Exchange::onAnnounce(const PeerKey& from, const ArenaState& state) {
                  "`, then join again; and restart the other");
     return;
   }
+  if (core.authors->of(state.origin) != from)
+    core.transact([&] { core.authors->learn(state.origin, from, true); });
   if (core.tree.vector().geq(state.vector)) {
     // A pull would be an empty batch; what completing it would note is worth noting.
     auto ack = core.tree.acks().find(from);
@@ -159,6 +162,7 @@ void Exchange::State::onPage(const PeerKey& key, uint64_t number, Result<PullPag
   if (!page.ok()) return pullFailed(key, number, page.error());
   Result<void> applied;
   const bool committed = core.transact([&] {
+    for (const auto& [origin, peer] : page->authors) core.authors->learn(origin, peer, false);
     applied = core.tree.applyPage(key, *page);
     if (!applied.ok() || !page->done) return;
     auto row = core.store.members().get(key).value_or(store::MemberRow());
@@ -193,6 +197,7 @@ Result<PullPage> Exchange::servePull(const PeerKey&, const PullRequest& request)
   bounded.maxBytes = kMaxPageBytes;
   auto page = core.store.transact([&] { return core.tree.changesFor(bounded); });
   core.store.makeDurable();  // Nothing leaves before its transaction is on disk.
+  if (page.ok()) page->authors = core.authors->ofNews(page->changes, request.vector);
   return page;
 }
 

@@ -70,6 +70,12 @@ void writePage(schema::ArenaService::PullResults::Builder out, const PullPage& p
   out.setDone(page.done);
   writeVector(out.initVector(), page.snapshot);
   writeVector(out.initTrimmed(), page.trimmed);
+  auto authors = out.initAuthors(page.authors.size());
+  uint32_t author = 0;
+  for (const auto& [origin, peer] : page.authors) {
+    authors[author].setOrigin(origin);
+    authors[author++].setPeer(asData(peer));
+  }
   auto acks = out.initAcks(page.acks.size());
   uint32_t i = 0;
   for (const auto& [peer, vector] : page.acks) {
@@ -101,6 +107,10 @@ Result<PullPage> readPage(schema::ArenaService::PullResults::Reader in) {
     page.acks[peer] = std::move(vector);
   }
   for (auto origin : in.getClosed()) page.closed.push_back(origin);
+  if (in.getAuthors().size() > kMaxVectorItems) return corrupt("too many authors");
+  for (auto author : in.getAuthors()) {
+    REALIZE_ASSIGN(page.authors[author.getOrigin()], readFixed<PeerKey>(author.getPeer()));
+  }
   page.clock = in.getClock();
   return page;
 }

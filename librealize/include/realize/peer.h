@@ -135,7 +135,7 @@ struct EntryInfo {
 
 struct HistoryItem {
   int64_t whenNs = 0;
-  std::string peer;
+  std::string peer;  ///< who did it; "" where that is not known
   std::string what;  ///< "create", "edit", "move", "remove", ...
   std::string path;
   std::string detail;
