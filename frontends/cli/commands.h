@@ -26,7 +26,8 @@ struct Invocation {
 
 std::vector<CommandSpec> daemonCommands();     ///< commands_daemon.cc: init, serve, stop, status, wait, config, watch
 std::vector<CommandSpec> householdCommands();  ///< commands_household.cc: invite, join, key, peer ...
-std::vector<CommandSpec> arenaCommands();      ///< commands_arena.cc: arena ..., conflicts, resolve, confirm, history, cache
+std::vector<CommandSpec> arenaCommands();      ///< commands_arena.cc: arena ..., conflicts, resolve, confirm, history
+std::vector<CommandSpec> cacheCommands();      ///< commands_cache.cc: cache ...
 std::vector<CommandSpec> fileCommands();       ///< commands_files.cc: ls, stat, cat, fetch, mark
 std::vector<CommandSpec> mountCommands();      ///< commands_mount.cc: mount, unmount
 CommandSpec mountProgram();                    ///< commands_mount.cc: realize-mount

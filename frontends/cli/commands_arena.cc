@@ -173,36 +173,6 @@ int runHistory(Invocation& invocation) {
   return 0;
 }
 
-int runCacheShow(Invocation& invocation) {
-  json args = json::object();
-  if (!invocation.line.positional.empty()) args = withText(args, "arena", invocation.argument(0));
-  auto result = ask(invocation, "cache-show", args);
-  if (!result) return fail(invocation, result.error());
-  if (invocation.line.json) return printJson(*result);
-  std::vector<std::vector<std::string>> rows = {{"ARENA", "CACHED", "KEPT UNTIL CONFIRMED", "REAL", "ALL"}};
-  for (auto& arena : result->value("arenas", json::array())) {
-    auto size = [&](const char* key) { return sizeText(arena.value(key, uint64_t{0})); };
-    rows.push_back({nameOf(arena, "name"), size("cached_bytes"), size("unconfirmed_bytes"), size("real_bytes"), size("bytes")});
-  }
-  print(tableText(rows));
-  return 0;
-}
-
-int runCacheShrink(Invocation& invocation) {
-  json args = json::object();
-  bool named = invocation.line.positional.size() == 2;
-  if (named) args = withText(args, "arena", invocation.argument(0));
-  std::string size = invocation.argument(named ? 1 : 0);
-  auto bytes = parseSizeBytes(size);
-  if (!bytes) return fail(invocation, {Code::InvalidArgument, size + ": no size; write 0, 500M or 20G"});
-  args["bytes"] = *bytes;
-  auto result = ask(invocation, "cache-shrink", args);
-  if (!result) return fail(invocation, result.error());
-  if (invocation.line.json) return printJson(*result);
-  print("dropped " + sizeText(result->value("dropped_bytes", uint64_t{0})) + "\n");
-  return 0;
-}
-
 }  // namespace
 
 std::vector<CommandSpec> arenaCommands() {
@@ -295,19 +265,6 @@ std::vector<CommandSpec> arenaCommands() {
        .example = "realize history docs:letters -n 20",
        .options = {{"--number", "-n", "N", "at most so many (default 50)"}},
        .run = runHistory},
-      {.name = "cache show",
-       .arguments = "[ARENA]",
-       .most = 1,
-       .summary = "how much of unreal files is kept here",
-       .example = "realize cache show",
-       .run = runCacheShow},
-      {.name = "cache shrink",
-       .arguments = "[ARENA] SIZE",
-       .least = 1,
-       .most = 2,
-       .summary = "drop cached bytes down to a size",
-       .example = "realize cache shrink docs 500M",
-       .run = runCacheShrink},
   };
 }
 

@@ -45,7 +45,7 @@ int runVersion(Invocation& invocation) {
 
 std::vector<CommandSpec> allCommands() {
   std::vector<CommandSpec> all;
-  for (auto part : {daemonCommands(), householdCommands(), arenaCommands(), fileCommands(), mountCommands()})
+  for (auto part : {daemonCommands(), householdCommands(), arenaCommands(), cacheCommands(), fileCommands(), mountCommands()})
     all.insert(all.end(), part.begin(), part.end());
   all.push_back({.name = "version", .summary = "print the version", .example = "realize version", .run = runVersion});
   all.push_back({.name = "help",

@@ -214,6 +214,22 @@ json toJson(const VerifyReport& report) {
           {"damaged", damaged}};
 }
 
+json toJson(const CacheStatus& status) {
+  return {{"limit_bytes", status.limitBytes},
+          {"limit_shared", status.limitShared},
+          {"allowed_bytes", status.allowedBytes},
+          {"other_arenas_bytes", status.otherArenasBytes},
+          {"real_bytes", status.realBytes},
+          {"unconfirmed_bytes", status.unconfirmedBytes},
+          {"cached_bytes", status.cachedBytes},
+          {"evictable_bytes", status.evictableBytes},
+          {"unlinked_bytes", status.unlinkedBytes},
+          {"open_bytes", status.openBytes},
+          {"coming_bytes", status.comingBytes},
+          {"pinned_bytes", status.pinnedBytes},
+          {"why", status.why}};
+}
+
 json toJson(const Progress& progress) {
   return {{"done_bytes", progress.doneBytes},
           {"total_bytes", progress.totalBytes},

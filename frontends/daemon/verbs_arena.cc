@@ -202,44 +202,11 @@ Result<json> history(VerbContext& context, const Args& args) {
   return json{{"count", all.size()}};
 }
 
-Result<json> cacheShow(VerbContext& context, const Args& args) {
-  REALIZE_ASSIGN(std::string only, args.textOr("arena", ""));
-  if (!only.empty()) REALIZE_TRY(findArena(context, only));
-  json out = {{"arenas", json::array()}};
-  for (auto& arena : context.peer.status().arenas) {
-    if (!only.empty() && arena.name != withoutColon(only)) continue;
-    json item = {{"cached_bytes", arena.cachedBytes},
-                 {"unconfirmed_bytes", arena.unconfirmedBytes},
-                 {"real_bytes", arena.realBytes},
-                 {"bytes", arena.bytes}};
-    putText(item, "name", arena.name);
-    out["arenas"].push_back(std::move(item));
-  }
-  return out;
-}
-
-Result<json> cacheShrink(VerbContext& context, const Args& args) {
-  REALIZE_ASSIGN(std::string only, args.textOr("arena", ""));
-  REALIZE_ASSIGN(int64_t bytes, args.integer("bytes", 0, 0, INT64_MAX));
-  std::vector<std::string> names = context.peer.arenaNames();
-  if (!only.empty()) {
-    REALIZE_TRY(findArena(context, only));
-    names = {withoutColon(only)};
-  }
-  uint64_t dropped = 0;
-  for (auto& name : names) {
-    REALIZE_ASSIGN(auto arena, context.peer.arena(name));
-    REALIZE_ASSIGN(uint64_t one, arena->shrinkCache(static_cast<uint64_t>(bytes)));
-    dropped += one;
-  }
-  return json{{"dropped_bytes", dropped}};
-}
-
 constexpr Verb kVerbs[] = {
     {"arena-create", arenaCreate}, {"arena-join", arenaJoin}, {"arena-admit", arenaAdmit}, {"arena-withdraw", arenaWithdraw},
     {"arena-leave", arenaLeave},   {"arena-list", arenaList}, {"arena-rescan", arenaRescan},
     {"wait", wait},                {"conflicts", conflicts},  {"confirm", confirm},
-    {"verify", verify},            {"history", history},          {"cache-show", cacheShow}, {"cache-shrink", cacheShrink},
+    {"verify", verify},            {"history", history},
 };
 
 }  // namespace

@@ -81,6 +81,7 @@ struct ArenaCore::State {
   int depth = 0;
   std::map<PeerKey, RemoteArena*> remotes;
   std::vector<Event> told;  ///< by the transaction that is open
+  uint64_t realBytes = 0;         ///< when last looked at
   bool databaseFailed = false;
   int64_t reviveMs = 0;   ///< until the next try
   int64_t revivedNs = 0;  ///< monotonic
@@ -156,6 +157,7 @@ void ArenaCore::start(Mark rootMark, bool joining) {
   if (auto started = s.folder->start(s.fresh, joining); !started.ok()) s.suspend(started.error().message);
   if (s.fresh && rootMark != Mark::None) s.marks->set(Core::rootRecord(), rootMark);
   s.applyAll(0);
+  s.transfers->limitChanged();
 }
 
 void ArenaCore::stop() {
@@ -171,7 +173,10 @@ void ArenaCore::stop() {
 Core& ArenaCore::core() { return s_->core; }
 ArenaFileSystem& ArenaCore::fileSystem() { return *s_->fileSystem; }
 FileSystem& ArenaCore::guardedFileSystem() { return *s_->guardedFileSystem; }
-void ArenaCore::setSettings(const ArenaSettings& settings) { s_->core.settings = settings; }
+void ArenaCore::setSettings(const ArenaSettings& settings) {
+  s_->core.settings = settings;
+  s_->transfers->limitChanged();
+}
 
 void ArenaCore::beginLife() {
   s_->transact([&] { s_->tree.beginLife(); }, true);
@@ -220,6 +225,8 @@ bool ArenaCore::State::transact(const std::function<void()>& work, bool rested) 
   if (hooks.emit)
     for (auto& event : events) hooks.emit(std::move(event));
   if (tree.vector() != before) exchange->changed(rested);
+  // Real files take of what the cache may have.
+  if (const uint64_t real = store->disk().files().bytes; real > std::exchange(realBytes, real)) transfers->limitChanged();
   return true;
 }
 

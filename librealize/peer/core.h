@@ -32,6 +32,7 @@ class Marks;
 class Exchange;
 class Invalidations;
 class Authors;
+class CacheQuota;
 
 struct ArenaOptions {
   ArenaId id;
@@ -40,6 +41,7 @@ struct ArenaOptions {
   std::string folder;             ///< absolute path of the backing folder
   bool userFolder = true;         ///< false: a folder in the state folder, made here, not watched
   PeerKey self;
+  std::shared_ptr<CacheQuota> sharedQuota{};  ///< null: there is no other arena
   uint32_t maxChangesPerPage = 2000;  ///< a page is one transaction under the core lock: a few tens of ms
 };
 
@@ -49,7 +51,7 @@ struct ArenaSettings {
   int64_t restMaxMs = 10'000;     ///< but read at the latest after this, even if writes go on (directories, not open files)
   double guardShare = 1.0 / 3;    ///< a removal of more than this share is held back
   uint64_t guardMinimum = 100;    ///< and of at least this many entries
-  uint64_t cacheLimitBytes = 0;   ///< 0: no limit
+  uint64_t cacheLimitBytes = 0;   ///< Real files and the cache together; 0: as all arenas together (sharedQuota)
 };
 
 struct Core {

@@ -1,6 +1,7 @@
 #include "librealize/peer/folder.h"
 
 #include <algorithm>
+#include <charconv>
 #include <cstdlib>
 #include <cstring>
 
@@ -171,13 +172,37 @@ std::optional<std::string> Folder::State::givenBackTo(const DirectoryItem& item,
   return core.folder->diskPath(node).value_or("rescued");
 }
 
-/// Bytes of which the database speaks are in their files: a power cut can take the names of those.
+namespace {
+/// The content that a cache file is named by.
+std::optional<BlobId> blobNamed(const std::string& name) {
+  BlobId blob;
+  if (name.size() != 2 * BlobId::size()) return std::nullopt;
+  for (size_t i = 0; i < BlobId::size(); ++i) {
+    const char* digits = name.data() + 2 * i;
+    if (std::from_chars(digits, digits + 2, blob.bytes[i], 16).ptr != digits + 2) return std::nullopt;
+  }
+  return blob.hex() == name ? std::optional(blob) : std::nullopt;
+}
+}  // namespace
+
+/// Bytes of which the database speaks are in their files: a power cut can take the names of those. Of what is in a file that
+/// it does not speak of nothing is known; it takes space, and goes first when that is needed.
 void Folder::State::checkCache() {
   auto items = root->list(kCacheFolder);
   if (!items.ok()) return;
   std::map<std::string, uint64_t> sizes;
-  for (const auto& item : *items)
-    if (!item.failed) sizes[item.name] = item.stat.sizeBytes;
+  for (const auto& item : *items) {
+    if (item.failed) continue;
+    sizes[item.name] = item.stat.sizeBytes;
+    const auto blob = blobNamed(item.name);
+    if (!blob || item.stat.allocatedBytes == 0 || core.store.cache().get(*blob)) continue;
+    store::CacheRow row;
+    row.blob = *blob;
+    row.sizeBytes = item.stat.sizeBytes;
+    row.storedBytes = std::min(item.stat.allocatedBytes, item.stat.sizeBytes);
+    row.unlinked = true;
+    core.store.cache().put(row);
+  }
   for (const auto& blob : core.store.cache().all()) {
     auto row = core.store.cache().get(blob);
     auto there = sizes.find(blob.hex());

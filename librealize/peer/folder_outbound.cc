@@ -213,7 +213,9 @@ bool Folder::State::applyOne(const EntryId& id, int depth) {
 /// move to the cache, where the other entry finds them.
 Result<void> Folder::State::letGo(const store::DiskRow& row, const std::string& path) {
   auto id = core.store.idOf(row.node);
-  if (row.kind != EntryKind::File || !core.transfers->neededElsewhere(row.blob, id.value_or(EntryId()))) return root->unlink(path);
+  const auto others = row.kind == EntryKind::File ? core.transfers->neededElsewhere(row.blob, id.value_or(EntryId()))
+                                                  : std::vector<EntryId>();
+  if (others.empty()) return root->unlink(path);
   const std::string to = Transfers::cachePath(row.blob);
   // A second name of the file is another file, and what is in the cache changes for nobody.
   auto stat = root->stat(path);
@@ -236,7 +238,7 @@ Result<void> Folder::State::letGo(const store::DiskRow& row, const std::string& 
     REALIZE_TRY(root->rename(path, to, RenameKind::Replace));
   }
   core.transfers->adopt({{row.blob, row.sizeBytes}});
-  core.store.setValue("pin/" + row.blob.hex(), "1");
+  core.transfers->pin(row.blob, others);
   core.transfers->wakeWanted();
   return {};
 }

@@ -40,6 +40,7 @@ class ArenaHandle final : public Arena {
   Result<WhyReport> why(const std::string& path) override;
   Result<ArenaStatus> status() override { return ask_.status(*arena_); }
   Result<uint64_t> shrinkCache(uint64_t bytes) override;
+  Result<CacheStatus> cacheStatus() override;
   Result<VerifyReport> verify(std::function<bool(const Progress&)> progress) override;
   Result<void> rescan() override;
 
@@ -208,7 +209,8 @@ Result<void> ArenaHandle::fetchContent(const BlobId& blob, uint64_t sizeBytes) {
   auto outcome = std::make_shared<std::promise<Result<void>>>();
   auto fetched = outcome->get_future();
   REALIZE_TRY(arena_->locked([&](ArenaCore& core) -> Result<void> {
-    core.core().transfers->fetchWhole(blob, sizeBytes, nullptr, [outcome](Result<void> result) { outcome->set_value(std::move(result)); });
+    core.core().transfers->fetchWhole(blob, sizeBytes, nullptr, [outcome](Result<void> result) { outcome->set_value(std::move(result)); },
+                                      FetchFor::Real);
     return {};
   }));
   // An arena that was closed answers nothing any more.
@@ -257,6 +259,10 @@ Result<WhyReport> ArenaHandle::why(const std::string& path) {
 
 Result<uint64_t> ArenaHandle::shrinkCache(uint64_t bytes) {
   return arena_->locked([&](ArenaCore& core) -> Result<uint64_t> { return core.core().transfers->shrink(bytes); });
+}
+
+Result<CacheStatus> ArenaHandle::cacheStatus() {
+  return arena_->locked([&](ArenaCore& core) -> Result<CacheStatus> { return core.core().transfers->cacheStatus(); });
 }
 
 Result<VerifyReport> ArenaHandle::verify(std::function<bool(const Progress&)> progress) {

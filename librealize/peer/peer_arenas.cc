@@ -140,6 +140,7 @@ Result<void> PeerImpl::runArena(store::ArenaRow row, bool fresh, bool joining, M
   start.options.folder = row.folder;
   start.options.userFolder = !row.ownFolder;
   start.options.self = household_->identity().key();
+  start.options.sharedQuota = sharedQuota_;
   start.settings = readSettings(row.arena);
   start.fresh = fresh;
   start.joining = joining;

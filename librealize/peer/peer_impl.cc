@@ -244,6 +244,7 @@ Result<void> PeerImpl::start() {
   loop_ = std::make_unique<loop::Loop>([](const std::string& text) { std::fprintf(stderr, "realize: %s\n", text.c_str()); });
   householdThread_ = std::make_unique<SerialThread>("realize-peerdb");
   watch_ = std::make_unique<FolderWatch>();
+  sharedQuota_->setLimit(std::stoull("0" + household_->setting("", "cache_limit_bytes", "0")));
   const auto arenas = household_->view()->arenas;
   for (const auto& [id, row] : arenas) {
     auto run = runArena(row, false, !household_->value("joining " + id.hex()).empty(), Mark::None);

@@ -19,6 +19,7 @@
 
 #include "librealize/base/pool.h"
 #include "librealize/base/posix_disk.h"
+#include "librealize/peer/cache_quota.h"
 #include "librealize/peer/connector.h"
 #include "librealize/peer/hosted.h"
 #include "librealize/peer/household.h"
@@ -149,6 +150,7 @@ class PeerImpl final : public Peer, private ConnectorHost {
   const OwnedFd lock_;
   const uint64_t life_;
   std::unique_ptr<Household> household_;
+  std::shared_ptr<CacheQuota> sharedQuota_ = std::make_shared<CacheQuota>();
   std::shared_ptr<Pool> pool_;
   EventHub events_;
   std::unique_ptr<loop::Loop> loop_;

@@ -7,6 +7,7 @@
 #include <chrono>
 
 #include "librealize/loop/socket.h"
+#include "librealize/peer/cache_quota.h"
 #include "librealize/peer/exchange.h"
 #include "librealize/peer/folder.h"
 #include "librealize/peer/marks.h"
@@ -227,8 +228,15 @@ constexpr SettingKind kArenaSettings[] = {
     {"rest_max_ms", "10000", "ms", "but at the latest after this, while writes continue", 0, 86'400'000, true},
     {"guard_share", "0.333333", "share", "a removal of more than this share of the arena waits to be confirmed", 0, 1, false},
     {"guard_minimum", "100", "entries", "and only if it concerns at least so many entries", 1, 1e15, true},
-    {"cache_limit_bytes", "0", "bytes", "bytes of Unreal files kept here; 0: no limit", 0, 9e18, true},
+    {"cache_limit_bytes", "0", "bytes",
+     "what Real files and the cache may take together; the cache gives way; 0: the limit of all arenas together, if set", 0, 9e18,
+     true},
 };
+
+constexpr SettingKind kSharedCacheLimit = {
+    "cache_limit_bytes", "0", "bytes",
+    "what Real files and caches of all arenas without a limit of their own may take together; the caches give way; 0: no limit", 0, 9e18,
+    true};
 
 Result<std::string> checkSetting(const SettingKind& kind, const std::string& value) {
   double number = 0;
@@ -252,6 +260,8 @@ std::vector<Setting> PeerImpl::settings(const std::string& arena) {
     out.push_back({"listen", household_->listenAddress(), "", "host:port",
                    "where this peer listens; empty: it does not, and only dials others"});
     out.push_back({"name", self().name, "", "", "how this peer is called in its household"});
+    const auto& kind = kSharedCacheLimit;
+    out.push_back({kind.name, household_->setting("", kind.name, kind.otherwise), kind.otherwise, kind.unit, kind.help});
     return out;
   }
   const auto view = household_->view();
@@ -266,6 +276,12 @@ std::vector<Setting> PeerImpl::settings(const std::string& arena) {
 Result<void> PeerImpl::set(const std::string& arena, const std::string& name, const std::string& value) {
   if (arena.empty()) {
     if (name == "name") return household_->rename(value);
+    if (name == kSharedCacheLimit.name) {
+      REALIZE_ASSIGN(auto checked, checkSetting(kSharedCacheLimit, value));
+      REALIZE_TRY(household_->setSetting("", name, checked));
+      sharedQuota_->setLimit(std::stoull(checked));
+      return {};
+    }
     for (const auto& kind : kArenaSettings)
       if (name == kind.name)
         return Error{Code::NotFound, name + ": is a setting of an arena: `realize config ARENA: " + name + " VALUE`"};

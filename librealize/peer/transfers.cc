@@ -1,8 +1,10 @@
 #include "librealize/peer/transfers.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "librealize/base/fault.h"
+#include "librealize/peer/cache_quota.h"
 #include "librealize/peer/exchange.h"
 #include "librealize/peer/folder.h"
 #include "librealize/peer/marks.h"
@@ -47,6 +49,12 @@ std::shared_ptr<const BlobLayout> BlobLayout::of(const BlobId& blob, ChunkList l
   return layout;
 }
 
+uint64_t BlobLayout::zeroBytes() const {
+  uint64_t out = 0;
+  for (auto piece : zeros) out += pieceBytes(piece);
+  return out;
+}
+
 uint32_t BlobLayout::pieceAt(uint64_t offset) const {
   auto next = std::upper_bound(offsets.begin(), offsets.end() - 1, offset);
   return uint32_t(next - offsets.begin()) - 1;
@@ -71,8 +79,21 @@ Result<std::shared_ptr<DiskFile>> openUnchanged(Directory& root, const std::stri
 
 // --- transfers ----------------------------------------------------------------------------------------------------
 
-Transfers::Transfers(Core& core) : s_(std::make_unique<State>(core)) {}
-Transfers::~Transfers() { *s_->alive = false; }
+Transfers::Transfers(Core& core) : s_(std::make_unique<State>(core)) {
+  if (!core.options.sharedQuota) return;
+  core.options.sharedQuota->join(core.options.id, [s = s_.get(), alive = s_->alive, &scheduler = core.env.scheduler](
+                                                      uint64_t bytes, int64_t readBeforeNs) {
+    scheduler.onCore([s, alive, bytes, readBeforeNs] {
+      if (!*alive || s->core.stopping || s->core.suspended) return;
+      if (s->core.settings.cacheLimitBytes == 0) s->evict(bytes, readBeforeNs);
+      s->keepLimit();
+    });
+  });
+}
+Transfers::~Transfers() {
+  if (s_->core.options.sharedQuota) s_->core.options.sharedQuota->leave(s_->core.options.id);
+  *s_->alive = false;
+}
 
 void Transfers::stop() {
   const Error ended{Code::Suspended, "the arena is being closed"};
@@ -89,6 +110,7 @@ void Transfers::resumed() {
   s_->outOfSpace = false;
   for (auto& [id, blob] : std::map(s_->blobs)) s_->pump(blob);
   wakeWanted();
+  s_->cleanSoon();
 }
 
 void Transfers::State::post(std::function<void()> job) {
@@ -154,6 +176,8 @@ void Transfers::State::loadPresent(BlobState& blob) {
   onlyZerosPresent(blob);
   auto row = core.store.cache().get(blob.blob);
   if (!row) return;
+  blob.recordedBytes = row->storedBytes;
+  blob.lastReadNs = row->lastReadNs;
   for (uint32_t i = 0; i < pieces; ++i) {
     const bool there = row->complete || (i / 8 < row->present.size() && (uint8_t(row->present[i / 8]) >> (i % 8) & 1));
     if (!there || blob.present[i]) continue;
@@ -161,6 +185,7 @@ void Transfers::State::loadPresent(BlobState& blob) {
     ++blob.presentCount;
     blob.presentBytes += blob.layout->pieceBytes(i);
   }
+  recount(blob);
 }
 
 Result<void> Transfers::State::openCacheFile(BlobState& blob) {
@@ -183,6 +208,8 @@ Result<void> Transfers::State::openCacheFile(BlobState& blob) {
     }
     REALIZE_TRY(file->truncate(blob.sizeBytes));
     onlyZerosPresent(blob);
+    blob.recordedBytes = 0;
+    recount(blob);
   }
   blob.file = std::move(file);
   return {};
@@ -190,7 +217,7 @@ Result<void> Transfers::State::openCacheFile(BlobState& blob) {
 
 /// Notes what is present, after its bytes are on disk.
 void Transfers::State::save(const std::shared_ptr<BlobState>& blob, std::function<void(Result<void>)> done) {
-  if (!blob->file || blob->real || blob->gone) {
+  if (!blob->file || blob->real || blob->gone || blob->passing) {
     if (done) done({});
     return;
   }
@@ -199,16 +226,22 @@ void Transfers::State::save(const std::shared_ptr<BlobState>& blob, std::functio
   store::CacheRow row;
   row.blob = blob->blob;
   row.sizeBytes = blob->sizeBytes;
-  row.storedBytes = blob->presentBytes;
+  row.storedBytes = blob->presentBytes - std::min(blob->presentBytes, blob->layout->zeroBytes());
   row.complete = blob->complete();
   if (!row.complete) row.present = encodePresent(blob->present);
   row.lastReadNs = core.env.clock.nowNs();
-  core.env.scheduler.onPool(false, [this, alive = alive, &scheduler = core.env.scheduler, blob, row, done] {
+  core.env.scheduler.onPool(false, [this, alive = alive, &scheduler = core.env.scheduler, blob, row, done, drops = blob->drops] {
     auto synced = std::make_shared<Result<void>>(faulty(Fault::SkipFileSync) ? Result<void>() : blob->file->sync(false));
-    scheduler.onCore([this, alive, blob, row, done, synced] {
+    scheduler.onCore([this, alive, blob, row, done, synced, drops] {
       if (!*alive) return;
       blob->saving = false;
-      if (synced->ok() && !blob->gone) core.transact([&] { core.store.cache().put(row); });
+      // What was dropped meanwhile is not there, whatever was synced.
+      if (synced->ok() && !blob->gone && !blob->detached && blob->drops == drops &&
+          core.transact([&] { core.store.cache().put(row); })) {
+        blob->recordedBytes = row.storedBytes;
+        recount(*blob);
+      }
+      if (std::exchange(roomAwaited, false)) pumpWaiting(nullptr);
       if (done) done(*synced);
     });
   });
@@ -221,28 +254,30 @@ void Transfers::State::cleanSoon() {
     if (!*alive) return;
     cleaning = false;
     clean();
-    if (!blobs.empty() && !core.stopping) cleanSoon();
+    const bool kept = keepLimit();
+    if ((!blobs.empty() || !kept) && !core.stopping) cleanSoon();
   });
+}
+
+bool Transfers::State::idle(const std::shared_ptr<BlobState>& blob) const {
+  return blob.use_count() == 1 && blob->gets == 0 && blob->waiters.empty() && blob->wholeWaiters.empty() && !blob->saving;
 }
 
 /// Forgets contents that nobody uses now.
 void Transfers::State::clean() {
+  for (auto& [id, blob] : blobs)
+    if (blob->unsavedPieces && !blob->saving && !blob->passing) save(blob, nullptr);
   std::vector<BlobId> spare;
-  for (auto it = blobs.begin(); it != blobs.end();) {
-    auto& blob = it->second;
-    if (blob->unsavedPieces && !blob->saving) save(blob, nullptr);
-    const bool idle = blob.use_count() == 1 && blob->gets == 0 && blob->waiters.empty() && blob->wholeWaiters.empty() &&
-                      !blob->saving && !blob->unsavedPieces;
-    if (idle && blob->copied) spare.push_back(it->first);
-    it = idle ? blobs.erase(it) : std::next(it);
-  }
+  for (const auto& [id, blob] : blobs)
+    if (blob->copied && !blob->unsavedPieces && idle(blob)) spare.push_back(id);
+  forgetIdle();
   for (const auto& blob : spare) dropSpare(blob);
 }
 
 /// A Real file has it, too, and the reader for whom it was kept beside that is gone.
 void Transfers::State::dropSpare(const BlobId& blob) {
   auto root = core.folder->root();
-  if (!root || !realHere(blob) || core.store.wanted().hasBlob(blob) || core.store.getValue("pin/" + blob.hex()).value_or("") == "1") return;
+  if (!root || blobs.contains(blob) || !realHere(blob) || core.store.wanted().hasBlob(blob) || pinned(blob)) return;
   // First what is known of it, and for good: it must not come to speak of another file.
   if (!core.transact([&] { core.store.cache().erase(blob); })) return;
   core.store.makeDurable();
@@ -250,7 +285,26 @@ void Transfers::State::dropSpare(const BlobId& blob) {
   (void)gone;  // No longer there, maybe.
 }
 
+void Transfers::State::forgetIdle() {
+  std::vector<BlobId> unused;
+  std::vector<std::pair<BlobId, int64_t>> read;
+  for (auto& [id, blob] : blobs) {
+    if (!idle(blob) || (blob->unsavedPieces && !blob->passing)) continue;
+    unused.push_back(id);
+    if (blob->recordedBytes && blob->lastReadNs) read.emplace_back(id, blob->lastReadNs);
+  }
+  for (const auto& id : unused) forget(id);
+  if (read.empty()) return;
+  core.transact([&] {
+    for (const auto& [id, lastReadNs] : read) {
+      auto row = core.store.cache().get(id);
+      if (row && row->lastReadNs < lastReadNs) core.store.cache().setLastRead(id, lastReadNs);
+    }
+  });
+}
+
 void Transfers::cancel(uint64_t number) {
+  s_->gatherings.erase(number);
   for (auto& [id, blob] : s_->blobs) {
     for (auto it = blob->waiters.begin(); it != blob->waiters.end(); ++it) {
       if (it->number != number) continue;
@@ -268,16 +322,21 @@ void Transfers::cancel(uint64_t number) {
 }
 
 uint64_t Transfers::fetchWhole(const BlobId& id, uint64_t sizeBytes, std::function<void(uint64_t)> progress,
-                               std::function<void(Result<void>)> done) {
+                               std::function<void(Result<void>)> done, FetchFor why) {
   // Not so what a reader brought here and nobody has synced.
   auto row = s_->core.store.cache().get(id);
   if ((row && row->complete) || s_->realHere(id)) {
     done({});
     return 0;
   }
+  if (why == FetchFor::Cache && s_->limited() && sizeBytes > s_->allowedBytes(s_->usedBytes())) {
+    done(Error{Code::NoSpace, "larger than the cache may become here (realize cache show); it can be read all the same"});
+    return 0;
+  }
   auto blob = s_->stateOf(id, sizeBytes);
+  s_->endPassing(*blob);
   const uint64_t number = ++s_->lastNumber;
-  blob->wholeWaiters.push_back(WholeWaiter{number, std::move(progress), std::move(done)});
+  blob->wholeWaiters.push_back(WholeWaiter{number, std::move(progress), std::move(done), why});
   s_->pump(blob);
   return number;
 }
@@ -286,10 +345,18 @@ uint64_t Transfers::cachedBytes(const BlobId& id) {
   auto known = s_->blobs.find(id);
   if (known != s_->blobs.end() && known->second->layout) return known->second->presentBytes;
   auto row = s_->core.store.cache().get(id);
-  return row ? row->storedBytes : 0;
+  return !row ? 0 : row->complete ? row->sizeBytes : row->storedBytes;
 }
 
-uint64_t Transfers::cachedBytesTotal() { return s_->core.store.cache().totals().bytes; }
+uint64_t Transfers::cachedBytesTotal() {
+  uint64_t present = 0, recorded = 0;
+  for (const auto& [id, blob] : s_->blobs) {
+    if (blob->layout) present += blob->presentBytes - std::min(blob->presentBytes, blob->layout->zeroBytes());
+    recorded += blob->recordedBytes;
+  }
+  const uint64_t noted = s_->core.store.cache().totals().bytes;
+  return present + (noted > recorded ? noted - recorded : 0);
+}
 
 bool Transfers::complete(const BlobId& id) {
   auto known = s_->blobs.find(id);
@@ -319,31 +386,10 @@ void Transfers::adopt(const std::vector<std::pair<BlobId, uint64_t>>& contents) 
       row.complete = true;
       row.lastReadNs = s_->core.env.clock.nowNs();
       s_->core.store.cache().put(row);
-      s_->blobs.erase(id);  // Who has the old state open reads on from its own file.
+      s_->forget(id);  // Who has the old state open reads on from its own file.
     }
   });
-}
-
-uint64_t Transfers::shrink(uint64_t bytes) {
-  auto& core = s_->core;
-  auto root = core.folder->root();
-  if (!root) return 0;
-  uint64_t dropped = 0;
-  s_->clean();
-  const auto rows = core.store.cache().evictionOrder(1'000'000);
-  core.transact([&] {
-    for (const auto& row : rows) {
-      if (cachedBytesTotal() <= bytes) return;
-      if (s_->blobs.contains(row.blob) || core.store.wanted().hasBlob(row.blob) ||
-          core.store.getValue("pin/" + row.blob.hex()).value_or("") == "1")
-        continue;
-      auto gone = root->unlink(cachePath(row.blob));
-      if (!gone.ok() && gone.code() != Code::NotFound) continue;
-      core.store.cache().erase(row.blob);
-      dropped += row.storedBytes;
-    }
-  });
-  return dropped;
+  limitChanged();
 }
 
 bool Transfers::discard(const store::CacheRow& row, const std::string& aside) {
@@ -354,8 +400,7 @@ bool Transfers::discard(const store::CacheRow& row, const std::string& aside) {
   // What the database says of it goes first, and for good.
   if (!core.transact([&] { core.store.cache().erase(row.blob); })) return false;
   core.store.makeDurable();
-  const bool pinned = core.store.getValue("pin/" + row.blob.hex()).value_or("") == "1";
-  auto gone = pinned ? root->rename(cachePath(row.blob), aside, RenameKind::Replace) : root->unlink(cachePath(row.blob));
+  auto gone = s_->pinned(row.blob) ? root->rename(cachePath(row.blob), aside, RenameKind::Replace) : root->unlink(cachePath(row.blob));
   (void)gone;  // No longer there, maybe; what is there is not trusted any more.
   return true;
 }

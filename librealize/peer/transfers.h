@@ -15,6 +15,9 @@ namespace realize::peer {
 struct BlobState;
 struct OpenUse;
 
+/// What a whole content is fetched for: the limit of the cache does not hold back what becomes Real.
+enum class FetchFor : uint8_t { Cache, Real };
+
 /// A content that somebody reads or wants whole, kept usable while held: never evicted, and if it was opened from a Real
 /// file that is later replaced, still readable (the file stays open). Drop it anywhere.
 struct OpenBlob {
@@ -42,8 +45,9 @@ class Transfers {
                 std::function<void(Result<Bytes>)> done);
   void cancel(uint64_t request);
   /// Brings the whole content into the cache. `progress` (done bytes) may be null; `done` on the core.
+  /// Errors: as of read(); NoSpace also where it is for the cache and larger than that may become.
   uint64_t fetchWhole(const BlobId& blob, uint64_t sizeBytes, std::function<void(uint64_t)> progress,
-                      std::function<void(Result<void>)> done);
+                      std::function<void(Result<void>)> done, FetchFor why = FetchFor::Cache);
 
   // --- making real
   /// Makes this file Real now, whatever is marked: fetched if need be, then put in place. `done` on the core, once.
@@ -56,9 +60,11 @@ class Transfers {
   // --- the cache
   /// An entry has this content since now. Kept for neededElsewhere(), bounded.
   void noteNamed(const BlobId& blob, const EntryId& id);
-  /// These bytes are about to go with `id`: another entry waits for them here, or got this content lately and may have it
-  /// from nowhere else.
-  bool neededElsewhere(const BlobId& blob, const EntryId& id);
+  /// These bytes are about to go with `id`: the other entries that wait for them here, or got this content lately and may
+  /// have it from nowhere else.
+  std::vector<EntryId> neededElsewhere(const BlobId& blob, const EntryId& id);
+  /// What is in the cache is not evicted while one of these entries shows it and has it not in the folder.
+  void pin(const BlobId& blob, const std::vector<EntryId>& entries);
   uint64_t cachedBytes(const BlobId& blob);
   uint64_t cachedBytesTotal();
   bool complete(const BlobId& blob);  ///< all bytes here, as a Real file or in the cache
@@ -68,6 +74,10 @@ class Transfers {
   static std::string cachePath(const BlobId& blob);
   /// Drops down to `bytes`: unlinked first, then least recently used; never what is open, wanted, unconfirmed or pinned.
   uint64_t shrink(uint64_t bytes);
+  /// Whose bytes these are, and how much of them could go. Cost: all rows of the cache.
+  CacheStatus cacheStatus();
+  /// The limit is another one, or Real files took of it: kept soon, in a job of its own.
+  void limitChanged();
 
   /// The file in the cache does not hold what this row says: both go, the file to `aside` where its bytes are pinned. False
   /// if it is in use, or the row is another by now.

@@ -100,7 +100,7 @@ void Transfers::State::pump(const std::shared_ptr<BlobState>& blob) {
   while (blob->gets < kMaxGetsPerBlob) {
     bool interactive = false;
     auto pieces = needed(*blob, interactive);
-    if (pieces.empty()) break;
+    if (pieces.empty() || !fitIn(blob, pieces)) break;
     if (copyLocal(blob, pieces)) continue;
     if (!askPieces(blob, pieces, interactive)) break;
   }
@@ -190,6 +190,7 @@ bool Transfers::State::askPieces(const std::shared_ptr<BlobState>& blob, const s
     bytes += blob->layout->pieceBytes(piece);
   }
   ++blob->gets;
+  recount(*blob);
   if (hops > 0) ++blob->relays[peer->remote->key()];
   peer->outstandingBytes += bytes;
   GetRequest request;
@@ -210,13 +211,18 @@ bool Transfers::State::askPieces(const std::shared_ptr<BlobState>& blob, const s
       outcome->corrupt = true;
       return;
     }
+    {
+      std::lock_guard held(arrivals->mutex);
+      arrivals->writing.push_back(chunk.chunk);
+    }
     auto written = writeSparse(*file, layout->offsets[chunk.chunk], chunk.bytes);
     if (!written.ok()) {
       std::lock_guard held(outcome->mutex);
       outcome->failed = written.error();
-      return;
     }
     std::lock_guard held(arrivals->mutex);
+    arrivals->writing.erase(std::find(arrivals->writing.begin(), arrivals->writing.end(), chunk.chunk));
+    if (!written.ok()) return;
     arrivals->pieces.push_back(chunk.chunk);
     if (arrivals->posted) return;
     arrivals->posted = true;
@@ -241,6 +247,7 @@ bool Transfers::State::askPieces(const std::shared_ptr<BlobState>& blob, const s
       blob->asked.erase(piece);
       short_ = short_ || !blob->present[piece];
     }
+    recount(*blob);
     auto current = peers.find(key);
     const bool same = current != peers.end() && current->second.connection == connection;
     if (same) current->second.outstandingBytes -= std::min(bytes, current->second.outstandingBytes);
@@ -250,8 +257,7 @@ bool Transfers::State::askPieces(const std::shared_ptr<BlobState>& blob, const s
     else if (short_ && same) blob->refused[key] = outcome->corrupt ? uint8_t(255) : uint8_t(hops + 1);
     (void)statuses;
     pump(blob);
-    for (auto& [id, other] : std::map(blobs))
-      if (other != blob && (!other->waiters.empty() || !other->wholeWaiters.empty())) pump(other);
+    pumpWaiting(blob.get());
   });
   return true;
 }
@@ -292,6 +298,7 @@ bool Transfers::State::copyLocal(const std::shared_ptr<BlobState>& blob, const s
   if (copies->empty()) return false;
   for (auto piece : taken) blob->asked[piece] = 0;
   ++blob->gets;
+  recount(*blob);
   auto root = core.folder->root();
   core.env.scheduler.onPool(true, [this, alive = alive, blob, copies, root, layout = blob->layout, file = blob->file,
                                    &scheduler = core.env.scheduler] {
@@ -322,6 +329,7 @@ bool Transfers::State::copyLocal(const std::shared_ptr<BlobState>& blob, const s
       }
       takeArrivals(blob);
       for (const auto& copy : *copies) blob->asked.erase(copy.piece);
+      recount(*blob);
       pump(blob);
     });
   });
@@ -343,6 +351,7 @@ void Transfers::State::takeArrivals(const std::shared_ptr<BlobState>& blob) {
     ++blob->unsavedPieces;
     blob->presentBytes += blob->layout->pieceBytes(piece);
   }
+  recount(*blob);
   if (!pieces.empty())
     for (auto& whole : blob->wholeWaiters)
       if (whole.progress) whole.progress(blob->presentBytes);
@@ -391,10 +400,21 @@ void Transfers::State::answer(const std::shared_ptr<BlobState>& blob) {
 uint64_t Transfers::State::readFor(const std::shared_ptr<BlobState>& blob, uint64_t offset, uint64_t end, uint8_t hops,
                                    std::function<void(Result<Bytes>)> done, uint64_t number) {
   if (number == 0) number = ++lastNumber;
+  if (limited() && !allHere(*blob, offset, end) && stepEnd(*blob, offset, end) < end) {
+    auto gathering = std::make_shared<Gathering>(Gathering{number, blob, offset, end, hops, {}, std::move(done)});
+    gatherings.insert(number);
+    gather(gathering);
+    return number;
+  }
+  startRead(number, blob, offset, end, hops, std::move(done));
+  return number;
+}
+
+void Transfers::State::startRead(uint64_t number, const std::shared_ptr<BlobState>& blob, uint64_t offset, uint64_t end,
+                                 uint8_t hops, std::function<void(Result<Bytes>)> done) {
   blob->waiters.push_back(Waiter{number, offset, end, std::move(done), hops});
   answer(blob);
   pump(blob);
-  return number;
 }
 
 void Transfers::State::failWaiters(const std::shared_ptr<BlobState>& blob, const Error& error) {
@@ -411,9 +431,11 @@ void Transfers::State::failWaiters(const std::shared_ptr<BlobState>& blob, const
 
 void Transfers::State::readNow(const std::shared_ptr<BlobState>& blob, uint64_t offset, uint64_t end,
                                std::function<void(Result<Bytes>)> done) {
-  core.env.scheduler.onPool(true, [blob, file = blob->file, offset, end, done = std::move(done)] {
+  auto held = blob->real ? nullptr : lease(*blob, blob->layout->pieceAt(offset), blob->layout->pieceAt(end - 1));
+  core.env.scheduler.onPool(true, [blob, file = blob->file, offset, end, done = std::move(done), held]() mutable {
     Bytes bytes(end - offset);
     auto got = file->read(offset, bytes);
+    held = nullptr;
     if (!got.ok()) return done(got.error());
     bytes.resize(*got);
     done(std::move(bytes));

@@ -51,6 +51,7 @@ uint64_t Transfers::read(const OpenBlob& open, uint64_t offset, size_t size, std
 void Transfers::State::readOpen(uint64_t number, const std::shared_ptr<BlobState>& blob, uint64_t offset, uint64_t end,
                                 std::function<void(Result<Bytes>)> done) {
   if (blob->real) return readReal(number, blob, offset, end, std::move(done));
+  blob->lastReadNs = core.env.clock.nowNs();
   // A sequence doubles what is read ahead, a jump begins anew.
   constexpr uint64_t kFirstAhead = 256 << 10, kMostAhead = 16 << 20;
   const bool sequential = offset <= blob->readEnd && end > blob->readEnd && blob->readEnd - offset <= end - offset;

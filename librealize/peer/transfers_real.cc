@@ -36,7 +36,7 @@ void Transfers::makeReal(const EntryId& id, Dot dot, const BlobId& blob, uint64_
     if (!*alive) return done(Error{Code::Suspended, "the arena is being closed"});
     if (!fetched.ok()) return done(fetched);
     s->placeCopy(id, dot, blob, sizeBytes, done);
-  });
+  }, FetchFor::Real);
 }
 
 void Transfers::State::placeCopy(const EntryId& id, Dot dot, const BlobId& blob, uint64_t sizeBytes,
@@ -87,9 +87,10 @@ void Transfers::noteNamed(const BlobId& blob, const EntryId& id) {
   if (it != to) s_->named.erase(it);
 }
 
-bool Transfers::neededElsewhere(const BlobId& blob, const EntryId& id) {
+std::vector<EntryId> Transfers::neededElsewhere(const BlobId& blob, const EntryId& id) {
   auto& core = s_->core;
-  if (blob.isZero() || blob == emptyBlobId()) return false;
+  std::vector<EntryId> out;
+  if (blob.isZero() || blob == emptyBlobId()) return out;
   auto has = [&](const EntryId& other) {
     if (other == id) return false;
     auto record = core.tree.get(other);
@@ -99,14 +100,20 @@ bool Transfers::neededElsewhere(const BlobId& blob, const EntryId& id) {
     const auto heads = core.tree.shownHeads(other);
     return std::any_of(heads.begin(), heads.end(), [&](const auto& head) { return head.version.blob == blob; });
   };
+  auto take = [&](const EntryId& other) {
+    const bool needs = has(other);
+    if (needs && std::find(out.begin(), out.end(), other) == out.end()) out.push_back(other);
+    return needs;
+  };
   for (const auto& task : core.store.wanted().ofBlob(blob))
-    if (auto other = core.store.idOf(task.node); other && has(*other)) return true;
+    if (auto other = core.store.idOf(task.node)) take(*other);
   for (const auto& task : core.store.named().ofBlob(blob)) {
-    if (auto other = core.store.idOf(task.node); other && has(*other)) return true;
-    core.store.named().erase(task.node, blob);  // Not any more.
+    auto other = core.store.idOf(task.node);
+    if (!other || !take(*other)) core.store.named().erase(task.node, blob);  // Not any more.
   }
   const auto [from, to] = s_->named.equal_range(blob);
-  return std::any_of(from, to, [&](const auto& item) { return has(item.second); });
+  for (auto item = from; item != to; ++item) take(item->second);
+  return out;
 }
 
 }  // namespace realize::peer

@@ -66,7 +66,9 @@ std::optional<Transfers::State::Source> Transfers::State::sourceOf(const BlobId&
   for (auto piece : pieces)
     if (piece >= state->layout->pieces() || !state->present[piece]) return std::nullopt;
   if (!openCacheFile(*state).ok() || state->presentCount == 0) return std::nullopt;
-  return Source{"", std::nullopt, state};
+  const uint32_t last = state->layout->pieces() - 1;
+  return Source{"", std::nullopt, state,
+                pieces.empty() ? lease(*state, 0, last) : lease(*state, pieces.front(), pieces.back())};
 }
 
 void Transfers::serveChunkList(const PeerKey& from, const BlobId& blob, uint8_t hops,

@@ -28,6 +28,7 @@ struct BlobLayout {
   static std::shared_ptr<const BlobLayout> of(const BlobId& blob, ChunkList list);
   uint32_t pieces() const { return uint32_t(offsets.size()) - 1; }
   uint64_t sizeBytes() const { return offsets.back(); }
+  uint64_t zeroBytes() const;  ///< of the pieces that take no space
   uint64_t pieceBytes(uint32_t piece) const { return offsets[piece + 1] - offsets[piece]; }
   uint32_t pieceAt(uint64_t offset) const;
   /// The bytes are what the blob's id promises for this piece. Thread: any.
@@ -38,7 +39,14 @@ struct BlobLayout {
 struct Arrivals {
   std::mutex mutex;
   std::vector<uint32_t> pieces;
+  std::vector<uint32_t> writing;  ///< not yet among `pieces`; perhaps of a request that has ended
   bool posted = false;
+};
+
+/// Pieces of a cache file that pool jobs read now: they are not dropped under them.
+struct PieceLeases {
+  std::mutex mutex;
+  std::map<uint32_t, uint32_t> readers;  ///< by piece
 };
 
 /// Somebody waits for a range of an Unreal content.
@@ -57,6 +65,18 @@ struct WholeWaiter {
   uint64_t number = 0;
   std::function<void(uint64_t)> progress;
   std::function<void(Result<void>)> done;
+  FetchFor why = FetchFor::Cache;
+};
+
+/// A read of more than the cache has room for at once: step by step.
+struct Gathering {
+  uint64_t number = 0;
+  std::shared_ptr<BlobState> blob;
+  uint64_t at = 0;
+  uint64_t end = 0;
+  uint8_t hops = 0;
+  Bytes bytes;
+  std::function<void(Result<Bytes>)> done;
 };
 
 /// Shared by all who have a content open.
@@ -97,6 +117,16 @@ struct BlobState {
   bool copied = false;                 ///< a Real file was made beside the cache file, as somebody had this open
   std::shared_ptr<OpenUse> use = std::make_shared<OpenUse>();
 
+  // What the limit of the cache needs (transfers_room.cc)
+  uint64_t recordedBytes = 0;          ///< of what is present, noted in the database
+  int64_t countedBytes = 0;            ///< counted beside what the database says, with what was asked for
+  int64_t lastReadNs = 0;
+  /// Larger than the room there is: its file is in tmp/ and keeps only what is being read.
+  bool passing = false;
+  bool detached = false;               ///< not in Transfers::State::blobs any more: not counted
+  uint64_t drops = 0;                  ///< how often pieces of it were dropped
+  std::shared_ptr<PieceLeases> leases = std::make_shared<PieceLeases>();
+
   bool complete() const { return real || (layout && presentCount == layout->pieces()); }
   bool heldOpen() const { return use.use_count() > 1; }
 };
@@ -120,6 +150,12 @@ struct Transfers::State {
   bool cleaning = false;
   std::multimap<BlobId, EntryId> named;                ///< lately
   std::deque<std::pair<BlobId, EntryId>> namedOrder;   ///< the oldest first
+
+  // transfers_room.cc
+  int64_t liveBytes = 0;               ///< of contents in `blobs`, beside what the database says is there
+  bool roomAwaited = false;            ///< somebody waits until what is being noted can be dropped
+  bool limitLooksSoon = false;
+  std::set<uint64_t> gatherings;       ///< by request, not answered or cancelled yet
 
   // Wanted (transfers_wanted.cc)
   bool wantedAwake = false;
@@ -147,6 +183,10 @@ struct Transfers::State {
   void save(const std::shared_ptr<BlobState>& blob, std::function<void(Result<void>)> done);
   void cleanSoon();
   void clean();
+  void forgetIdle();
+  bool idle(const std::shared_ptr<BlobState>& blob) const;
+  void startRead(uint64_t number, const std::shared_ptr<BlobState>& blob, uint64_t offset, uint64_t end, uint8_t hops,
+                 std::function<void(Result<Bytes>)> done);
   void problem(const std::string& path, const std::string& kind, const std::string& detail);
 
   // transfers_open.cc
@@ -174,6 +214,28 @@ struct Transfers::State {
   void corrupt(const PeerKey& from, const BlobId& blob);
   void sentRight(const PeerKey& from, const BlobId& blob);
 
+  // transfers_room.cc: the limit of the cache
+  bool limited();
+  uint64_t usedBytes();
+  uint64_t allowedBytes(uint64_t wantedBytes);
+  void recount(BlobState& blob);
+  void forget(const BlobId& blob);
+  bool pinned(const BlobId& blob);
+  bool evictable(const BlobId& blob);
+  bool drop(const BlobId& blob, bool noted);
+  uint64_t evict(uint64_t bytes, int64_t readBeforeNs = INT64_MAX);
+  uint64_t makeRoom(uint64_t bytes, const std::shared_ptr<BlobState>& blob);
+  bool fitIn(const std::shared_ptr<BlobState>& blob, std::vector<uint32_t>& pieces);
+  uint64_t dropPieces(const std::shared_ptr<BlobState>& blob, uint64_t bytes);
+  bool beginPassing(BlobState& blob);
+  void endPassing(BlobState& blob);
+  bool keepLimit();
+  void pumpWaiting(const BlobState* except);
+  void gather(std::shared_ptr<Gathering> gathering);
+  uint64_t stepEnd(const BlobState& blob, uint64_t at, uint64_t end);
+  static bool allHere(const BlobState& blob, uint64_t offset, uint64_t end);
+  static std::shared_ptr<void> lease(const BlobState& blob, uint32_t first, uint32_t last);
+
   // transfers_wanted.cc
   void pumpWanted(bool again = false);
   void startSmall(std::shared_ptr<WantedBatch> batch);
@@ -198,6 +260,7 @@ struct Transfers::State {
     std::string path;                      ///< of a Real file in the backing folder
     std::optional<store::DiskRow> row;     ///< what it must still be
     std::shared_ptr<BlobState> cached;
+    std::shared_ptr<void> lease{};         ///< of the pieces of `cached` that were asked for
   };
   std::optional<Source> sourceOf(const BlobId& blob, const std::vector<uint32_t>& pieces);
   std::optional<ChunkList> knownList(const BlobId& blob);

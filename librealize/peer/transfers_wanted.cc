@@ -264,9 +264,9 @@ Result<bool> Transfers::State::settle(NodeId node, const BlobId& blob, uint64_t 
       REALIZE_TRY(root->rename(tempPath, cachePath(blob), RenameKind::Replace));
       moved = true;
       core.transfers->adopt({{blob, sizeBytes}});
-      core.store.setValue("pin/" + blob.hex(), "1");
+      core.transfers->pin(blob, {*id});
     } else {
-      core.store.setValue("pin/" + blob.hex(), "1");
+      core.transfers->pin(blob, {*id});
     }
     break;
   }
@@ -375,7 +375,7 @@ void Transfers::State::startLarge(NodeId node, const BlobId& blob, uint64_t size
       for (auto& [key, peer] : peers) wantedRefused[state->blob].insert(key);
     placeFailed(node, state, unreachable ? Error{Code::Busy, ""} : fetched.error());
     core.transfers->wakeWanted();
-  });
+  }, FetchFor::Real);
 }
 
 void Transfers::State::placeFailed(NodeId node, const std::shared_ptr<BlobState>& blob, const Error& error) {
@@ -394,7 +394,7 @@ void Transfers::State::placeLarge(NodeId node, const std::shared_ptr<BlobState>&
     if (root && !root->stat(cachePath(blob->blob)).ok()) {
       core.store.cache().erase(blob->blob);
       blob->gone = blob->real = true;
-      blobs.erase(blob->blob);
+      forget(blob->blob);
     }
   });
   --largeFetches;

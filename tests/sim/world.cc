@@ -27,6 +27,8 @@ World::World(const WorldOptions& options) : options_(options), random_(options.s
     peer.joining = i > 0;
     if (options.seed % 3 == 1) peer.changesPerPage = 1 + uint32_t(options.seed / 3 % 4);  // Batches that break off.
     machines_.push_back({});
+    // One in seven has little room for its caches.
+    if (options.seed % 7 == 3) peer.settings.cacheLimitBytes = uint64_t(1) << (4 * (options.seed / 7 + i) % 24);
     machines_.back().peer = std::make_unique<SimPeer>(queue_, peer);
     machines_.back().peer->onCall = [this, i](const FakeCall& call) {
       if (options_.calls) tell(i, call);
@@ -80,6 +82,7 @@ void World::run() {
   checkFolders();
   checkTokens();
   checkReading();
+  checkCaches();
   checkQuiet();
 }
 

@@ -111,6 +111,7 @@ class World {
   void checkFolders();
   void checkTokens();
   void checkReading();
+  void checkCaches();
   void checkQuiet();
   std::string treeOf(size_t number);
   std::string rowsOf(size_t number);

@@ -39,6 +39,7 @@ class FakeArena : public Arena {
   Result<WhyReport> why(const std::string& path) override;
   Result<ArenaStatus> status() override;
   Result<uint64_t> shrinkCache(uint64_t bytes) override;
+  Result<CacheStatus> cacheStatus() override { return CacheStatus(); }
   Result<VerifyReport> verify(std::function<bool(const Progress&)> progress) override;
   Result<void> rescan() override;
 

@@ -79,7 +79,7 @@ Result<void> SimPeer::start() {
   peer::ArenaCore::Hooks hooks{[this](Event event) {
     if (onEvent) onEvent(event);
   }};
-  auto opened = peer::ArenaCore::open(env, arena, peer::ArenaSettings(), hooks, !started, real ? "" : vfs_->name());
+  auto opened = peer::ArenaCore::open(env, arena, options.settings, hooks, !started, real ? "" : vfs_->name());
   if (!opened.ok()) {
     vanish();
     return opened.error();

@@ -131,7 +131,7 @@ _realize() {
       fi
       ;;
     cache)
-      if [[ -z $second ]]; then _realize_offer "$current" <<<$'show\nshrink'; else _realize_offer "$current" < <(_realize_arenas); fi
+      if [[ -z $second ]]; then _realize_offer "$current" <<<$'show\nlimit\nshrink\nclear'; else _realize_offer "$current" < <(_realize_arenas); fi
       ;;
     status | wait | conflicts | confirm | verify | watch) ((arguments == 0)) && _realize_offer "$current" < <(_realize_arenas) ;;
     config) ((arguments == 0)) && _realize_offer "$current" < <(_realize_arenas | sed 's/$/:/') ;;

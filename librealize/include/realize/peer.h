@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "realize/filesystem.h"
+#include "realize/reports.h"
 #include "realize/result.h"
 #include "realize/types.h"
 
@@ -174,30 +175,6 @@ struct Progress {
   uint64_t doneFiles = 0, totalFiles = 0;
 };
 
-/// Something that no longer holds the bytes that it should.
-struct Damage {
-  std::string path;    ///< within the arena; "" in the cache
-  std::string where;   ///< "folder" or "cache"
-  std::string state;   ///< "repaired"; "wanted": the right bytes come once a peer that has them connects; "left": stays as
-                       ///< it is, see `detail`; "dropped": from the cache, fetched again when needed
-  std::string keptAs;  ///< where the damaged bytes are kept, within the arena's folder; "" nowhere
-  std::string detail;
-};
-
-struct VerifyReport {
-  uint64_t files = 0, bytes = 0;              ///< read, of the folder
-  uint64_t cachedBlobs = 0, cachedBytes = 0;  ///< read, of the cache
-  uint64_t changed = 0;  ///< files that somebody is changing: left to the scan
-  uint64_t damagedCount = 0, repairedCount = 0;
-  std::vector<Damage> damaged;  ///< at most 1,000
-  /// Nothing was damaged, or what was is whole again. What was dropped from the cache is no loss.
-  bool whole() const {
-    uint64_t dropped = 0;
-    for (const auto& damage : damaged) dropped += damage.state == "dropped";
-    return damagedCount == repairedCount + dropped;
-  }
-};
-
 struct WaitOutcome {
   bool reached = false;
   std::vector<std::string> missing;  ///< for people: what is not there yet
@@ -246,6 +223,7 @@ class Arena {
   virtual Result<ArenaStatus> status() = 0;
   /// Drops cached bytes down to `bytes`; returns how many were dropped.
   virtual Result<uint64_t> shrinkCache(uint64_t bytes) = 0;
+  virtual Result<CacheStatus> cacheStatus() = 0;
   /// Reads all Real files and the cache, compares them with their hashes, and has what is damaged replaced by peers that
   /// have the right bytes; the damaged file is kept aside. A file that somebody changed is none of that. Blocks;
   /// `progress` is called now and then, returning false cancels. Errors: Suspended, Cancelled.

@@ -1,0 +1,52 @@
+#pragma once
+
+// What longer looks at an arena's bytes find: its cache, what was damaged.
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace realize {
+
+/// Something that no longer holds the bytes that it should.
+struct Damage {
+  std::string path;    ///< within the arena; "" in the cache
+  std::string where;   ///< "folder" or "cache"
+  std::string state;   ///< "repaired"; "wanted": the right bytes come once a peer that has them connects; "left": stays as
+                       ///< it is, see `detail`; "dropped": from the cache, fetched again when needed
+  std::string keptAs;  ///< where the damaged bytes are kept, within the arena's folder; "" nowhere
+  std::string detail;
+};
+
+struct VerifyReport {
+  uint64_t files = 0, bytes = 0;              ///< read, of the folder
+  uint64_t cachedBlobs = 0, cachedBytes = 0;  ///< read, of the cache
+  uint64_t changed = 0;  ///< files that somebody is changing: left to the scan
+  uint64_t damagedCount = 0, repairedCount = 0;
+  std::vector<Damage> damaged;  ///< at most 1,000
+  /// Nothing was damaged, or what was is whole again. What was dropped from the cache is no loss.
+  bool whole() const {
+    uint64_t dropped = 0;
+    for (const auto& damage : damaged) dropped += damage.state == "dropped";
+    return damagedCount == repairedCount + dropped;
+  }
+};
+
+/// What an arena's bytes on this disk are, and how much its cache may have.
+struct CacheStatus {
+  uint64_t limitBytes = 0;        ///< of Real files and cache together; 0: none
+  bool limitShared = false;       ///< it is the one of all arenas together that have none of their own
+  uint64_t allowedBytes = 0;      ///< what of it is left for the cache; only with a limit
+  uint64_t otherArenasBytes = 0;  ///< what other arenas take of a shared limit
+  uint64_t realBytes = 0;         ///< of Real files
+  uint64_t unconfirmedBytes = 0;  ///< of these, what is marked unreal and no other peer has for sure yet
+  uint64_t cachedBytes = 0;       ///< all of the cache: the sum of what follows, and what is on its way
+  uint64_t evictableBytes = 0;    ///< goes when room is needed, the least recently read first
+  uint64_t unlinkedBytes = 0;     ///< no file here shows it any more: goes before that
+  uint64_t openBytes = 0;         ///< being read
+  uint64_t comingBytes = 0;       ///< of files that become Real
+  uint64_t pinnedBytes = 0;       ///< further versions of a conflict, and what another name needs
+  std::string why;                ///< why the cache is larger than allowed, or may be nothing; empty: it is not
+};
+
+}  // namespace realize

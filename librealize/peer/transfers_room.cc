@@ -1,0 +1,420 @@
+// The limit of the cache: Real files have what they need, the cache gets what is left (DESIGN 4). Room is made before
+// bytes are asked for, so that it is exceeded by no more than one chunk for each transfer under way.
+
+#include <algorithm>
+
+#include "librealize/peer/cache_quota.h"
+#include "librealize/peer/folder.h"
+#include "librealize/peer/marks.h"
+#include "librealize/peer/transfers_state.h"
+
+namespace realize::peer {
+
+namespace {
+
+constexpr uint64_t kUnknownStepBytes = 16 << 10;  // The least chunk, while the chunk list is not known.
+constexpr size_t kFirstRows = 64;
+constexpr size_t kMostPinners = 64;
+constexpr char kPassing[] = "/pass-";
+
+std::string passingPath(const BlobId& blob) { return kTempFolder + (kPassing + blob.hex()); }
+
+}  // namespace
+
+bool Transfers::State::limited() {
+  return core.settings.cacheLimitBytes > 0 || (core.options.sharedQuota && core.options.sharedQuota->limit() > 0);
+}
+
+/// With what was asked for and is on its way.
+uint64_t Transfers::State::usedBytes() {
+  const int64_t used = int64_t(core.store.cache().totals().bytes) + liveBytes;
+  return used > 0 ? uint64_t(used) : 0;
+}
+
+/// How much the cache may have, if it would like to have so much.
+uint64_t Transfers::State::allowedBytes(uint64_t wantedBytes) {
+  const uint64_t real = core.store.disk().files().bytes;
+  if (const uint64_t own = core.settings.cacheLimitBytes) {
+    if (core.options.sharedQuota) core.options.sharedQuota->allow(core.options.id, 0, 0, 0);  // A limit of its own.
+    return own > real ? own - real : 0;
+  }
+  if (!core.options.sharedQuota) return UINT64_MAX;
+  return core.options.sharedQuota->allow(core.options.id, real, usedBytes(), wantedBytes);
+}
+
+/// To be called when what is present or asked for of a content in `blobs` has changed.
+void Transfers::State::recount(BlobState& blob) {
+  int64_t now = 0;
+  if (!blob.real && !blob.gone && !blob.detached && blob.layout) {
+    now = int64_t(blob.presentBytes) - int64_t(blob.layout->zeroBytes()) - int64_t(blob.recordedBytes);
+    if (blob.present.empty()) now = -int64_t(blob.recordedBytes);
+    if (limited())
+      for (const auto& [piece, hops] : blob.asked)
+        if (!blob.present[piece]) now += int64_t(blob.layout->pieceBytes(piece));
+  }
+  liveBytes += now - blob.countedBytes;
+  blob.countedBytes = now;
+}
+
+/// Nobody finds it in `blobs` any more; who has it open goes on with its file.
+void Transfers::State::forget(const BlobId& id) {
+  auto known = blobs.find(id);
+  if (known == blobs.end()) return;
+  auto blob = known->second;
+  blobs.erase(known);
+  blob->detached = true;
+  recount(*blob);
+  auto root = core.folder->root();
+  if (!blob->passing || !root) return;
+  auto gone = root->unlink(passingPath(id));
+  (void)gone;  // Else it is emptied at the next start.
+}
+
+/// Entries that have these bytes from nowhere else here: further heads of a conflict, or what a rename gave to another
+/// entry. Kept as long as one of them shows the content and has it not in the folder.
+bool Transfers::State::pinned(const BlobId& blob) {
+  const std::string key = "pin/" + blob.hex();
+  const std::string ids = core.store.getValue(key).value_or("");
+  if (ids.empty()) return false;
+  if (ids.size() < EntryId::size()) return true;  // Noted by an earlier version, nobody knows for whom.
+  for (size_t at = 0; at + EntryId::size() <= ids.size(); at += EntryId::size()) {
+    EntryId id;
+    std::copy_n(ids.begin() + ptrdiff_t(at), EntryId::size(), id.bytes.begin());
+    auto record = core.tree.get(id);
+    if (!record || !record->shown) continue;
+    const auto row = core.store.disk().get(record->node);
+    if (row && !row->dirty && row->blob == blob) continue;
+    for (const auto& head : core.tree.shownHeads(id))
+      if (head.version.blob == blob) return true;
+  }
+  core.transact([&] { core.store.setValue(key, ""); });
+  return false;
+}
+
+void Transfers::pin(const BlobId& blob, const std::vector<EntryId>& entries) {
+  auto& store = s_->core.store;
+  const std::string key = "pin/" + blob.hex();
+  std::string ids = store.getValue(key).value_or("");
+  if (!ids.empty() && ids.size() < EntryId::size()) return;
+  for (const auto& entry : entries) {
+    bool known = false;
+    for (size_t at = 0; at + EntryId::size() <= ids.size(); at += EntryId::size())
+      known = known || std::equal(entry.bytes.begin(), entry.bytes.end(), ids.begin() + ptrdiff_t(at),
+                                  [](uint8_t a, char b) { return a == uint8_t(b); });
+    if (!known) ids.append(entry.bytes.begin(), entry.bytes.end());
+  }
+  if (ids.size() > kMostPinners * EntryId::size()) ids = "1";  // Too many to look at: kept for good.
+  store.setValue(key, ids);
+}
+
+bool Transfers::State::evictable(const BlobId& blob) {
+  auto known = blobs.find(blob);
+  if (known != blobs.end() && !idle(known->second)) return false;
+  return !core.store.wanted().hasBlob(blob) && !pinned(blob);
+}
+
+/// Within a transaction. `noted`: the database has a row.
+bool Transfers::State::drop(const BlobId& blob, bool noted) {
+  auto root = core.folder->root();
+  if (!root) return false;
+  auto gone = root->unlink(cachePath(blob));
+  if (!gone.ok() && gone.code() != Code::NotFound) return false;
+  if (noted) core.store.cache().erase(blob);
+  forget(blob);
+  return true;
+}
+
+/// Drops so many bytes, or all that can go: unlinked first, then what was read least recently.
+uint64_t Transfers::State::evict(uint64_t bytes, int64_t readBeforeNs) {
+  if (bytes == 0 || core.suspended || !core.folder->root()) return 0;
+  uint64_t dropped = 0;
+  forgetIdle();
+  core.transact([&] {
+    for (size_t limit = kFirstRows;; limit *= 8) {
+      const auto rows = core.store.cache().evictionOrder(limit);
+      for (const auto& row : rows) {
+        if (dropped >= bytes) return;
+        if (!row.unlinked && row.lastReadNs >= readBeforeNs) continue;
+        if (evictable(row.blob) && drop(row.blob, true)) dropped += row.storedBytes;
+      }
+      if (rows.size() < limit) break;
+    }
+    // Then what was read a moment ago, and is not noted yet.
+    std::vector<std::pair<int64_t, BlobId>> idleOnes;
+    for (const auto& [id, blob] : blobs)
+      if (blob->presentBytes > 0 && blob->lastReadNs < readBeforeNs && idle(blob)) idleOnes.emplace_back(blob->lastReadNs, id);
+    std::sort(idleOnes.begin(), idleOnes.end());
+    for (const auto& [lastReadNs, id] : idleOnes) {
+      if (dropped >= bytes) return;
+      const uint64_t present = blobs.at(id)->presentBytes;
+      if (evictable(id) && drop(id, core.store.cache().get(id).has_value())) dropped += present;
+    }
+  });
+  return dropped;
+}
+
+uint64_t Transfers::shrink(uint64_t bytes) {
+  s_->clean();
+  const uint64_t used = s_->usedBytes();
+  return used > bytes ? s_->evict(used - bytes) : 0;
+}
+
+/// False: it has more than it may, and nothing that can go now. It is looked at again from time to time.
+bool Transfers::State::keepLimit() {
+  if (core.stopping || core.suspended || !limited()) return true;
+  const uint64_t used = usedBytes();
+  const uint64_t allowed = allowedBytes(used);
+  if (used <= allowed) return true;
+  if (core.settings.cacheLimitBytes == 0) core.options.sharedQuota->askOthers(core.options.id, used - allowed, core.env.clock.nowNs());
+  evict(used - allowed);
+  const uint64_t left = usedBytes();
+  if (left <= allowedBytes(left)) return true;  // Which says what is used now, too.
+  cleanSoon();
+  return false;
+}
+
+void Transfers::limitChanged() {
+  if (s_->limitLooksSoon || !s_->limited()) return;
+  s_->limitLooksSoon = true;
+  s_->post([s = s_.get()] {
+    s->limitLooksSoon = false;
+    s->keepLimit();
+  });
+}
+
+/// Makes room for so many further bytes of this content; how many there is room for.
+uint64_t Transfers::State::makeRoom(uint64_t bytes, const std::shared_ptr<BlobState>& blob) {
+  auto missing = [&]() -> uint64_t {
+    const uint64_t used = usedBytes(), allowed = allowedBytes(used + bytes);
+    return used + bytes > allowed ? used + bytes - allowed : 0;
+  };
+  uint64_t lacking = missing();
+  if (lacking == 0) return bytes;
+  if (core.settings.cacheLimitBytes == 0) core.options.sharedQuota->askOthers(core.options.id, lacking, core.env.clock.nowNs());
+  evict(lacking);
+  if (lacking = missing(); lacking == 0) return bytes;
+  dropPieces(blob, lacking);
+  lacking = missing();
+  return bytes > lacking ? bytes - lacking : 0;
+}
+
+/// Leaves of these pieces those that there is room for now. False: none, and it is tried again when there may be.
+bool Transfers::State::fitIn(const std::shared_ptr<BlobState>& blob, std::vector<uint32_t>& pieces) {
+  if (!limited() || pieces.empty()) return true;
+  uint64_t bytes = 0;
+  for (auto piece : pieces) bytes += blob->layout->pieceBytes(piece);
+  const uint64_t room = makeRoom(bytes, blob);
+  const bool real = std::any_of(blob->wholeWaiters.begin(), blob->wholeWaiters.end(),
+                                [](const auto& waiter) { return waiter.why == FetchFor::Real; });
+  if (real || room >= bytes) return true;
+  size_t fitting = 0;
+  for (uint64_t taken = 0; fitting < pieces.size(); ++fitting) {
+    taken += blob->layout->pieceBytes(pieces[fitting]);
+    if (taken > room) break;
+  }
+  if (fitting == 0) {
+    const bool saving = std::any_of(blobs.begin(), blobs.end(), [](const auto& item) { return item.second->saving; });
+    if (saving) {
+      roomAwaited = true;
+      return false;
+    }
+    // Somebody reads: one chunk at a time may be too many. What is wanted whole stays whole and finds no place.
+    auto whole = std::move(blob->wholeWaiters);
+    blob->wholeWaiters.clear();
+    for (auto& waiter : whole) waiter.done(Error{Code::NoSpace, "the cache has no room for it (realize cache show)"});
+    const bool awaited = std::any_of(blob->waiters.begin(), blob->waiters.end(), [&](const auto& waiter) {
+      return blob->layout->offsets[pieces.front()] < waiter.end && waiter.offset < blob->layout->offsets[pieces.front() + 1];
+    });
+    if (!blob->asked.empty() || !awaited) {
+      blob->aheadBytes = 0;
+      return false;
+    }
+    fitting = 1;
+  }
+  pieces.resize(fitting);
+  return true;
+}
+
+/// A file larger than the room for it passes through: pieces of it go that nobody is about to read.
+uint64_t Transfers::State::dropPieces(const std::shared_ptr<BlobState>& blob, uint64_t bytes) {
+  if (!blob->file || !blob->wholeWaiters.empty() || blob->detached || core.store.inTransaction() || pinned(blob->blob)) return 0;
+  const auto& offsets = blob->layout->offsets;
+  std::vector<uint32_t> pieces;
+  uint64_t planned = 0;
+  {
+    std::lock_guard held(blob->leases->mutex);
+    for (uint32_t piece = 0; piece < blob->layout->pieces() && planned < bytes; ++piece) {
+      // What is still asked for would look as if it had not come.
+      if (!blob->present[piece] || std::binary_search(blob->layout->zeros.begin(), blob->layout->zeros.end(), piece)) continue;
+      if (blob->asked.contains(piece) || blob->leases->readers.contains(piece)) continue;
+      const bool awaited = std::any_of(blob->waiters.begin(), blob->waiters.end(), [&](const auto& waiter) {
+        return offsets[piece] < waiter.end && waiter.offset < offsets[piece + 1];
+      });
+      if (awaited) continue;
+      pieces.push_back(piece);
+      planned += blob->layout->pieceBytes(piece);
+    }
+  }
+  if (pieces.empty() || (!blob->passing && !beginPassing(*blob))) return 0;
+  ++blob->drops;
+  uint64_t dropped = 0;
+  // Nobody writes where a hole is made: a chunk that comes once more, late, is written before or after.
+  std::lock_guard held(blob->arrivals->mutex);
+  const std::set<uint32_t> late = [&] {
+    std::set<uint32_t> out(blob->arrivals->writing.begin(), blob->arrivals->writing.end());
+    out.insert(blob->arrivals->pieces.begin(), blob->arrivals->pieces.end());
+    return out;
+  }();
+  for (auto piece : pieces) {
+    if (late.contains(piece)) continue;
+    blob->present[piece] = false;
+    --blob->presentCount;
+    blob->presentBytes -= blob->layout->pieceBytes(piece);
+    blob->localTried.erase(piece);
+    // With what is not there beside it: of a block that two pieces share, each alone frees nothing.
+    auto absent = [&](uint32_t other) { return !blob->present[other] && !blob->asked.contains(other) && !late.contains(other); };
+    const uint32_t first = piece > 0 && absent(piece - 1) ? piece - 1 : piece;
+    const uint32_t last = piece + 1 < blob->layout->pieces() && absent(piece + 1) ? piece + 1 : piece;
+    auto punched = blob->file->punchHole(offsets[first], offsets[last + 1] - offsets[first]);
+    (void)punched;  // A file system without holes keeps the space until the file is closed.
+    dropped += blob->layout->pieceBytes(piece);
+  }
+  recount(*blob);
+  return dropped;
+}
+
+/// What the database says of it goes first, and for good; the file among what a start clears away.
+bool Transfers::State::beginPassing(BlobState& blob) {
+  auto root = core.folder->root();
+  if (!root) return false;
+  if (core.store.cache().get(blob.blob)) {
+    if (!core.transact([&] { core.store.cache().erase(blob.blob); })) return false;
+    core.store.makeDurable();
+  }
+  blob.recordedBytes = 0;
+  recount(blob);
+  if (!root->rename(cachePath(blob.blob), passingPath(blob.blob), RenameKind::Replace).ok()) return false;
+  blob.passing = true;
+  return true;
+}
+
+/// It is to be kept after all: what is here of it is a beginning.
+void Transfers::State::endPassing(BlobState& blob) {
+  if (!blob.passing) return;
+  auto root = core.folder->root();
+  if (!root || !root->rename(passingPath(blob.blob), cachePath(blob.blob), RenameKind::NoReplace).ok()) return;
+  blob.passing = false;
+  blob.unsavedPieces = blob.presentCount;
+}
+
+/// One after the other, without holding the others: what nobody uses must be free to go.
+void Transfers::State::pumpWaiting(const BlobState* except) {
+  std::vector<BlobId> waiting;
+  for (const auto& [id, blob] : blobs)
+    if (blob.get() != except && (!blob->waiters.empty() || !blob->wholeWaiters.empty())) waiting.push_back(id);
+  for (const auto& id : waiting) {
+    auto known = blobs.find(id);
+    if (known == blobs.end()) continue;
+    const auto blob = known->second;
+    pump(blob);
+  }
+}
+
+// --- reading step by step -------------------------------------------------------------------------------------------
+
+bool Transfers::State::allHere(const BlobState& blob, uint64_t offset, uint64_t end) {
+  if (!blob.layout) return false;
+  for (uint32_t piece = blob.layout->pieceAt(offset); piece < blob.layout->pieces() && blob.layout->offsets[piece] < end; ++piece)
+    if (!blob.present[piece]) return false;
+  return true;
+}
+
+/// How far one step goes: whole pieces, an eighth of what the cache may have at most, as several may read at once.
+uint64_t Transfers::State::stepEnd(const BlobState& blob, uint64_t at, uint64_t end) {
+  if (!blob.layout) return std::min(end, at + kUnknownStepBytes);
+  const uint64_t most = allowedBytes(usedBytes()) / 8;
+  const uint32_t first = blob.layout->pieceAt(at);
+  uint32_t next = first + 1;
+  while (next < blob.layout->pieces() && blob.layout->offsets[next] < end &&
+         blob.layout->offsets[next + 1] - blob.layout->offsets[first] <= most)
+    ++next;
+  return std::min(end, blob.layout->offsets[next]);
+}
+
+void Transfers::State::gather(std::shared_ptr<Gathering> gathering) {
+  const auto blob = gathering->blob;
+  startRead(gathering->number, blob, gathering->at, stepEnd(*blob, gathering->at, gathering->end), gathering->hops,
+            [this, alive = alive, gathering, &scheduler = core.env.scheduler](Result<Bytes> bytes) {
+    if (!bytes.ok()) return gathering->done(std::move(bytes));
+    auto got = std::make_shared<Bytes>(std::move(*bytes));
+    scheduler.onCore([this, alive, gathering, got] {
+      if (!*alive) return gathering->done(Error{Code::Suspended, "the arena is being closed"});
+      if (!gatherings.contains(gathering->number)) return gathering->done(Error{Code::Cancelled, "interrupted"});
+      gathering->bytes.insert(gathering->bytes.end(), got->begin(), got->end());
+      gathering->at += got->size();
+      if (!got->empty() && gathering->at < gathering->end) return gather(gathering);
+      gatherings.erase(gathering->number);
+      gathering->done(std::move(gathering->bytes));
+    });
+  });
+}
+
+std::shared_ptr<void> Transfers::State::lease(const BlobState& blob, uint32_t first, uint32_t last) {
+  {
+    std::lock_guard held(blob.leases->mutex);
+    for (uint32_t piece = first; piece <= last; ++piece) ++blob.leases->readers[piece];
+  }
+  return std::shared_ptr<void>(nullptr, [leases = blob.leases, first, last](void*) {
+    std::lock_guard held(leases->mutex);
+    for (uint32_t piece = first; piece <= last; ++piece) {
+      auto readers = leases->readers.find(piece);
+      if (--readers->second == 0) leases->readers.erase(readers);
+    }
+  });
+}
+
+// --- what there is --------------------------------------------------------------------------------------------------
+
+CacheStatus Transfers::cacheStatus() {
+  auto& s = *s_;
+  auto& core = s.core;
+  CacheStatus out;
+  s.clean();
+  out.limitBytes = core.settings.cacheLimitBytes;
+  if (out.limitBytes == 0 && core.options.sharedQuota) {
+    out.limitBytes = core.options.sharedQuota->limit();
+    out.limitShared = out.limitBytes > 0;
+    if (out.limitShared) out.otherArenasBytes = core.options.sharedQuota->usedByOthers(core.options.id);
+  }
+  out.realBytes = core.store.disk().files().bytes;
+  out.unconfirmedBytes = core.marks->unconfirmedBytes();
+  out.cachedBytes = s.usedBytes();
+  auto count = [&](const BlobId& blob, uint64_t bytes, bool unlinked) {
+    auto known = s.blobs.find(blob);
+    if (core.store.wanted().hasBlob(blob)) out.comingBytes += bytes;
+    else if (s.pinned(blob)) out.pinnedBytes += bytes;
+    else if (known != s.blobs.end() && !s.idle(known->second)) out.openBytes += bytes;
+    else if (unlinked) out.unlinkedBytes += bytes;
+    else out.evictableBytes += bytes;
+  };
+  for (const auto& row : core.store.cache().evictionOrder(SIZE_MAX >> 1))
+    if (!s.blobs.contains(row.blob)) count(row.blob, row.storedBytes, row.unlinked);
+  for (const auto& [id, blob] : s.blobs)
+    if (blob->presentBytes) count(id, blob->presentBytes, false);
+  if (out.limitBytes && s.limited()) {
+    out.allowedBytes = s.allowedBytes(out.cachedBytes);
+    const uint64_t kept = out.openBytes + out.pinnedBytes + out.comingBytes;
+    auto why = [&](uint64_t bytes, const char* what) {
+      if (bytes) out.why += (out.why.empty() ? "" : ", ") + std::to_string(bytes) + " bytes " + what;
+    };
+    if (out.allowedBytes == 0 || kept > out.allowedBytes) {
+      if (out.allowedBytes == 0) why(out.realBytes + out.otherArenasBytes, "of Real files and other arenas take all of it");
+      why(out.openBytes, "are being read");
+      why(out.comingBytes, "become Real");
+      why(out.pinnedBytes, "are versions that wait for somebody to choose, or that another name needs");
+    }
+  }
+  return out;
+}
+
+}  // namespace realize::peer

@@ -1,0 +1,86 @@
+"""The cache's limit, and what was removed or replaced and is kept for a while."""
+
+import os
+import random
+
+from harness import check, equal, read, until, write
+
+CHUNK = 256 << 10
+
+
+def noise(size, seed):
+    return random.Random(seed).randbytes(size)
+
+
+def used(peer, arena="docs"):
+    """Bytes that the cache takes on the disk, as the kernel says."""
+    folder = next(peer.state.glob("arenas/*/files/.realize"), None)
+    return sum(entry.stat().st_blocks * 512 for name in ("cache", "tmp") for entry in os.scandir(folder / name))
+
+
+def cache(peer, arena="docs"):
+    return next(item for item in peer.json("cache", "show", arena)["arenas"] if item["name"] == arena)
+
+
+def cache_keeps_to_its_limit(h):
+    film = noise(5_000_000, 1)
+    files = {f"f{i}": noise(200_000, 10 + i) for i in range(6)}
+    a, b, folder_a, _ = h.pair({**files, "film": film}, b_folder=False)
+    equal(cache(b)["limit_bytes"], 0)
+    b.run("cache", "limit", "docs", "600000")
+    equal(cache(b)["limit_bytes"], 600_000)
+    for name, content in files.items():
+        equal(b.run("cat", f"docs:{name}"), content)
+        check(used(b) <= 600_000 + CHUNK, used(b))
+    equal(b.run("cat", "docs:film"), film)
+    check(used(b) <= 600_000 + CHUNK, used(b))
+    until(lambda: cache(b)["cached_bytes"] <= 600_000, "the cache keeps to its limit")
+    b.fails(None, "fetch", "docs:film")
+    # Real files win; the limit outlives a restart.
+    b.run("mark", "real", "docs:film")
+    h.agree(a, b)
+    check(b.entry("film")["real"])
+    until(lambda: cache(b)["cached_bytes"] == 0, "nothing is left for the cache")
+    check("Real files" in cache(b)["why"], cache(b))
+    b.stop()
+    b.serve()
+    equal(cache(b)["limit_bytes"], 600_000)
+    equal(cache(b)["allowed_bytes"], 0)
+    h.agree(a, b)
+    equal(b.run("cat", "docs:f1"), files["f1"])
+    until(lambda: cache(b)["cached_bytes"] == 0, "what passed through is gone")
+    b.run("cache", "limit", "docs", "none")
+    equal(b.run("cat", "docs:f1"), files["f1"])
+    until(lambda: cache(b)["cached_bytes"] == 200_000, "kept without a limit")
+    b.run("cache", "clear")
+    until(lambda: (b.run("cache", "clear"), cache(b)["cached_bytes"] == 0)[1], "cleared")
+
+
+def arenas_share_a_limit(h):
+    a, b, _, _ = h.pair({f"f{i}": noise(200_000, i) for i in range(3)}, b_folder=False)
+    other = a.folder("other")
+    for i in range(3):
+        write(other / f"g{i}", noise(200_000, 50 + i))
+    a.run("arena", "create", "more", other)
+    a.run("arena", "admit", "more", "b")
+    b.run("arena", "join", "more")
+    h.agree(a, b, arena="more")
+    b.run("cache", "limit", "600000")
+    for i in range(3):
+        b.run("cat", f"docs:f{i}")
+
+    def sums():
+        shown = [cache(b, name) for name in ("docs", "more")]
+        return [item["cached_bytes"] for item in shown], shown
+
+    for i in range(3):
+        equal(b.run("cat", f"more:g{i}"), noise(200_000, 50 + i))
+    until(lambda: sum(sums()[0]) <= 600_000, sums)
+    # What was read lately is here, in whichever arena.
+    for i in range(3):
+        b.run("cat", f"more:g{i}")
+    until(lambda: sums()[0][1] > 0 and sum(sums()[0]) <= 600_000, sums)
+    check(all(item["limit_shared"] for item in sums()[1]), sums())
+    # An arena with a limit of its own takes nothing from the others.
+    b.run("cache", "limit", "more", "200000")
+    until(lambda: not cache(b, "more")["limit_shared"] and cache(b, "more")["cached_bytes"] <= 200_000, sums)
