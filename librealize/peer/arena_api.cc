@@ -115,23 +115,42 @@ Result<std::vector<EntryInfo>> ArenaCore::list(const std::string& path) {
   return out;
 }
 
-Result<std::vector<EntryInfo>> ArenaCore::conflicts() {
-  auto& c = core();
-  Describer describer(c);
-  std::vector<EntryInfo> out;
+namespace {
+void eachConflict(Core& c, const std::function<void(const logic::Record&)>& found) {
   NodeId after = 0;
   while (true) {
     const auto ids = c.store.withSeveralHeads(after, kListPage);
-    if (ids.empty()) break;
+    if (ids.empty()) return;
     for (const auto& id : ids) {
       after = std::max(after, c.store.nodeOf(id).value_or(0));
       auto record = c.tree.get(id);
       if (!record || !record->shown || record->entry.kind == EntryKind::Directory) continue;
-      if (c.tree.shownHeads(id).size() < 2) continue;
-      auto path = c.shownPath(id);
-      if (path.ok()) out.push_back(describer.describe(*record, *path));
+      if (c.tree.shownHeads(id).size() >= 2) found(*record);
     }
   }
+}
+
+/// The tables' sums have the size of the newest version; shown is the one that this peer's folder has.
+void countConflicts(Core& c, ArenaStatus& status) {
+  eachConflict(c, [&](const logic::Record& record) {
+    ++status.conflicts;
+    const auto heads = c.tree.shownHeads(record.entry.id);
+    const auto newest = std::max_element(heads.begin(), heads.end(), [](const auto& x, const auto& y) {
+      return std::pair(x.version.stamp, x.dot) < std::pair(y.version.stamp, y.dot);
+    });
+    if (const auto shown = c.shownVersion(record)) status.bytes += shown->second.sizeBytes - newest->version.sizeBytes;
+  });
+}
+}  // namespace
+
+Result<std::vector<EntryInfo>> ArenaCore::conflicts() {
+  auto& c = core();
+  Describer describer(c);
+  std::vector<EntryInfo> out;
+  eachConflict(c, [&](const logic::Record& record) {
+    auto path = c.shownPath(record.entry.id);
+    if (path.ok()) out.push_back(describer.describe(record, *path));
+  });
   std::sort(out.begin(), out.end(), [](const auto& a, const auto& b) { return a.path < b.path; });
   return out;
 }
@@ -271,10 +290,7 @@ ArenaStatus ArenaCore::status() {
   status.unconfirmedFiles = c.marks->unconfirmedFiles();
   status.unconfirmedBytes = c.marks->unconfirmedBytes();
   status.cachedBytes = c.transfers->cachedBytesTotal();
-  if (c.store.severalHeadsCount() > 0) {
-    auto listed = conflicts();
-    status.conflicts = listed.ok() ? listed->size() : 0;
-  }
+  countConflicts(c, status);
   status.heldRemovals = c.folder->heldRemovals();
   c.folder->reviewProblems();
   status.problemCount = c.store.problems().count();

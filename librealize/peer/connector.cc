@@ -28,6 +28,7 @@ struct Connector::Known {
   bool waiting = false;  // for the time of the next try
   int64_t sinceNs = 0;
   std::string lastError;
+  bool refuses = false;
   uint64_t sentBytes = 0, receivedBytes = 0;  // of connections that are gone
 };
 
@@ -118,6 +119,7 @@ std::shared_ptr<PeerSession> Connector::adopt(std::unique_ptr<net::Connection> c
       peer.number = number;
       peer.sinceNs = clock_.nowNs();
       peer.lastError.clear();
+      peer.refuses = false;
       host_.peerConnected(key);
       // In a turn of its own: the answer to hello leaves first.
       host_.loop().post([weak = std::weak_ptr(peer.session)] {
@@ -257,9 +259,12 @@ void Connector::refresh() {
   // A copy: sessions end and begin on the way.
   auto sessions = sessions_;
   for (auto& [number, session] : sessions) {
-    // It is told of its removal first, so that it knows.
     session->refresh();
-    if (session->ready() && !view->isMember(session->key())) session->close("you were removed from the household");
+    if (!session->ready() || view->isMember(session->key())) continue;
+    // Its arenas are cut off now. That it was removed is told it first, so that it knows.
+    session->onceTold([weak = std::weak_ptr(session)] {
+      if (auto told = weak.lock()) told->close("you were removed from the household");
+    });
   }
 }
 
@@ -286,12 +291,14 @@ void Connector::dial(const PeerKey& key) {
   tasks_->add(dialled.then([this, key, attempt](Result<std::unique_ptr<net::Connection>>&& outcome) {
     auto& now = known(key);
     if (now.attempt != attempt || stopping_) return;
+    now.refuses = !outcome.ok() && outcome.code() == Code::Refused;
     if (!outcome.ok()) {
       now.withDh = !now.withDh;  // Should it have another handshake key now, the next try finds out.
       return dialLater(key, outcome.error().message);
     }
     adopt(std::move(*outcome), {}, [this, key, attempt](Result<void> ready) {
       auto& then = known(key);
+      then.refuses = !ready.ok() && ready.code() == Code::Refused;
       if (then.attempt == attempt && !ready.ok()) dialLater(key, ready.error().message);
     });
   }));
@@ -341,6 +348,7 @@ std::map<PeerKey, PeerConnection> Connector::status() const {
     status.trying = peer->trying;
     status.sinceNs = peer->sinceNs;
     status.lastError = status.connected ? "" : peer->lastError;
+    status.refuses = !status.connected && peer->refuses;
     status.sentBytes = peer->sentBytes;
     status.receivedBytes = peer->receivedBytes;
     if (peer->session) status.openArenas = peer->session->openArenas();

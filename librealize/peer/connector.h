@@ -33,6 +33,7 @@ struct PeerConnection {
   bool trying = false;         ///< a dial is under way
   int64_t sinceNs = 0;         ///< Unix time
   std::string lastError;
+  bool refuses = false;        ///< it was reached at the last try, and did not want us
   uint64_t sentBytes = 0;      ///< of all connections of this process
   uint64_t receivedBytes = 0;
   size_t openArenas = 0;

@@ -16,6 +16,7 @@ namespace realize::peer {
 namespace {
 
 constexpr kj::Duration kOpenAgain = 500 * kj::MILLISECONDS;
+constexpr kj::Duration kTellingTime = 2 * kj::SECONDS;
 
 struct IgnoreErrors final : kj::TaskSet::ErrorHandler {
   void taskFailed(kj::Exception&&) override {}  // The connection is gone; whoever waits is told by its end.
@@ -275,7 +276,28 @@ void PeerSession::sendUpdate() {
   lastSent_ = kj::mv(words);
   auto request = connection_->bootstrap().castAs<schema::PeerService>().updateRequest();
   request.setState(message.getRoot<schema::HouseholdState>().asReader());
-  tasks_->add(request.send().ignoreResult());
+  ++untold_;
+  tasks_->add(request.send().ignoreResult().then([weak = weak_from_this()] {
+    auto self = weak.lock();
+    if (!self || self->closed_ || --self->untold_ > 0) return;
+    // In a turn of its own: it may close this session, and with it this task.
+    self->host_.loop().post([weak] {
+      if (auto told = weak.lock(); told && !told->closed_ && told->onceTold_) std::exchange(told->onceTold_, nullptr)();
+    });
+  }));
+}
+
+void PeerSession::onceTold(std::function<void()> then) {
+  if (closed_ || onceTold_) return;
+  if (untold_ == 0) return then();
+  onceTold_ = std::move(then);
+  tasks_->add(host_.loop().timer().afterDelay(kTellingTime).then([weak = weak_from_this()] {
+    auto self = weak.lock();
+    if (!self || self->closed_ || !self->onceTold_) return;
+    self->host_.loop().post([weak] {
+      if (auto late = weak.lock(); late && !late->closed_ && late->onceTold_) std::exchange(late->onceTold_, nullptr)();
+    });
+  }));
 }
 
 kj::Promise<void> PeerSession::takeUpdate(UpdateCall context) {

@@ -72,6 +72,8 @@ class PeerSession final : public std::enable_shared_from_this<PeerSession> {
 
   /// The household or what we run changed: tell the other side what is new for it, open and end arenas.
   void refresh();
+  /// Once the other side has taken the last update, or is too slow with it. `then` on the loop, unless it is closed.
+  void onceTold(std::function<void()> then);
 
   const PeerKey& key() const { return key_; }
   uint64_t remoteLife() const { return remoteLife_; }
@@ -131,6 +133,8 @@ class PeerSession final : public std::enable_shared_from_this<PeerSession> {
   HouseholdRows theirRows_;  // as they sent them last: what we could not accept then may become acceptable
   RunningArenas theirRunning_;
   kj::Array<capnp::word> lastSent_;
+  size_t untold_ = 0;  // updates that were not answered yet
+  std::function<void()> onceTold_;
   std::map<ArenaId, Link> links_;
   std::map<ArenaId, uint64_t> opening_;  // by the life of theirs
   std::unique_ptr<kj::TaskSet> tasks_;

@@ -56,18 +56,24 @@ ArenaStatus PeerImpl::complete(ArenaStatus status, const std::map<PeerKey, PeerC
     status.members.push_back(std::move(member));
   }
   if (!view->isAdmitted(status.id, view->self)) {
+    const bool removed = !view->isMember(view->self);
     status.consensus = false;
-    status.consensusWhy = "this peer is not admitted to the arena any more";
+    status.consensusWhy = removed ? "this peer was removed from the household" : "this peer is not admitted to the arena any more";
     status.problems.insert(status.problems.begin(),
-                           {"", "not-admitted", "a member withdrew this peer's admission: nothing is sent to it or taken from it. "
-                                                "What is here stays; `realize arena leave " + status.name + "` forgets the arena"});
+                           {"", "not-admitted", (removed ? "a member removed this peer from the household"
+                                                         : std::string("a member withdrew this peer's admission")) +
+                                                    ": nothing is sent to it or taken from it. "
+                                                    "What is here stays; `realize arena leave " + status.name + "` forgets the arena"});
     ++status.problemCount;
   }
   for (auto& member : status.members) {
     member.peer = view->infoOf(member.peer.key);
     auto connection = connections.find(member.peer.key);
-    if (!member.connected && connection != connections.end() && connection->second.connected)
-      member.detail = "it runs, but without this arena";
+    if (member.connected || connection == connections.end()) continue;
+    if (connection->second.connected) member.detail = "it runs, but without this arena";
+    if (!connection->second.refuses) continue;
+    member.detail = "it refuses this peer, and may have removed it";
+    if (std::exchange(status.consensus, false)) status.consensusWhy = member.peer.name + " refuses this peer, and may have removed it";
   }
   std::sort(status.members.begin(), status.members.end(),
             [](const MemberStatus& a, const MemberStatus& b) { return a.peer.name < b.peer.name; });
@@ -104,6 +110,9 @@ PeerStatus PeerImpl::status() {
     }
     out.peers.push_back(std::move(status));
   }
+  if (!view->isMember(view->self))
+    out.problems.push_back({"", "removed", "a member removed this peer from the household: nothing is sent or taken. What is here "
+                                           "stays; `realize join` with a new invite brings it back"});
   if (auto witness = loop_->run([&] { return connector_->ownTwinMetBy(); }))
     out.problems.push_back(ownTwin(view->nameOf(*witness)));
   for (auto& arena : allHosted()) {

@@ -131,10 +131,8 @@ NodeId ArenaStore::renumber(const EntryId& id, NodeId to) { return tree_->renumb
 const TreeCounts& ArenaStore::counts() { return tree_->counts(); }
 std::vector<EntryId> ArenaStore::allEntries(NodeId after, size_t limit) { return tree_->allEntries(after, limit); }
 std::vector<EntryId> ArenaStore::withSeveralHeads(NodeId after, size_t limit) {
-  return tree_->flagged(TreeTable::kSeveralHeads, after, limit);
+  return tree_->withSeveralHeads(after, limit);
 }
-uint64_t ArenaStore::severalHeadsCount() { return tree_->flaggedCount(TreeTable::kSeveralHeads); }
-
 std::optional<FileIdentity> ArenaStore::recordedIdentity() {
   auto value = getValue(kIdentity);
   if (!value) return std::nullopt;

@@ -92,7 +92,6 @@ class ArenaStore final : public logic::TreeStore {
   std::vector<EntryId> allEntries(NodeId after, size_t limit);
   /// Entries with more than one head, by node from after `after`, at most `limit` (equal content counts as several).
   std::vector<EntryId> withSeveralHeads(NodeId after, size_t limit);
-  uint64_t severalHeadsCount();
 
   /// What recordIdentity() last noted; nullopt for a database that was just made.
   std::optional<FileIdentity> recordedIdentity();

@@ -110,7 +110,9 @@ TreeTable::TreeTable(Database& db, OriginTable& origins)
       flagged_(db,
                "SELECT id FROM entry INDEXED BY entry_flagged"
                " WHERE flags <> 0 AND flags & ? <> 0 AND node > ? ORDER BY node LIMIT ?"),
-      flaggedCount_(db, "SELECT count(*) FROM entry INDEXED BY entry_flagged WHERE flags <> 0 AND flags & ? <> 0"),
+      // 4 is kSeveralHeads; a parameter would not match the index.
+      severalHeads_(db,
+                    "SELECT id FROM entry INDEXED BY entry_several_heads WHERE flags & 4 <> 0 AND node > ? ORDER BY node LIMIT ?"),
       all_(db, "SELECT id FROM entry WHERE node > ? AND state IS NOT NULL ORDER BY node LIMIT ?"),
       getValue_(db, "SELECT value FROM value WHERE key = ?"),
       setValue_(db, "INSERT OR REPLACE INTO value (key, value) VALUES (?, ?)") {}
@@ -425,9 +427,9 @@ std::vector<EntryId> TreeTable::flagged(Flag flag, NodeId after, size_t limit) {
   return out;
 }
 
-uint64_t TreeTable::flaggedCount(Flag flag) {
-  uint64_t out = 0;
-  flaggedCount_.first([&](Row row) { out = row.unsignedInteger(0); }, int(flag));
+std::vector<EntryId> TreeTable::withSeveralHeads(NodeId after, size_t limit) {
+  std::vector<EntryId> out;
+  severalHeads_.each(idsInto(out), after, clamped(limit));
   return out;
 }
 

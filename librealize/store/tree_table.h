@@ -39,7 +39,7 @@ class TreeTable {
 
   enum Flag : int { kDisplaced = 1, kHasContext = 2, kSeveralHeads = 4 };
   std::vector<EntryId> flagged(Flag flag, NodeId after, size_t limit);
-  uint64_t flaggedCount(Flag flag);
+  std::vector<EntryId> withSeveralHeads(NodeId after, size_t limit);
   std::vector<EntryId> allEntries(NodeId after, size_t limit);
 
   /// Also of an unknown parent that has a number only.
@@ -79,7 +79,7 @@ class TreeTable {
       erase_, hasPlaced_, setNode_;
   Statement shownAt_, shownAtClashed_, shownIn_, shownInClashed_, anyClashed_, placedAt_, placedIn_, clashedIn_;
   Statement addTouch_, eraseTouch_, touchedAfter_, touchOrigins_, addLink_, eraseLink_, linksTo_;
-  Statement allDirectories_, flagged_, flaggedCount_, all_, getValue_, setValue_;
+  Statement allDirectories_, flagged_, severalHeads_, all_, getValue_, setValue_;
 };
 
 }  // namespace realize::store

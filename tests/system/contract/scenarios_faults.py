@@ -590,3 +590,36 @@ def two_clones_of_one_peer_both_stop(h):
     equal(read(folder_b / "two.txt"), b"written at a")
     equal(sorted(peer["name"] for peer in b.status()["peers"]), ["a"], "the household is as it was")
     same_tree(folder_a, folder_b)
+
+
+def a_removed_peer_knows_it(h):
+    a, b, folder_a, folder_b = h.pair({"one.txt": "1"})
+    c = h.peer("c")
+    h.introduce(a, c)
+    c.run("arena", "join", "docs")
+    h.agree(a, b, c)
+    check(all(peer.arena()["consensus"] for peer in (a, b, c)))
+
+    a.run("peer", "remove", "b")
+    until(lambda: [p["kind"] for p in b.status()["problems"]] == ["removed"], "b knows that it was removed")
+    check(not b.arena()["consensus"] and "removed" in b.arena()["consensus_why"], b.arena())
+    check(a.arena()["consensus"], "nobody is waited for", a.arena())
+
+    # Nobody can tell one that was away; it is refused.
+    c.stop()
+    a.run("peer", "remove", "c")
+    c.serve()
+    until(lambda: "refuses" in c.arena()["consensus_why"], "c says that it is refused")
+    check(not c.arena()["consensus"])
+
+
+def a_conflict_counts_as_shown(h):
+    a, b, folder_a, folder_b = h.pair({"x": "12345"})
+    b.run("mark", "real", "docs:")
+    h.agree(a, b)
+    b.stop()
+    write(folder_a / "x", "1234567890")
+    write(folder_b / "x", "1")
+    b.serve()
+    until(lambda: a.arena()["conflicts"] == 1 and b.arena()["conflicts"] == 1, "the conflict is known")
+    equal((a.arena()["bytes"], b.arena()["bytes"]), (10, 1))
