@@ -201,7 +201,13 @@ Result<void> ArenaCore::resolve(const std::string& path, const std::string& labe
   Result<void> resolved;
   c.transact([&] {
     resolved = c.tree.resolve(record.entry.id, chosen->dot);
-    if (!resolved.ok() || !row || row->blob != version.blob) return;
+    if (!resolved.ok()) return;
+    if (!row || row->blob != version.blob) {
+      // Who had it may be replacing it: it may be nowhere but in our cache.
+      if (record.entry.kind == EntryKind::File && c.transfers->cachedForGood(version.blob))
+        c.transfers->pin(version.blob, {record.entry.id});
+      return;
+    }
     // The folder has it: an edit of that file from now on is one of the chosen version.
     const auto* now = c.tree.peek(record.entry.id);
     const auto head = logic::shownHeads(now->entry).front();

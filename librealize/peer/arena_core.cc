@@ -375,7 +375,7 @@ void ArenaCore::State::suspend(const std::string& why) {
 void ArenaCore::State::applyAll(NodeId after) {
   if (core.stopping || databaseFailed) return;
   const auto ids = store->allEntries(after, kRecheckSlice);
-  if (ids.empty()) return;
+  if (ids.empty()) return transfers->allClaimed();
   NodeId last = after;
   transact([&] {
     for (const auto& id : ids) {

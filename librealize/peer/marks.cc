@@ -179,6 +179,7 @@ bool Marks::entryChanged(const EntryId& id) {
     const Mark mark = effective(*record);
     const auto shown = core.shownVersion(*record);
     const auto heads = core.tree.shownHeads(id);
+    core.transfers->claimPins(id, heads);
     const auto row = core.store.disk().get(node);
     inFolder = row.has_value();
     auto onDisk = [&](const Version& version) {
@@ -187,7 +188,11 @@ bool Marks::entryChanged(const EntryId& id) {
     if (mark == Mark::Real) {
       for (const auto& head : heads) {
         const bool isShown = shown && head.version.sameContent(shown->second);
-        if (onDisk(head.version) || (!isShown && core.transfers->complete(head.version.blob))) continue;
+        if (onDisk(head.version)) continue;
+        if (!isShown && core.transfers->cachedForGood(head.version.blob)) {
+          core.transfers->pin(head.version.blob, {id});  // Also what was there for another reason.
+          continue;
+        }
         wish.push_back({node, head.version.blob, head.version.sizeBytes});
       }
     } else if (row && shown && !onDisk(shown->second) && !row->dirty && mark == Mark::None) {

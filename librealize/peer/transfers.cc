@@ -365,6 +365,11 @@ bool Transfers::complete(const BlobId& id) {
   return (row && row->complete) || s_->realHere(id);
 }
 
+bool Transfers::cachedForGood(const BlobId& id) {
+  auto row = s_->core.store.cache().get(id);
+  return row && row->complete;
+}
+
 /// A Real file has it, as far as is known.
 bool Transfers::State::realHere(const BlobId& id) {
   for (const auto& disk : core.store.disk().withBlob(id, 4))

@@ -65,9 +65,13 @@ class Transfers {
   std::vector<EntryId> neededElsewhere(const BlobId& blob, const EntryId& id);
   /// What is in the cache is not evicted while one of these entries shows it and has it not in the folder.
   void pin(const BlobId& blob, const std::vector<EntryId>& entries);
+  /// For each entry at start, then for all: whose pins those are that an earlier version set.
+  void claimPins(const EntryId& id, const std::vector<logic::ShownHead>& heads);
+  void allClaimed();
   uint64_t cachedBytes(const BlobId& blob);
   uint64_t cachedBytesTotal();
   bool complete(const BlobId& blob);  ///< all bytes here, as a Real file or in the cache
+  bool cachedForGood(const BlobId& blob);  ///< all in the cache, and on the disk
   /// Complete, synced files have been moved to cachePath(blob): they are ours to evict from now on. Their names are synced
   /// first, in one go.
   void adopt(const std::vector<std::pair<BlobId, uint64_t>>& contents);

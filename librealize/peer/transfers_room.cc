@@ -16,6 +16,9 @@ constexpr uint64_t kUnknownStepBytes = 16 << 10;  // The least chunk, while the 
 constexpr size_t kFirstRows = 64;
 constexpr size_t kMostPinners = 64;
 constexpr char kPassing[] = "/pass-";
+const std::string kPin = "pin/";          // and the blob's id in hexadecimal: the ids of entries, one after the other
+const std::string kUnnamed = "1";         // instead of them
+constexpr char kPinsNamed[] = "pins named";  // "1" once allClaimed() was through
 
 std::string passingPath(const BlobId& blob) { return kTempFolder + (kPassing + blob.hex()); }
 
@@ -73,10 +76,16 @@ void Transfers::State::forget(const BlobId& id) {
 /// Entries that have these bytes from nowhere else here: further heads of a conflict, or what a rename gave to another
 /// entry. Kept as long as one of them shows the content and has it not in the folder.
 bool Transfers::State::pinned(const BlobId& blob) {
-  const std::string key = "pin/" + blob.hex();
-  const std::string ids = core.store.getValue(key).value_or("");
+  const std::string ids = core.store.getValue(kPin + blob.hex()).value_or("");
   if (ids.empty()) return false;
-  if (ids.size() < EntryId::size()) return true;  // Noted by an earlier version, nobody knows for whom.
+  if (ids.size() < EntryId::size() || !pinners(blob).empty()) return true;
+  core.transact([&] { core.store.setValue(kPin + blob.hex(), ""); });
+  return false;
+}
+
+std::vector<EntryId> Transfers::State::pinners(const BlobId& blob) {
+  std::vector<EntryId> out;
+  const std::string ids = core.store.getValue(kPin + blob.hex()).value_or("");
   for (size_t at = 0; at + EntryId::size() <= ids.size(); at += EntryId::size()) {
     EntryId id;
     std::copy_n(ids.begin() + ptrdiff_t(at), EntryId::size(), id.bytes.begin());
@@ -84,18 +93,41 @@ bool Transfers::State::pinned(const BlobId& blob) {
     if (!record || !record->shown) continue;
     const auto row = core.store.disk().get(record->node);
     if (row && !row->dirty && row->blob == blob) continue;
-    for (const auto& head : core.tree.shownHeads(id))
-      if (head.version.blob == blob) return true;
+    const auto heads = core.tree.shownHeads(id);
+    if (std::any_of(heads.begin(), heads.end(), [&](const auto& head) { return head.version.blob == blob; })) out.push_back(id);
   }
-  core.transact([&] { core.store.setValue(key, ""); });
-  return false;
+  return out;
+}
+
+/// Pins of earlier versions, which do not say for whom they are, are given to who shows the content.
+void Transfers::claimPins(const EntryId& id, const std::vector<logic::ShownHead>& heads) {
+  if (s_->pinsNamed || s_->core.store.cache().totals().count == 0) return;
+  for (const auto& head : heads)
+    if (s_->core.store.getValue(kPin + head.version.blob.hex()).value_or("") == kUnnamed) s_->claimed[head.version.blob].push_back(id);
+}
+
+void Transfers::allClaimed() {
+  auto& core = s_->core;
+  if (s_->pinsNamed) return;
+  const bool done = core.transact([&] {
+    const bool before = core.store.getValue(kPinsNamed).value_or("") != "1";
+    for (const auto& blob : before ? core.store.cache().all() : std::vector<BlobId>()) {
+      if (core.store.getValue(kPin + blob.hex()).value_or("") != kUnnamed) continue;
+      core.store.setValue(kPin + blob.hex(), "");
+      pin(blob, s_->claimed[blob]);
+    }
+    core.store.setValue(kPinsNamed, "1");
+  });
+  s_->pinsNamed = done;
+  s_->claimed.clear();
 }
 
 void Transfers::pin(const BlobId& blob, const std::vector<EntryId>& entries) {
   auto& store = s_->core.store;
-  const std::string key = "pin/" + blob.hex();
+  const std::string key = kPin + blob.hex();
   std::string ids = store.getValue(key).value_or("");
   if (!ids.empty() && ids.size() < EntryId::size()) return;
+  const size_t before = ids.size();
   for (const auto& entry : entries) {
     bool known = false;
     for (size_t at = 0; at + EntryId::size() <= ids.size(); at += EntryId::size())
@@ -103,7 +135,8 @@ void Transfers::pin(const BlobId& blob, const std::vector<EntryId>& entries) {
                                   [](uint8_t a, char b) { return a == uint8_t(b); });
     if (!known) ids.append(entry.bytes.begin(), entry.bytes.end());
   }
-  if (ids.size() > kMostPinners * EntryId::size()) ids = "1";  // Too many to look at: kept for good.
+  if (ids.size() == before) return;
+  if (ids.size() > kMostPinners * EntryId::size()) ids = kUnnamed;  // Too many to look at: kept for good.
   store.setValue(key, ids);
 }
 

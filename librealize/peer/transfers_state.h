@@ -221,6 +221,9 @@ struct Transfers::State {
   void recount(BlobState& blob);
   void forget(const BlobId& blob);
   bool pinned(const BlobId& blob);
+  std::vector<EntryId> pinners(const BlobId& blob);
+  bool pinsNamed = false;  ///< no more pins of earlier versions
+  std::map<BlobId, std::vector<EntryId>> claimed;
   bool evictable(const BlobId& blob);
   bool drop(const BlobId& blob, bool noted);
   uint64_t evict(uint64_t bytes, int64_t readBeforeNs = INT64_MAX);

@@ -313,7 +313,9 @@ bool Transfers::State::startLocal(NodeId node, const BlobId& blob, uint64_t size
   if (source && source->cached && (!source->cached->complete() || source->cached->gets > 0)) return false;
   const bool spare = source && source->cached &&
                      (source->cached->heldOpen() ? !copyRather(*source->cached) : source->cached.use_count() <= 2);
-  if (spare && core.store.wanted().ofBlob(blob).size() == 1) {
+  const auto pins = spare ? pinners(blob) : std::vector<EntryId>();
+  const bool forOthers = std::any_of(pins.begin(), pins.end(), [&](const auto& id) { return core.store.nodeOf(id) != node; });
+  if (spare && !forOthers && core.store.wanted().ofBlob(blob).size() == 1) {
     // Nobody else needs the cached file: it becomes the Real one.
     inFlight.insert({node, blob});
     ++largeFetches;
