@@ -92,6 +92,77 @@ void World::fault() {
   }
 }
 
+/// By inode; all that is in the folder, and what the program has there of its own.
+std::map<uint64_t, std::string> World::contentsAt(Directory& root) {
+  std::map<uint64_t, std::string> out;
+  auto add = [&](const std::string& path, const FileStat& stat) {
+    if (stat.type == FileStat::Type::File) out[stat.inode] = contentOf(root, path);
+  };
+  for (const auto& [path, stat] : walk(root)) add(path, stat);
+  // Where the program had them at that moment, too: on their way out of the folder, or back.
+  for (const char* ours : {peer::kTempFolder, peer::kCacheFolder})
+    if (auto items = root.list(ours); items.ok())
+      for (const auto& item : *items) add(std::string(ours) + "/" + item.name, item.stat);
+  return out;
+}
+
+void World::losePower(size_t number) {
+  auto& machine = machines_[number];
+  auto& sim = *machine.peer;
+  count("power cuts");
+  ++machine.userLife;
+  ++sim.boots;
+  auto all = [](const std::map<uint64_t, std::string>& contents) {
+    std::set<Token> tokens;
+    for (const auto& [inode, content] : contents) tokens.merge(tokensIn(content));
+    return tokens;
+  };
+  std::map<uint64_t, std::string> before, after;
+  FakeDisk lookedAt(sim.clock, sim.disk.snapshot());
+  if (auto root = lookedAt.openRoot(kSimFolder); root.ok()) before = contentsAt(**root);
+  sim.disk.crash(random_);
+  doing(number, [&](Directory& root) { after = contentsAt(root); });
+  const auto here = all(after);
+  // What others have is no less theirs for that.
+  std::set<Token> elsewhere;
+  for (size_t other = 0; other < machines_.size(); ++other)
+    if (other != number) doing(other, [&](Directory& root) { elsewhere.merge(all(contentsAt(root))); });
+  std::string lost;
+  for (const auto& [inode, content] : before) {
+    const auto now = after.find(inode);
+    const auto kept = now == after.end() ? std::set<Token>() : tokensIn(now->second);
+    for (auto token : tokensIn(content)) {
+      if (kept.contains(token) || !machine.unsynced.contains(token)) continue;
+      // A torn write takes along what was in the file before: an older copy of that elsewhere is nobody's any more.
+      const bool torn = now != after.end() && machine.rewritten.contains(token);
+      if (!torn && (here.contains(token) || (elsewhere.contains(token) && !machine.rewritten.contains(token)))) continue;
+      excused_.emplace(token, "never synced by its user before " + name(number) + " lost power");
+      lost += " T" + std::to_string(token);
+    }
+    // Its size and times may be those from before, its bytes are not: nobody but its user can tell.
+    const auto written = tokensIn(content);
+    const bool byUser = std::any_of(written.begin(), written.end(), [&](Token token) { return machine.unsynced.contains(token); });
+    if (byUser && now != after.end() && now->second != content) machine.torn.insert(inode);
+  }
+  machine.unsynced.clear();
+  machine.rewritten.clear();
+  say(number, "lost power" + (lost.empty() ? "" : ", and with it what was not synced:" + lost));
+}
+
+/// Who was writing when the power went looks at it, and saves what there is.
+void World::saveTornAgain(size_t number) {
+  auto& machine = machines_[number];
+  doing(number, [&](Directory& root) {
+    for (const auto& [path, stat] : walk(root)) {
+      if (!machine.torn.contains(stat.inode)) continue;
+      say(number, "saves what is left of " + path);
+      count("torn files saved again");
+      (void)root.setTimes(path, machine.peer->clock.nowNs()).ok();
+    }
+  });
+  machine.torn.clear();
+}
+
 /// The power went, or the process: what follows is what the disk kept.
 void World::crashed(size_t number) {
   auto& machine = machines_[number];
@@ -105,33 +176,7 @@ void World::crashed(size_t number) {
     sim.disk.crash(random_);
     say(number, "was killed");
   } else {
-    count("power cuts");
-    ++machine.userLife;
-    ++sim.boots;
-    std::set<Token> before, after;
-    FakeDisk lookedAt(sim.clock, sim.disk.snapshot());
-    // Where the program had them at that moment, too: on their way out of the folder, or back.
-    auto all = [&](Directory& root) {
-      auto tokens = tokensAt(root, "");
-      for (const char* ours : {peer::kTempFolder, peer::kCacheFolder}) tokens.merge(tokensAt(root, ours));
-      return tokens;
-    };
-    if (auto root = lookedAt.openRoot(kSimFolder); root.ok()) before = all(**root);
-    sim.disk.crash(random_);
-    doing(number, [&](Directory& root) { after = all(root); });
-    // What others have is no less theirs for that.
-    std::set<Token> elsewhere;
-    for (size_t other = 0; other < machines_.size(); ++other)
-      if (other != number) doing(other, [&](Directory& root) { elsewhere.merge(all(root)); });
-    std::string lost;
-    for (auto token : before)
-      if (!after.contains(token) && machine.unsynced.contains(token) && (machine.rewritten.contains(token) || !elsewhere.contains(token))) {
-        excused_.emplace(token, "never synced by its user before " + name(number) + " lost power");
-        lost += " T" + std::to_string(token);
-      }
-    machine.unsynced.clear();
-    machine.rewritten.clear();
-    say(number, "lost power" + (lost.empty() ? "" : ", and with it what was not synced:" + lost));
+    losePower(number);
   }
   machine.powerCut = false;
   machine.suspended = false;

@@ -470,35 +470,51 @@ bool World::resolveSomething(size_t number) {
   if (!peer.running() || peer.core->core().suspended) return false;
   std::lock_guard held(peer.scheduler->coreLock());
   auto& core = peer.core->core();
-  std::vector<std::pair<std::string, std::vector<logic::ShownHead>>> conflicts;
+  std::vector<std::pair<EntryId, std::vector<logic::ShownHead>>> conflicts;
   for (const auto& id : core.store.withSeveralHeads(0, 1000)) {
     auto record = core.tree.get(id);
-    auto path = core.shownPath(id);
     auto heads = core.tree.shownHeads(id);
-    if (record && record->shown && path.ok() && heads.size() > 1) conflicts.emplace_back(*path, std::move(heads));
+    if (record && record->shown && heads.size() > 1) conflicts.emplace_back(id, std::move(heads));
   }
   if (conflicts.empty()) return false;
-  const auto& [path, heads] = conflicts[below(conflicts.size())];
-  const auto& chosen = heads[below(heads.size())];
+  const auto& [id, heads] = conflicts[below(conflicts.size())];
+  takeVersion(number, id, heads[below(heads.size())].dot, false);
+  return true;
+}
+
+/// As ArenaHandle::resolve does it: if its bytes are not safe here, they are brought, and then it is taken.
+void World::takeVersion(size_t number, const EntryId& id, const Dot& dot, bool brought) {
+  auto& peer = *machines_[number].peer;
+  auto& core = peer.core->core();
+  const auto path = core.shownPath(id);
+  const auto heads = core.tree.shownHeads(id);
+  const auto chosen = std::find_if(heads.begin(), heads.end(), [&](const auto& head) { return head.dot == dot; });
+  if (!path.ok() || heads.size() < 2 || chosen == heads.end()) return;
   const auto bytes = bytesEverywhere();
   std::set<Token> kept, gone;
   for (const auto& head : heads) {
     auto content = bytes.find(head.version.blob);
-    if (content == bytes.end()) return false;  // Nobody could have looked at it.
-    (head.dot == chosen.dot ? kept : gone).merge(tokensIn(content->second));
+    if (content == bytes.end()) return;  // Nobody could have looked at it.
+    (head.dot == dot ? kept : gone).merge(tokensIn(content->second));
   }
   char label[64];
-  snprintf(label, sizeof(label), "%llx-%llx", static_cast<unsigned long long>(chosen.dot.origin), static_cast<unsigned long long>(chosen.dot.seq));
-  auto resolved = peer.core->resolve(path, label);
-  say(number, "takes " + chosen.version.blob.hex().substr(0, 8) + " of the versions of " + path + (resolved.ok() ? "" : ": " + resolved.error().message));
-  if (!resolved.ok()) return true;
+  snprintf(label, sizeof(label), "%llx-%llx", static_cast<unsigned long long>(dot.origin), static_cast<unsigned long long>(dot.seq));
+  std::optional<HeadInfo> missing;
+  auto resolved = peer.core->resolve(*path, label, brought ? nullptr : &missing);
+  say(number, "takes " + chosen->version.blob.hex().substr(0, 8) + " of the versions of " + *path + (resolved.ok() ? "" : ": " + resolved.error().message));
+  if (missing) {
+    core.transfers->keep(missing->blob, missing->sizeBytes, [this, number, id, dot, life = peer.lives](Result<void> fetched) {
+      if (fetched.ok() && life == machines_[number].peer->lives) takeVersion(number, id, dot, true);
+    });
+    return;
+  }
+  if (!resolved.ok()) return;
   std::string left;
   for (auto token : kept) gone.erase(token);
   for (auto token : gone) left += " T" + std::to_string(token);
   if (!left.empty()) say(number, "  and lets go" + left);
   letGo(number, gone);
   count("conflicts resolved");
-  return true;
 }
 
 void World::readSomething(size_t number) {

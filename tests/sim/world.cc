@@ -151,6 +151,7 @@ void World::heal() {
     machine.peer->disk.setFreeBytes(uint64_t(1) << 40);
     machine.peer->disk.clearFailures();
     machine.peer->disk.powerOffBefore(UINT64_MAX >> 1);
+    saveTornAgain(i);
     startPeer(i);
   }
   for (auto& link : links_) link->connect();
@@ -202,6 +203,7 @@ std::string World::unsettled() {
     auto& core = peer.core->core();
     if (core.folder->settling()) return name(i) + " is settling";
     if (core.marks->missingFiles()) return name(i) + " misses " + std::to_string(core.marks->missingFiles()) + " files";
+    if (core.folder->askingForLastResorts()) return name(i) + " asks who has what is shown as a last resort";
     if (core.store.unsynced().count()) return name(i) + " has names that may not be on disk";
     auto& first = machines_[0].peer->core->core();
     if (core.tree.vector() != first.tree.vector()) return name(i) + " and A have not seen the same";

@@ -35,6 +35,7 @@ struct Machine {
   uint64_t userLife = 0;           ///< what the user was about to do ends with a crash
   std::set<Token> unsynced;        ///< written by the user, perhaps not on the disk yet
   std::set<Token> rewritten;       ///< of these, what was there before and was written again: a torn write takes it along
+  std::set<uint64_t> torn;         ///< inodes: a power cut mixed what its user was writing with what was there
   bool full = false;               ///< the disk, on purpose
   bool suspended = false;          ///< its database met the full disk; it goes on by itself
   bool powerCut = false;           ///< the coming crash loses what is not durable
@@ -73,6 +74,9 @@ class World {
   // faults.cc
   void planFaults();
   void fault();
+  void losePower(size_t number);
+  std::map<uint64_t, std::string> contentsAt(Directory& root);
+  void saveTornAgain(size_t number);
   void reconnectSoon(SimLink& link);
   void raceWith(size_t number, const FakeCall& call);
   void tell(size_t number, const FakeCall& call);
@@ -105,6 +109,7 @@ class World {
   void markSomething(size_t number);
   void readSomething(size_t number);
   bool resolveSomething(size_t number);
+  void takeVersion(size_t number, const EntryId& id, const Dot& dot, bool brought);
 
   // checks.cc
   void checkTrees();
