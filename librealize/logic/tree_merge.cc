@@ -44,6 +44,11 @@ bool isLetGo(const Entry& entry, Dot head) {
                      [&](const auto& tomb) { return contains(tomb.second, head); });
 }
 
+bool allLetGo(const Entry& entry) {
+  return !entry.tombs.empty() &&
+         std::all_of(entry.heads.begin(), entry.heads.end(), [&](const auto& head) { return isLetGo(entry, head.first); });
+}
+
 std::vector<std::pair<Dot, Version>> realHeads(const Entry& entry) {
   if (entry.tombs.empty()) return entry.heads;
   std::vector<std::pair<Dot, Version>> out;

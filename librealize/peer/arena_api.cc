@@ -156,17 +156,18 @@ Result<std::vector<EntryInfo>> ArenaCore::conflicts() {
 }
 
 namespace {
-/// Safe in the cache, or in a file of the folder that is still as it was read.
-bool bytesHere(Core& c, const Version& version) {
-  if (version.sizeBytes == 0) return true;
-  if (auto cached = c.store.cache().get(version.blob); cached && cached->complete) return true;
+/// Safe in the cache, or in the entry's own file, still as it was read. A file of another entry is edited by users who know
+/// nothing of this one.
+bool keptFor(Core& c, const std::optional<store::DiskRow>& row, const Version& version) {
+  if (version.sizeBytes == 0 || (row && row->blob == version.blob)) return true;
+  const auto cached = c.store.cache().get(version.blob);
+  return cached && cached->complete;
+}
+bool asRead(Core& c, const store::DiskRow& row) {
   auto root = c.folder->root();
-  for (const auto& row : c.store.disk().withBlob(version.blob, 8)) {
-    auto path = c.folder->diskPath(row.node);
-    auto stat = root && path ? root->stat(*path) : Result<FileStat>(Error{Code::NotFound, ""});
-    if (!row.dirty && stat.ok() && row.matches(*stat)) return true;
-  }
-  return false;
+  auto path = c.folder->diskPath(row.node);
+  auto stat = root && path ? root->stat(*path) : Result<FileStat>(Error{Code::NotFound, ""});
+  return stat.ok() && row.matches(*stat);
 }
 }  // namespace
 
@@ -188,7 +189,7 @@ Result<void> ArenaCore::resolve(const std::string& path, const std::string& labe
   // The version that a choice makes is a new one, and this peer answers for its bytes: where the chosen one was, it may be
   // replaced at this moment by an edit that has seen no choice.
   const Version& version = chosen->version;
-  if (record.entry.kind == EntryKind::File && version.sizeBytes > 0 && !c.transfers->complete(version.blob)) {
+  if (record.entry.kind == EntryKind::File && !keptFor(c, row, version)) {
     if (missing) {
       missing->emplace();
       (*missing)->blob = version.blob;
@@ -197,7 +198,7 @@ Result<void> ArenaCore::resolve(const std::string& path, const std::string& labe
     return Error{Code::Unreachable, where + ": the bytes of that version are not here, so it cannot be chosen here yet; connect "
                                             "a peer that has them"};
   }
-  if (record.entry.kind == EntryKind::File && !bytesHere(c, version)) return unread;
+  if (record.entry.kind == EntryKind::File && row && row->blob == version.blob && !asRead(c, *row)) return unread;
   Result<void> resolved;
   c.transact([&] {
     resolved = c.tree.resolve(record.entry.id, chosen->dot);

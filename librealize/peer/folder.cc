@@ -19,6 +19,7 @@ constexpr int64_t kResumeMs = 1000;
 constexpr char kBootIdKey[] = "folder: boot";
 constexpr uint8_t kRead = 2;     // Earlier programs: it was put there by the user, and only read. Now it is synced first.
 constexpr uint8_t kLeaving = 1;  // It is about to leave, not just put there.
+constexpr uint8_t kOnDisk = 4;   // After all: it did not leave, or who wrote to it since was synced with its name.
 }
 
 void SharedWatch::add(const std::string& path) {
@@ -94,7 +95,7 @@ Result<void> Folder::State::openRoot(bool fresh) {
 
 /// What a crash left among our own is of no use, unless it is a file of the user's: one displaced by a version that was
 /// being put in its place, or on its way out. That one goes back.
-void Folder::State::clearLeftovers(uint64_t device) {
+void Folder::State::clearLeftovers(uint64_t device, const std::vector<Placed>& placed) {
   auto stat = root->stat("");
   if (!stat.ok()) return;
   auto rowOf = [&](const FileStat& item) -> std::optional<store::DiskRow> {
@@ -116,6 +117,8 @@ void Folder::State::clearLeftovers(uint64_t device) {
         const std::string path = core.folder->diskPath(row->node).value_or(row->name);
         auto there = root->stat(path);
         const bool replaced = there.ok() && !there->sameObject(item.stat);
+        const bool madeWay = std::any_of(placed.begin(), placed.end(), [&](const auto& file) { return file.node == row->node; });
+        if (madeWay && asKnown(*row, from) && letGo(*row, from).ok()) continue;  // Whoever moved the other away since.
         if (!there.ok() || (replaced && (row->dirty || !asKnown(*row, from)))) {
           giveBack(from, path);
           continue;
@@ -229,12 +232,14 @@ Result<void> Folder::State::begin() {
   if (!stat.ok()) return stat.error();
   core.transact([&] {
     auto row = core.store.disk().get(kRootNode).value_or(store::DiskRow());
-    clearLeftovers(row.device);
+    const auto placed = placedBefore();
+    clearLeftovers(row.device, placed);
     checkCache();
     row.node = kRootNode;
     row.kind = EntryKind::Directory;
     row.setStat(*stat);
     core.store.disk().put(row);
+    takePlaced(placed, row.device);
     forgetUnsynced();
   });
   if (core.options.userFolder) {
@@ -278,17 +283,22 @@ void Folder::treeReceived() {
 
 void Folder::stop() { s_->toHash.clear(); }
 
+/// The machine runs since before the folder was last begun with: only the process ended.
+bool Folder::State::sameBootAsBefore() {
+  return !core.env.bootId.empty() && core.store.getValue(kBootIdKey) == core.env.bootId;
+}
+
 /// What was put in place shortly before a crash may not have reached the disk, and what was about to leave may have
 /// left: neither is a removal by the user.
 void Folder::State::forgetUnsynced() {
   auto& unsynced = core.store.unsynced();
   // Without a new start of the machine nothing was lost; only what was leaving may be gone by our own doing.
-  const bool sameBoot = !core.env.bootId.empty() && core.store.getValue(kBootIdKey) == core.env.bootId;
+  const bool sameBoot = sameBootAsBefore();
   core.store.setValue(kBootIdKey, core.env.bootId);
   const uint64_t last = unsynced.lastTurn();
   for (const auto& [node, how] : unsynced.all()) {
     auto row = core.store.disk().get(node);
-    if (!row || (sameBoot && !(how & kLeaving))) continue;
+    if (!row || how == kOnDisk || (sameBoot && !(how & kLeaving))) continue;
     auto path = core.folder->diskPath(node);
     auto stat = path ? root->stat(*path) : Result<FileStat>(Error{Code::NotFound, ""});
     const bool there = stat.ok() && stat->inode == row->inode && stat->device == row->device && stat->birthNs == row->birthNs;
@@ -331,6 +341,9 @@ void Folder::State::noteUnsynced(NodeId node, uint8_t how) {
 }
 
 void Folder::noteLeaving(NodeId node) { s_->noteUnsynced(node, kLeaving); }
+void Folder::noteOnDisk(NodeId node) {
+  if (s_->core.store.unsynced().has(node)) s_->noteUnsynced(node, kOnDisk);
+}
 
 std::optional<std::string> Folder::diskPath(NodeId node) {
   std::vector<std::string> names;

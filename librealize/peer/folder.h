@@ -88,6 +88,21 @@ class Folder {
   /// Nodes whose files are about to leave the folder by our doing: durable before they do, so that a crash in between
   /// is not read as a removal by the user. Takes effect with the next Core::store.makeDurable().
   void noteLeaving(NodeId node);
+  /// It did not leave after all, or was read and synced since it was put there: from here on its absence is a removal by
+  /// the user again.
+  void noteOnDisk(NodeId node);
+  /// A version whose file is about to take its place.
+  struct Placing {
+    EntryId id;
+    Dot dot;
+    FileStat file;
+    bool named = false;  ///< its name among our own is on the disk
+  };
+  /// Before place(), in a transaction of its own: should the one of place() not come to its end, what the user does to
+  /// these files meanwhile has seen them. False: the database fails, and nothing is to be placed.
+  bool notePlacing(const std::vector<Placing>& files);
+  /// In the transaction that placed them, after all were. What was not placed stays where it is until that has ended.
+  void placingDone();
   /// A complete, synced file at `tempPath` (in kTempFolder or kCacheFolder, beneath the root) with the content of head
   /// `dot` of `id`: put in place by rename or exchange. What was displaced, if not as we knew it, stays (the exchange is
   /// undone and it is read as a local edit). On success the disk table has the row and `tempPath` is gone.
@@ -98,6 +113,11 @@ class Folder {
   /// forgets its disk row.
   /// Errors: Busy (changed, dirty or open for writing), disk errors.
   Result<void> displace(const EntryId& id, const std::string& cachePath);
+  /// It is shown as a last resort, has no bytes here and is not wanted: asks now and then whether anybody has some, and so
+  /// comes to nobodyHas(). Cheap.
+  void lastResort(const EntryId& id);
+  /// Whether any of those is not answered yet.
+  bool askingForLastResorts() const;
   /// Some version of it is wanted here and every connected peer was asked in vain, as `refusedByAll` tells of each of them.
   /// If all were let go (rule 9: they are shown as a last resort), the entry goes back to what the folder has of it, or goes.
   void nobodyHas(const EntryId& id, const std::function<bool(const BlobId&)>& refusedByAll);

@@ -158,6 +158,7 @@ void Folder::State::newFile(const HashJob& job) {
   const NodeId node = core.store.nodeOf(id).value_or(0);
   if (node == 0) return;
   putRow(node, core.store.nodeOf(*parentId).value_or(job.parent), job.name, EntryKind::File, job.stat, content.blob, std::move(base));
+  core.folder->noteOnDisk(node);
   if (core.store.problems().count()) core.store.problems().erase(job.path, "unreadable");
   core.marks->entryChanged(id);
   core.folder->entryChanged(id);
@@ -195,6 +196,7 @@ void Folder::State::changedFile(const HashJob& job) {
   row->blob = content.blob;
   row->dirty = false;
   core.store.disk().put(*row);
+  core.folder->noteOnDisk(job.node);
   core.marks->entryChanged(*id);
   core.folder->entryChanged(*id);
 }

@@ -209,48 +209,19 @@ bool Folder::State::applyOne(const EntryId& id, int depth) {
   return done;
 }
 
-/// A peer's rename can hand the bytes of one entry to another, and this may be the only place that has them: then they
-/// move to the cache, where the other entry finds them.
-Result<void> Folder::State::letGo(const store::DiskRow& row, const std::string& path) {
-  auto id = core.store.idOf(row.node);
-  const auto others = row.kind == EntryKind::File ? core.transfers->neededElsewhere(row.blob, id.value_or(EntryId()))
-                                                  : std::vector<EntryId>();
-  if (others.empty()) return root->unlink(path);
-  const std::string to = Transfers::cachePath(row.blob);
-  // A second name of the file is another file, and what is in the cache changes for nobody.
-  auto stat = root->stat(path);
-  if (!stat.ok()) return stat.error();
-  if (stat->links > 1) {
-    const std::string copy = std::string(kTempFolder) + "/copy-" + std::to_string(row.node);
-    auto left = root->unlink(copy);
-    (void)left;  // Of an earlier try.
-    REALIZE_ASSIGN(auto from, root->open(path, OpenMode::Read));
-    REALIZE_ASSIGN(auto file, root->open(copy, OpenMode::CreateNew, 0600));
-    if (row.sizeBytes > 0) REALIZE_TRY(file->cloneRange(*from, 0, row.sizeBytes, 0));
-    REALIZE_TRY(file->sync(true));
-    REALIZE_TRY(root->rename(copy, to, RenameKind::Replace));
-    REALIZE_TRY(root->unlink(path));
-  } else {
-    // A cache is trusted: only what is on the disk goes there.
-    REALIZE_ASSIGN(auto file, root->open(path, OpenMode::Read));
-    REALIZE_TRY(file->sync(true));
-    REALIZE_TRY(root->setMode(path, 0600));
-    REALIZE_TRY(root->rename(path, to, RenameKind::Replace));
-  }
-  core.transfers->adopt({{row.blob, row.sizeBytes}});
-  core.transfers->pin(row.blob, others);
-  core.transfers->wakeWanted();
-  return {};
-}
-
 bool Folder::State::applyGone(const store::DiskRow& row, std::set<std::string>& parents, std::vector<NodeId>& gone) {
   auto id = core.store.idOf(row.node);
   auto path = core.folder->diskPath(row.node);
   if (!path || path->empty()) return false;
   auto stat = root->stat(*path);
   if (!stat.ok()) {
-    if (stat.code() == Code::NotFound) gone.push_back(row.node);
-    return stat.code() == Code::NotFound;
+    if (stat.code() != Code::NotFound) return false;
+    if (leftWithFolder(row, *path)) {
+      hint(parentPath(*path));
+      return false;
+    }
+    gone.push_back(row.node);
+    return true;
   }
   if (row.kind != EntryKind::Directory) {
     if (leftAlone(row, *path)) return false;
@@ -356,6 +327,7 @@ bool Folder::State::moveOnDisk(const logic::Record& record, store::DiskRow& row,
   const NodeId oldParent = row.parentNode;
   const std::string oldName = row.name;
   const std::string aside = std::string(kTempFolder) + "/swap";
+  if (!swapped) vacate(move->parentNode, record.shownName);
   if (swapped && swapped->kind == EntryKind::Directory) directoryMoved(move->to, aside, true);
   if (row.kind == EntryKind::Directory) directoryMoved(move->from, move->to, true);
   if (swapped && swapped->kind == EntryKind::Directory) directoryMoved(aside, move->from, true);
@@ -390,6 +362,7 @@ void Folder::State::stepOut(const DiskMove& move, const logic::Record& record, s
   if (!root->rename(move.from, beside, RenameKind::NoReplace).ok()) return;
   auto synced = root->syncDirectory(parentPath(move.to));
   (void)synced;
+  vacate(move.parentNode, name);
   if (row.kind == EntryKind::Directory) directoryMoved(move.from, beside, true);
   changedByUs(parentPath(move.from));
   changedByUs(parentPath(move.to));
@@ -545,6 +518,7 @@ bool Folder::State::outOfTheWay(NodeId parent, const std::string& name) {
   if (!root->rename(*path, beside, RenameKind::NoReplace).ok()) return false;
   auto synced = root->syncDirectory(parentPath(*path));
   (void)synced;  // As in moveOnDisk.
+  vacate(occupant->parentNode, aside);
   if (occupant->kind == EntryKind::Directory) directoryMoved(*path, beside, true);
   changedByUs(parentPath(*path));
   occupant->name = aside;

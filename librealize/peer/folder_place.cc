@@ -15,6 +15,8 @@ namespace realize::peer {
 
 namespace {
 constexpr int64_t kNobodyHasMs = 3000;
+constexpr int64_t kLastResortMs = 1000;
+constexpr int64_t kLastResortMostMs = 60'000;
 }  // namespace
 
 /// Somebody was quicker than an exchange: his bytes go back under the name, and are read as the edit that they are.
@@ -58,6 +60,50 @@ Folder::State::Aside Folder::State::readAside(const std::string& name, const Fil
   aside.whose = is(0) ? Aside::Ours : is(1) ? Aside::Known : Aside::Users;
   aside.from = name.substr(0, mark);
   return aside;
+}
+
+/// A peer's rename can hand the bytes of one entry to another, and this may be the only place that has them: then they
+/// move to the cache, where the other entry finds them.
+Result<void> Folder::State::letGo(const store::DiskRow& row, const std::string& path) {
+  auto id = core.store.idOf(row.node);
+  const auto others = row.kind == EntryKind::File ? core.transfers->neededElsewhere(row.blob, id.value_or(EntryId()))
+                                                  : std::vector<EntryId>();
+  if (others.empty()) return root->unlink(path);
+  const std::string to = Transfers::cachePath(row.blob);
+  // A second name of the file is another file, and what is in the cache changes for nobody.
+  auto stat = root->stat(path);
+  if (!stat.ok()) return stat.error();
+  if (stat->links > 1) {
+    const std::string copy = std::string(kTempFolder) + "/copy-" + std::to_string(row.node);
+    auto left = root->unlink(copy);
+    (void)left;  // Of an earlier try.
+    REALIZE_ASSIGN(auto from, root->open(path, OpenMode::Read));
+    REALIZE_ASSIGN(auto file, root->open(copy, OpenMode::CreateNew, 0600));
+    if (row.sizeBytes > 0) REALIZE_TRY(file->cloneRange(*from, 0, row.sizeBytes, 0));
+    REALIZE_TRY(file->sync(true));
+    REALIZE_TRY(root->rename(copy, to, RenameKind::Replace));
+    REALIZE_TRY(root->unlink(path));
+  } else {
+    // A cache is trusted: only what is on the disk goes there.
+    REALIZE_ASSIGN(auto file, root->open(path, OpenMode::Read));
+    REALIZE_TRY(file->sync(true));
+    REALIZE_TRY(root->setMode(path, 0600));
+    REALIZE_TRY(root->rename(path, to, RenameKind::Replace));
+  }
+  core.transfers->adopt({{row.blob, row.sizeBytes}});
+  core.transfers->pin(row.blob, others);
+  core.transfers->wakeWanted();
+  return {};
+}
+
+/// What is not at its path: the user moved it with the folder it is in, or took away the disk of that. Where it is, or that
+/// it is nowhere, is read first: else nobody would look at it there again.
+bool Folder::State::leftWithFolder(const store::DiskRow& row, const std::string& path) {
+  if (heldNodes.contains(row.node)) return false;  // Read, and nowhere.
+  if (row.kind == EntryKind::Directory && core.store.disk().hasChildren(row.node)) return true;
+  const auto above = core.store.disk().get(row.parentNode);
+  const auto there = root->stat(parentPath(path));
+  return !above || !there.ok() || above->inode != there->inode || above->birthNs != there->birthNs;
 }
 
 /// What is at the path makes way for what is in tmp/ or in the cache, if it is as known. Else it stays, and what was to
@@ -206,6 +252,47 @@ void Folder::nobodyHas(const EntryId& id, const std::function<bool(const BlobId&
     if (!done.ok()) return;  // Changed a moment ago.
     core.marks->entryChanged(id);
     entryChanged(id);
+  });
+}
+
+void Folder::lastResort(const EntryId& id) {
+  if (s_->lastResorts.insert(id).second) s_->askForLastResort(id, kLastResortMs);
+}
+
+bool Folder::askingForLastResorts() const { return !s_->lastResorts.empty(); }
+
+/// One byte of each version is read, as anybody would who opened the file.
+void Folder::State::askForLastResort(const EntryId& id, int64_t delayMs) {
+  core.env.scheduler.onCoreAfter(delayMs, [this, alive = alive, id, delayMs] {
+    if (!*alive) return;
+    auto record = core.suspended || core.stopping ? std::nullopt : core.tree.get(id);
+    if (!record || !record->shown || core.store.disk().get(record->node) || !logic::allLetGo(record->entry)) {
+      lastResorts.erase(id);
+      return;
+    }
+    auto nowhere = std::make_shared<std::set<BlobId>>();
+    auto left = std::make_shared<size_t>(1);
+    auto answered = [this, alive, id, delayMs, nowhere, left] {
+      if (--*left > 0 || !*alive) return;
+      if (nowhere->empty()) {
+        lastResorts.erase(id);
+        return;
+      }
+      core.folder->nobodyHas(id, [&](const BlobId& blob) { return nowhere->contains(blob); });
+      askForLastResort(id, std::min(2 * delayMs, kLastResortMostMs));
+    };
+    for (const auto& [dot, version] : record->entry.heads) {
+      ++*left;
+      auto open = core.transfers->open(version.blob, version.sizeBytes);
+      core.transfers->read(open, 0, 1, [nowhere, answered, blob = version.blob, open, &scheduler = core.env.scheduler](Result<Bytes> got) {
+        const bool none = !got.ok() && got.code() == Code::Unreachable;
+        scheduler.onCore([nowhere, answered, blob, none] {
+          if (none) nowhere->insert(blob);
+          answered();
+        });
+      });
+    }
+    answered();
   });
 }
 

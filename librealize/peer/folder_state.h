@@ -110,11 +110,24 @@ struct Folder::State {
   Result<void> openRoot(bool fresh);
   Result<void> begin();
   void lost(const std::string& why);
-  void clearLeftovers(uint64_t device);
+  /// That it took its place is known, its transaction is lost.
+  struct Placed {
+    NodeId node = 0;
+    Dot dot;
+    FileStat file;
+    NodeId parent = 0;
+    std::string name;
+  };
+  void clearLeftovers(uint64_t device, const std::vector<Placed>& placed);
   void checkCache();
+  bool sameBootAsBefore();
   void forgetUnsynced();
   void noteUnsynced(NodeId node, uint8_t how = 0);
   void flushUnsyncedSoon();
+
+  // folder_placing.cc
+  std::vector<Placed> placedBefore();
+  void takePlaced(const std::vector<Placed>& placed, uint64_t device);
 
   // folder_inbound.cc
   void schedulePass();
@@ -154,6 +167,8 @@ struct Folder::State {
   void putRow(NodeId node, NodeId parent, const std::string& name, EntryKind kind, const FileStat& stat, const BlobId& blob,
               std::vector<Dot> base);
   void putAtName(const store::DiskRow& row);
+  void park(store::DiskRow& left);
+  void vacate(NodeId parent, const std::string& name);
   Version versionOf(const FileStat& stat, const Content* content);
   /// After a local change: what it had seen, and itself.
   std::vector<Dot> rebased(const std::vector<Dot>& base, const std::optional<logic::Record>& before, const EntryId& id);
@@ -167,6 +182,7 @@ struct Folder::State {
   void applySoon();
   void applySlice();
   bool applyOne(const EntryId& id, int depth);
+  bool leftWithFolder(const store::DiskRow& row, const std::string& path);
   bool applyGone(const store::DiskRow& row, std::set<std::string>& parents, std::vector<NodeId>& gone);
   bool applyMove(const logic::Record& record, store::DiskRow& row, int depth);
   struct DiskMove {
@@ -202,6 +218,8 @@ struct Folder::State {
   bool outOfTheWay(NodeId parent, const std::string& name);
   void retry(const EntryId& id);
   void applied(const EntryId& id);
+  void askForLastResort(const EntryId& id, int64_t delayMs);
+  std::set<EntryId> lastResorts;         ///< being asked for (lastResort())
   std::map<EntryId, int64_t> nobodyHasNs;  ///< since when it is known of an entry (nobodyHas())
   std::set<EntryId> moving;              ///< on their way now; others are moved out of theirs meanwhile
   std::vector<NodeId> goneNow;           ///< removed in this slice; rows go once their folders are synced

@@ -56,11 +56,22 @@ void Folder::State::putRow(NodeId node, NodeId parent, const std::string& name, 
 /// The row of what has that name on disk now. Whoever was known under it has left, by his user's doing: his row stays
 /// until it is read whether he moved or went.
 void Folder::State::putAtName(const store::DiskRow& row) {
-  auto left = core.store.disk().put(row);
-  if (!left) return;
-  left->name = logic::parkName(left->node);
-  core.store.disk().put(*left);
-  hint(core.folder->diskPath(left->parentNode).value_or(""));
+  if (auto left = core.store.disk().put(row)) park(*left);
+}
+
+/// The watch goes along: else it would take what is done in the folder for done in who has its name now.
+void Folder::State::park(store::DiskRow& left) {
+  const std::string parent = core.folder->diskPath(left.parentNode).value_or("");
+  const std::string from = joinPath(parent, left.name);
+  left.name = logic::parkName(left.node);
+  core.store.disk().put(left);
+  if (left.kind == EntryKind::Directory) directoryMoved(from, joinPath(parent, left.name), false);
+  hint(parent);
+}
+
+/// Before the watch is told that a folder has that name now.
+void Folder::State::vacate(NodeId parent, const std::string& name) {
+  if (auto left = core.store.disk().getAt(parent, name); left && left->kind == EntryKind::Directory) park(*left);
 }
 
 std::optional<EntryId> Folder::State::directoryEntry(NodeId node) {

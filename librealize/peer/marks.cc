@@ -4,6 +4,7 @@
 #include <deque>
 #include <unordered_map>
 
+#include "librealize/logic/tree_merge.h"
 #include "librealize/peer/exchange.h"
 #include "librealize/peer/folder_state.h"
 #include "librealize/peer/invalidations.h"
@@ -35,7 +36,7 @@ struct Marks::State {
   void walkSlice();
   void dropRound(store::BlobTask after);
   void askNext(std::shared_ptr<std::vector<store::BlobTask>> tasks, std::vector<PeerKey> peers);
-  void drop(const store::BlobTask& task, std::vector<std::pair<BlobId, uint64_t>>& moved);
+  bool drop(const store::BlobTask& task, std::vector<std::pair<BlobId, uint64_t>>& moved);
   struct Kept {
     std::string path;
     store::DiskRow row;
@@ -198,6 +199,7 @@ bool Marks::entryChanged(const EntryId& id) {
     } else if (row && shown && !onDisk(shown->second) && !row->dirty && mark == Mark::None) {
       wish.push_back({node, shown->second.blob, shown->second.sizeBytes});  // Real stays Real, with the newest bytes.
     }
+    if (wish.empty() && !row && logic::allLetGo(record->entry)) core.folder->lastResort(id);
     if (mark == Mark::Unreal && row && !row->blob.isZero()) unconfirmed = store::BlobTask{node, row->blob, row->sizeBytes};
   }
   auto& wanted = core.store.wanted();
@@ -365,8 +367,11 @@ void Marks::State::askNext(std::shared_ptr<std::vector<store::BlobTask>> tasks, 
       core.store.makeDurable();
       core.transact([&] {
         std::vector<std::pair<BlobId, uint64_t>> moved;
-        for (size_t i = 0; i < asked.size(); ++i)
-          if ((*promises)[i] && !promised(asked[i].blob)) drop(asked[i], moved);  // We may have promised it meanwhile.
+        for (size_t i = 0; i < asked.size(); ++i) {
+          if (!(*promises)[i]) continue;
+          const bool gone = !promised(asked[i].blob) && drop(asked[i], moved);  // We may have promised it meanwhile.
+          if (!gone) core.folder->noteOnDisk(asked[i].node);
+        }
         core.transfers->adopt(moved);
       });
     }
@@ -374,27 +379,34 @@ void Marks::State::askNext(std::shared_ptr<std::vector<store::BlobTask>> tasks, 
   });
 }
 
-/// Another peer keeps these bytes real: ours go to the cache.
-void Marks::State::drop(const store::BlobTask& task, std::vector<std::pair<BlobId, uint64_t>>& moved) {
+/// Another peer keeps these bytes real: ours go to the cache. False: they stay.
+bool Marks::State::drop(const store::BlobTask& task, std::vector<std::pair<BlobId, uint64_t>>& moved) {
   auto id = core.store.idOf(task.node);
   auto record = id ? core.tree.get(*id) : std::nullopt;
   auto row = core.store.disk().get(task.node);
-  if (!record || !row || row->blob != task.blob || row->dirty) return core.store.unconfirmed().erase(task.node, task.blob);
-  if (core.marks->effective(*record) != Mark::Unreal) return core.store.unconfirmed().eraseNode(task.node);
+  if (!record || !row || row->blob != task.blob || row->dirty) {
+    core.store.unconfirmed().erase(task.node, task.blob);
+    return false;
+  }
+  if (core.marks->effective(*record) != Mark::Unreal) {
+    core.store.unconfirmed().eraseNode(task.node);
+    return false;
+  }
   auto root = core.folder->root();
-  if (!root) return;
+  if (!root) return false;
   // Nor is a file that has another name, too, or whose place in the cache is taken: what is in the cache changes for nobody.
   auto path_ = core.folder->diskPath(task.node);
   auto stat = path_ ? root->stat(*path_) : Result<FileStat>(Error{Code::NotFound, ""});
-  if (!stat.ok()) return;
+  if (!stat.ok()) return false;
   const bool cached = core.store.cache().get(task.blob).has_value() || stat->links > 1 ||
                       root->stat(Transfers::cachePath(task.blob)).ok();
-  if (!core.folder->displace(*id, cached ? "" : Transfers::cachePath(task.blob)).ok()) return;  // Busy: the next round tries again.
+  if (!core.folder->displace(*id, cached ? "" : Transfers::cachePath(task.blob)).ok()) return false;  // Busy: the next round tries again.
   core.store.unconfirmed().eraseNode(task.node);
   if (!cached) moved.emplace_back(task.blob, task.sizeBytes);
   core.invalidations->nodeChanged(task.node, false);
   auto path = core.shownPath(*id);
   core.emit(Event{.whenNs = 0, .type = "unreal", .arena = "", .path = path.ok() ? *path : "", .peer = "", .detail = ""});
+  return true;
 }
 
 void Marks::State::endRound(bool anyLeft) {

@@ -51,7 +51,7 @@ class ArenaHandle final : public Arena {
   };
   void name(EntryInfo& entry);
   Result<std::vector<Wanted>> filesBelow(const std::string& path);
-  Result<void> fetchContent(const BlobId& blob, uint64_t sizeBytes);
+  Result<void> fetchContent(const std::string& path, const BlobId& blob, uint64_t sizeBytes);
 
   std::shared_ptr<Hosted> arena_;
   ArenaQuestions ask_;
@@ -204,13 +204,13 @@ Result<std::vector<EntryInfo>> ArenaHandle::conflicts() {
   return entries;
 }
 
-/// Brings one content into the cache. Blocks.
-Result<void> ArenaHandle::fetchContent(const BlobId& blob, uint64_t sizeBytes) {
+/// Brings one content into the cache, for that entry. Blocks.
+Result<void> ArenaHandle::fetchContent(const std::string& path, const BlobId& blob, uint64_t sizeBytes) {
   auto outcome = std::make_shared<std::promise<Result<void>>>();
   auto fetched = outcome->get_future();
   REALIZE_TRY(arena_->locked([&](ArenaCore& core) -> Result<void> {
-    core.core().transfers->fetchWhole(blob, sizeBytes, nullptr, [outcome](Result<void> result) { outcome->set_value(std::move(result)); },
-                                      FetchFor::Real);
+    REALIZE_ASSIGN(auto record, core.core().recordAt(path));
+    core.core().transfers->keep(record.entry.id, blob, sizeBytes, [outcome](Result<void> result) { outcome->set_value(std::move(result)); });
     return {};
   }));
   // An arena that was closed answers nothing any more.
@@ -224,7 +224,7 @@ Result<void> ArenaHandle::resolve(const std::string& path, const std::string& la
   std::optional<HeadInfo> missing;
   auto resolved = arena_->locked([&](ArenaCore& core) { return core.resolve(tidy, label, &missing); });
   if (!missing) return resolved;
-  if (auto here = fetchContent(missing->blob, missing->sizeBytes); !here.ok())
+  if (auto here = fetchContent(tidy, missing->blob, missing->sizeBytes); !here.ok())
     return here.code() == Code::Unreachable ? resolved : here;
   return arena_->locked([&](ArenaCore& core) { return core.resolve(tidy, label); });
 }

@@ -44,6 +44,9 @@ class Transfers {
   uint64_t read(const OpenBlob& blob, uint64_t offset, size_t size,
                 std::function<void(Result<Bytes>)> done);
   void cancel(uint64_t request);
+  /// Brings the whole content into the cache, also where a file of the folder has it, and keeps it there for
+  /// the entry (pin()). `done` on the core.
+  void keep(const EntryId& id, const BlobId& blob, uint64_t sizeBytes, std::function<void(Result<void>)> done);
   /// Brings the whole content into the cache. `progress` (done bytes) may be null; `done` on the core.
   /// Errors: as of read(); NoSpace also where it is for the cache and larger than that may become.
   uint64_t fetchWhole(const BlobId& blob, uint64_t sizeBytes, std::function<void(uint64_t)> progress,

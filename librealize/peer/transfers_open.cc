@@ -13,7 +13,8 @@ OpenBlob Transfers::open(const BlobId& id, uint64_t sizeBytes) {
     auto use = state->use;
     return OpenBlob{std::move(state), std::move(use)};
   };
-  if (s_->blobs.contains(id)) return opened(s_->stateOf(id, sizeBytes));
+  // What is being fetched may have come back to the folder meanwhile.
+  if (auto known = s_->blobs.find(id); known != s_->blobs.end() && known->second->complete()) return opened(s_->stateOf(id, sizeBytes));
   // A Real file that has the content is as good as a cached one, for as long as it stays as it was read.
   std::shared_ptr<const BlobLayout> layout;
   auto root = core.folder->root();

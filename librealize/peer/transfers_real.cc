@@ -60,13 +60,62 @@ void Transfers::State::placeCopy(const EntryId& id, Dot dot, const BlobId& blob,
     scheduler.onCore([this, alive, root, id, dot, temp, copied, done] {
       Result<void> placed = *copied;
       if (!*alive) placed = Error{Code::Suspended, "the arena is being closed"};
-      else if (placed.ok()) placed = core.folder->place(id, dot, temp);
-      auto gone = root->unlink(temp);
-      (void)gone;  // In place already, or never made.
+      else if (placed.ok()) placed = noteAndPlace(id, dot, temp);
+      // In place already, or never made; or it tells the next start that it was not placed.
+      if (placed.ok() || placed.code() != Code::Suspended) (void)root->unlink(temp).ok();
       if (placed.ok()) core.exchange->changed(true);
       done(placed);
     });
   });
+}
+
+void Transfers::keep(const EntryId& id, const BlobId& blob, uint64_t sizeBytes, std::function<void(Result<void>)> done) {
+  auto& core = s_->core;
+  auto keptFor = [&core, id, blob] { return core.transact([&] { core.transfers->pin(blob, {id}); }); };
+  const auto cached = core.store.cache().get(blob);
+  if (!complete(blob) || (cached && cached->complete))
+    return (void)fetchWhole(blob, sizeBytes, nullptr, [alive = s_->alive, keptFor, done](Result<void> fetched) {
+      if (*alive && fetched.ok() && !keptFor()) fetched = Error{Code::Suspended, "the arena's database failed"};
+      done(fetched);
+    }, FetchFor::Real);
+  auto root = core.folder->root();
+  auto source = root ? s_->sourceOf(blob, {}) : std::nullopt;
+  if (!source) return done(Error{Code::Busy, "the bytes are being changed at this moment"});
+  const std::string temp = std::string(kTempFolder) + "/k" + std::to_string(++s_->batchCounter);
+  core.env.scheduler.onPool(true, [s = s_.get(), this, alive = s_->alive, root, source, blob, sizeBytes, temp, keptFor, done,
+                                   &scheduler = core.env.scheduler] {
+    auto copied = std::make_shared<Result<void>>([&]() -> Result<void> {
+      if (source->cached) return copyTo(*root, temp, source->cached->file.get(), blob, sizeBytes);
+      REALIZE_ASSIGN(auto file, openUnchanged(*root, source->path, *source->row));
+      return copyTo(*root, temp, file.get(), blob, sizeBytes);
+    }());
+    scheduler.onCore([s, this, alive, root, blob, sizeBytes, temp, copied, keptFor, done] {
+      if (!*alive) return done(Error{Code::Suspended, "the arena is being closed"});
+      Result<void> kept = *copied;
+      if (kept.ok()) kept = root->rename(temp, cachePath(blob), RenameKind::Replace);
+      if (!kept.ok()) {
+        (void)root->unlink(temp).ok();
+        return done(kept);
+      }
+      adopt({{blob, sizeBytes}});
+      done(keptFor() ? Result<void>() : Result<void>(Error{Code::Suspended, s->core.suspendedWhy}));
+    });
+  });
+}
+
+Result<void> Transfers::State::noteAndPlace(const EntryId& id, Dot dot, const std::string& temp) {
+  auto root = core.folder->root();
+  if (!root) return Error{Code::Suspended, core.suspendedWhy};
+  REALIZE_ASSIGN(const auto file, root->stat(temp));
+  if (!core.folder->notePlacing({{id, dot, file}})) return Error{Code::Suspended, core.suspendedWhy};
+  Result<void> placed;
+  const bool done = core.transact([&] {
+    placed = core.folder->place(id, dot, temp);
+    core.folder->placingDone();
+  });
+  if (!done) return Error{Code::Suspended, core.suspendedWhy};
+  if (!placed.ok()) core.store.makeDurable();  // Before the file goes that tells that it was not placed.
+  return placed;
 }
 
 void Transfers::noteNamed(const BlobId& blob, const EntryId& id) {

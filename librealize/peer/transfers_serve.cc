@@ -99,13 +99,30 @@ void Transfers::serveChunkList(const PeerKey& from, const BlobId& blob, uint8_t 
 
 void Transfers::serveGet(const PeerKey& from, const GetRequest& request, std::function<bool(ChunkArrival)> sink,
                          std::function<void(Result<std::vector<WantStatus>>)> done) {
+  // Who asks others needs the chunk lists, too, and may not have them, or have lost them with a database that failed.
+  std::vector<BlobId> unlisted;
+  if (request.hops > 0 && s_->peers.size() >= 2)
+    for (const auto& want : request.wants)
+      if (!want.chunks.empty() && !s_->core.store.blobs().has(want.blob)) unlisted.push_back(want.blob);
+  if (unlisted.empty()) return s_->serveListed(from, request, std::move(sink), std::move(done));
+  auto left = std::make_shared<size_t>(unlisted.size());
+  for (const auto& blob : unlisted)
+    serveChunkList(from, blob, request.hops, [s = s_.get(), alive = s_->alive, left, from, request, sink, done](Result<ChunkList>) {
+      if (--*left > 0) return;
+      if (!*alive) return done(Error{Code::Suspended, "the arena was left"});
+      s->serveListed(from, request, sink, done);
+    });
+}
+
+void Transfers::State::serveListed(const PeerKey& from, const GetRequest& request, std::function<bool(ChunkArrival)> sink,
+                                   std::function<void(Result<std::vector<WantStatus>>)> done) {
   auto serving = std::make_shared<Serving>();
   serving->request = request;
   serving->sink = std::move(sink);
   serving->done = std::move(done);
   serving->statuses.assign(request.wants.size(), WantStatus::Sent);
-  auto root = s_->core.folder->root();
-  auto& scheduler = s_->core.env.scheduler;
+  auto root = core.folder->root();
+  auto& scheduler = core.env.scheduler;
   uint64_t askedBytes = 0;
 
   // Small contents share jobs; each job reads about kBytesPerJob.
@@ -118,7 +135,7 @@ void Transfers::serveGet(const PeerKey& from, const GetRequest& request, std::fu
   auto flush = [&] {
     if (group->empty()) return;
     ++serving->jobs;
-    scheduler.onPool(request.interactive, [serving, group, root, &scheduler, &core = s_->core, alive = s_->alive] {
+    scheduler.onPool(request.interactive, [serving, group, root, &scheduler, &core = core, alive = alive] {
       for (auto& piece : *group) {
         std::shared_ptr<DiskFile> file = piece.source.cached ? piece.source.cached->file : nullptr;
         if (!file) {
@@ -164,7 +181,7 @@ void Transfers::serveGet(const PeerKey& from, const GetRequest& request, std::fu
     const bool whole = want.chunks.empty();
     std::shared_ptr<const BlobLayout> layout;
     if (whole && want.sizeBytes <= kMaxWholeBytes) layout = BlobLayout::ofWhole(want.blob, want.sizeBytes);
-    else if (auto list = s_->knownList(want.blob); list && !whole) layout = BlobLayout::of(want.blob, std::move(*list));
+    else if (auto list = knownList(want.blob); list && !whole) layout = BlobLayout::of(want.blob, std::move(*list));
     const std::vector<uint32_t> pieces = whole ? std::vector<uint32_t>{0} : want.chunks;
     bool sane = layout != nullptr && std::is_sorted(pieces.begin(), pieces.end());
     for (auto piece : pieces) {
@@ -175,21 +192,25 @@ void Transfers::serveGet(const PeerKey& from, const GetRequest& request, std::fu
       serving->worse(item, WantStatus::Missing);
       continue;
     }
-    auto source = root ? s_->sourceOf(want.blob, whole ? std::vector<uint32_t>() : pieces) : std::nullopt;
+    auto source = root ? sourceOf(want.blob, whole ? std::vector<uint32_t>() : pieces) : std::nullopt;
     if (source && source->row && source->row->sizeBytes != layout->sizeBytes()) source.reset();
     if (source) {
       serve(item, *source, *layout, pieces);
       continue;
     }
-    if (!root || request.hops == 0 || s_->peers.size() < 2) {
+    if (!root || request.hops == 0 || peers.size() < 2) {
       serving->worse(item, WantStatus::Missing);
       continue;
     }
     // A chain: fetch it here first, from anyone but who asks, then serve it from the cache. Whom we wait for ourselves,
     // on his asking others, must not wait for us.
-    auto state = s_->stateOf(want.blob, want.sizeBytes);
+    auto state = stateOf(want.blob, want.sizeBytes);
+    if (!state->layout) {
+      state->layout = layout;
+      loadPresent(*state);
+    }
     const bool farApart = layout->offsets[pieces.back() + 1] - layout->offsets[pieces.front()] > 2 * kMaxBytesPerGet;
-    if (state->relays.contains(from) || !state->layout || farApart || s_->waitsLonger(*state, pieces, uint8_t(request.hops - 1))) {
+    if (state->relays.contains(from) || farApart || waitsLonger(*state, pieces, uint8_t(request.hops - 1))) {
       serving->worse(item, WantStatus::Missing);
       continue;
     }
@@ -197,7 +218,7 @@ void Transfers::serveGet(const PeerKey& from, const GetRequest& request, std::fu
     state->exclude.insert(from);
     const uint64_t begin = layout->offsets[pieces.front()];
     const uint64_t end = layout->offsets[pieces.back() + 1];
-    const uint64_t relayed = s_->readFor(state, begin, end, uint8_t(request.hops - 1),
+    const uint64_t relayed = readFor(state, begin, end, uint8_t(request.hops - 1),
          [serving, state, layout, item, pieces, begin](Result<Bytes> bytes) {
            if (!bytes.ok()) serving->worse(item, WantStatus::Missing);
            else
@@ -213,8 +234,8 @@ void Transfers::serveGet(const PeerKey& from, const GetRequest& request, std::fu
            serving->jobEnded();
          });
     // Rings of peers that wait for each other are possible all the same: who asked is told to look elsewhere.
-    scheduler.onCoreAfter(kRelayMs, [this, alive = s_->alive, relayed] {
-      if (*alive) cancel(relayed);
+    scheduler.onCoreAfter(kRelayMs, [this, alive = alive, relayed] {
+      if (*alive) core.transfers->cancel(relayed);
     });
   }
   flush();

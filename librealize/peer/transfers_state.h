@@ -249,6 +249,10 @@ struct Transfers::State {
   void placeFailed(NodeId node, const std::shared_ptr<BlobState>& blob, const Error& error);
   bool startLocal(NodeId node, const BlobId& blob, uint64_t sizeBytes);
   bool copyRather(const BlobState& blob);
+  /// The head that the file with this content would be put in place for.
+  std::optional<std::pair<EntryId, Dot>> headToPlace(NodeId node, const BlobId& blob);
+  /// Folder::notePlacing for that, and settle() in a transaction.
+  Result<bool> noteAndSettle(NodeId node, const BlobId& blob, uint64_t sizeBytes, const std::string& tempPath);
   /// Puts the file in place for the entry, or in the cache for a head that is not shown. False: it is still at
   /// `tempPath`, as nothing asks for it any more, or where it belongs. `known`: as for Folder::place.
   Result<bool> settle(NodeId node, const BlobId& blob, uint64_t sizeBytes, const std::string& tempPath,
@@ -256,9 +260,13 @@ struct Transfers::State {
   void settleFailed(NodeId node, const BlobId& blob, const Error& error);
   void retryLater(int64_t delayMs);
   // transfers_real.cc
+  Result<void> noteAndPlace(const EntryId& id, Dot dot, const std::string& temp);
   void placeCopy(const EntryId& id, Dot dot, const BlobId& blob, uint64_t sizeBytes, std::function<void(Result<void>)> done);
 
   // transfers_serve.cc
+  /// As Transfers::serveGet, with the chunk lists that are to be had here.
+  void serveListed(const PeerKey& from, const GetRequest& request, std::function<bool(ChunkArrival)> sink,
+                   std::function<void(Result<std::vector<WantStatus>>)> done);
   struct Source {
     std::string path;                      ///< of a Real file in the backing folder
     std::optional<store::DiskRow> row;     ///< what it must still be

@@ -216,7 +216,15 @@ void Transfers::State::placeSmall(std::shared_ptr<WantedBatch> batch, Result<voi
   --smallBatches;
   auto root = core.folder->root();
   for (auto& item : batch->items) inFlight.erase({item.node, item.blob});
-  core.transact([&] {
+  std::vector<Folder::Placing> placing;
+  for (auto& item : batch->items) {
+    if (!item.written.ok() || !synced.ok()) continue;
+    if (auto head = headToPlace(item.node, item.blob)) placing.push_back({head->first, head->second, *item.written, true});
+  }
+  // What is not needed any more, or was never made. It goes when all is said: what is there then is known not to be placed.
+  std::vector<std::string> left;
+  bool notedLeft = false;
+  const bool done = (placing.empty() || core.folder->notePlacing(placing)) && core.transact([&] {
     for (auto& item : batch->items) {
       if (item.written.ok() && synced.ok()) {
         auto settled = settle(item.node, item.blob, item.sizeBytes, item.tempPath, &*item.written);
@@ -227,15 +235,48 @@ void Transfers::State::placeSmall(std::shared_ptr<WantedBatch> batch, Result<voi
       } else if (!synced.ok()) {
         settleFailed(item.node, item.blob, synced.error());
       }
-      if (root) {
-        auto gone = root->unlink(item.tempPath);
-        (void)gone;  // Not needed any more, or never made.
-      }
+      left.push_back(item.tempPath);
+      notedLeft = notedLeft || item.written.ok();
     }
+    if (!placing.empty()) core.folder->placingDone();
   });
+  if (done && notedLeft) core.store.makeDurable();
+  for (const auto& temp : left)
+    if (root && done) (void)root->unlink(temp).ok();
   // What is still missing is told when it has rested: each telling makes the database durable first.
   core.exchange->changed(core.store.wanted().totals().count == 0);
   pumpWanted();
+}
+
+std::optional<std::pair<EntryId, Dot>> Transfers::State::headToPlace(NodeId node, const BlobId& blob) {
+  auto id = core.store.idOf(node);
+  const logic::Record* record = id ? core.tree.peek(*id) : nullptr;
+  if (!record || !record->shown) return std::nullopt;
+  const auto shown = core.shownVersion(*record);
+  if (!shown || shown->second.blob != blob) return std::nullopt;
+  for (const auto& head : core.tree.shownHeads(*id))
+    if (head.version.blob == blob) return {{*id, head.dot}};
+  return std::nullopt;
+}
+
+Result<bool> Transfers::State::noteAndSettle(NodeId node, const BlobId& blob, uint64_t sizeBytes, const std::string& tempPath) {
+  auto root = core.folder->root();
+  if (!root) return Error{Code::Suspended, core.suspendedWhy};
+  const auto head = headToPlace(node, blob);
+  REALIZE_ASSIGN(const auto file, root->stat(tempPath));
+  // What leaves the cache may be the only copy, and must not be asked for in vain after a power cut. Others can be copied again.
+  const bool only = tempPath == cachePath(blob);
+  if (head && only) REALIZE_TRY(root->syncDirectory(kCacheFolder));
+  if (head && !core.folder->notePlacing({{head->first, head->second, file, only}})) return Error{Code::Suspended, core.suspendedWhy};
+  if (head && only) core.store.makeDurable();
+  Result<bool> settled = false;
+  const bool done = core.transact([&] {
+    settled = settle(node, blob, sizeBytes, tempPath);
+    if (head) core.folder->placingDone();
+  });
+  if (!done) return Error{Code::Suspended, core.suspendedWhy};
+  if (!settled.ok() || !*settled) core.store.makeDurable();  // Before the file goes that tells that it was not placed.
+  return settled;
 }
 
 Result<bool> Transfers::State::settle(NodeId node, const BlobId& blob, uint64_t sizeBytes, const std::string& tempPath,
@@ -282,7 +323,7 @@ void Transfers::State::settleFailed(NodeId node, const BlobId& blob, const Error
                             "some space; it goes on by itself");
     return retryLater(3000);
   }
-  if (error.code != Code::Busy && error.code != Code::NotFound) {
+  if (error.code != Code::Busy && error.code != Code::NotFound && error.code != Code::Suspended) {
     auto id = core.store.idOf(node);
     auto path = id ? core.shownPath(*id) : Result<std::string>(Error{});
     problem(path.ok() ? *path : "", "not-placed", error.message);
@@ -346,13 +387,11 @@ bool Transfers::State::startLocal(NodeId node, const BlobId& blob, uint64_t size
     scheduler.onCore([this, alive, root, source, node, blob, sizeBytes, temp, outcome] {
       if (!*alive) return;
       inFlight.erase({node, blob});
-      core.transact([&] {
-        auto settled = outcome->ok() ? settle(node, blob, sizeBytes, temp) : Result<bool>(outcome->error());
-        if (!settled.ok()) settleFailed(node, blob, settled.error());
-        else if (source && source->cached) source->cached->copied = true;
-      });
-      auto gone = root->unlink(temp);
-      (void)gone;  // In place already, or never made.
+      auto settled = outcome->ok() ? noteAndSettle(node, blob, sizeBytes, temp) : Result<bool>(outcome->error());
+      if (!settled.ok()) core.transact([&] { settleFailed(node, blob, settled.error()); });
+      else if (source && source->cached) source->cached->copied = true;
+      // In place already, or never made; or it tells the next start that it was not placed.
+      if (settled.ok() || settled.code() != Code::Suspended) (void)root->unlink(temp).ok();
       core.exchange->changed(true);
       core.transfers->wakeWanted();
     });
@@ -388,9 +427,8 @@ void Transfers::State::placeFailed(NodeId node, const std::shared_ptr<BlobState>
 
 void Transfers::State::placeLarge(NodeId node, const std::shared_ptr<BlobState>& blob) {
   // Complete and synced (save). From here on it is a file in the user's folder; new readers start anew.
-  Result<bool> settled = false;
+  const auto settled = noteAndSettle(node, blob->blob, blob->sizeBytes, cachePath(blob->blob));
   core.transact([&] {
-    settled = settle(node, blob->blob, blob->sizeBytes, cachePath(blob->blob));
     auto root = core.folder->root();
     // Also where it went to the user after all, who had written into it for the moment that it was his.
     if (root && !root->stat(cachePath(blob->blob)).ok()) {

@@ -503,7 +503,7 @@ void World::takeVersion(size_t number, const EntryId& id, const Dot& dot, bool b
   auto resolved = peer.core->resolve(*path, label, brought ? nullptr : &missing);
   say(number, "takes " + chosen->version.blob.hex().substr(0, 8) + " of the versions of " + *path + (resolved.ok() ? "" : ": " + resolved.error().message));
   if (missing) {
-    core.transfers->keep(missing->blob, missing->sizeBytes, [this, number, id, dot, life = peer.lives](Result<void> fetched) {
+    core.transfers->keep(id, missing->blob, missing->sizeBytes, [this, number, id, dot, life = peer.lives](Result<void> fetched) {
       if (fetched.ok() && life == machines_[number].peer->lives) takeVersion(number, id, dot, true);
     });
     return;

@@ -1,0 +1,132 @@
+// Between a version's taking its place in the folder and the transaction that says so the process can end, or the
+// database fail; and the user goes on. What he does then he does to that version: it was seen. So it is noted before.
+
+#include <algorithm>
+
+#include "librealize/model/codec.h"
+#include "librealize/peer/folder_state.h"
+#include "librealize/peer/marks.h"
+
+namespace realize::peer {
+
+namespace {
+
+constexpr char kPlacingKey[] = "folder: placing";  // node, dot, inode, birth, named of each file; empty at other times
+
+struct Noted {
+  NodeId node = 0;
+  Dot dot;
+  FileStat file;  // inode and birth
+  bool named = false;
+};
+
+std::vector<Noted> decode(const std::string& bytes) {
+  std::vector<Noted> out;
+  ByteReader reader(bytes);
+  while (!bytes.empty() && !reader.finished() && !reader.failed()) {
+    Noted noted;
+    noted.node = reader.number(INT64_MAX);
+    noted.dot.origin = reader.fixed64();
+    noted.dot.seq = reader.number(UINT64_MAX);
+    noted.file.inode = reader.fixed64();
+    noted.file.birthNs = reader.signedNumber();
+    noted.named = reader.byte() != 0;
+    if (!reader.failed()) out.push_back(noted);
+  }
+  return out;
+}
+
+bool sameFile(const FileStat& a, const FileStat& b) { return a.inode == b.inode && a.birthNs == b.birthNs; }
+
+}  // namespace
+
+bool Folder::notePlacing(const std::vector<Placing>& files) {
+  auto& core = s_->core;
+  ByteWriter writer;
+  for (const auto& file : files) {
+    const auto node = core.store.nodeOf(file.id);
+    if (!node) continue;
+    writer.number(*node);
+    writer.fixed64(file.dot.origin);
+    writer.number(file.dot.seq);
+    writer.fixed64(file.file.inode);
+    writer.signedNumber(file.file.birthNs);
+    writer.byte(file.named ? 1 : 0);
+  }
+  return core.transact([&] { core.store.setValue(kPlacingKey, writer.take()); });
+}
+
+void Folder::placingDone() { s_->core.store.setValue(kPlacingKey, ""); }
+
+/// Which of those that were noted came to their place. Before anything among our own is cleared away: what is still there
+/// did not; what is not went to the folder, if a power cut did not take its name.
+std::vector<Folder::State::Placed> Folder::State::placedBefore() {
+  const bool sameBoot = sameBootAsBefore();
+  const auto noted = decode(core.store.getValue(kPlacingKey).value_or(""));
+  std::vector<Placed> out;
+  if (noted.empty()) return out;
+  std::vector<FileStat> ours;
+  for (const char* folder : {kTempFolder, kCacheFolder}) {
+    auto items = root->list(folder);
+    if (!items.ok()) return out;
+    for (const auto& item : *items)
+      if (!item.failed) ours.push_back(item.stat);
+  }
+  for (const auto& [node, dot, file, named] : noted) {
+    const auto id = core.store.idOf(node);
+    const auto record = id ? core.tree.get(*id) : std::nullopt;
+    if (!record || record->entry.kind != EntryKind::File) continue;
+    auto row = core.store.disk().get(node);
+    if (!row && !record->shown) continue;
+    const NodeId parent = row ? row->parentNode : core.store.nodeOf(record->shownParent).value_or(0);
+    const std::string name = row ? row->name : record->shownName;
+    const auto above = core.folder->diskPath(parent);
+    if (!above || (row && row->inode == file.inode && row->birthNs == file.birthNs)) continue;
+    const auto there = root->stat(joinPath(*above, name));
+    const bool before = there.ok() && row && there->inode == row->inode && there->birthNs == row->birthNs;
+    const bool kept = std::any_of(ours.begin(), ours.end(), [&file = file](const auto& item) { return sameFile(item, file); });
+    const bool asPlaced = there.ok() && sameFile(*there, file);
+    if (before || kept || (!asPlaced && !named && !sameBoot)) continue;
+    out.push_back({node, dot, file, parent, name});
+  }
+  return out;
+}
+
+/// As the transaction would have done that did not come to its end. What is in the folder is read anew.
+void Folder::State::takePlaced(const std::vector<Placed>& placed, uint64_t device) {
+  for (const auto& file : placed) {
+    const auto id = core.store.idOf(file.node);
+    const auto record = id ? core.tree.get(*id) : std::nullopt;
+    if (!record) continue;
+    store::DiskRow row = core.store.disk().get(file.node).value_or(store::DiskRow());
+    row.node = file.node;
+    row.parentNode = file.parent;
+    row.name = file.name;
+    row.kind = EntryKind::File;
+    row.device = device;
+    row.inode = file.file.inode;
+    row.birthNs = file.file.birthNs;
+    row.dirty = true;
+    const auto heads = core.tree.shownHeads(*id);
+    const auto head = std::find_if(heads.begin(), heads.end(), [&](const auto& h) {
+      return std::binary_search(h.dots.begin(), h.dots.end(), file.dot);
+    });
+    std::vector<Dot> seen{file.dot};
+    if (head != heads.end()) {
+      seen = Core::baseOf(record->entry, &*head);
+      row.blob = head->version.blob;
+      row.sizeBytes = head->version.sizeBytes;
+      row.mtimeNs = head->version.mtimeNs;
+      row.mode = head->version.mode & 0777;
+    }
+    row.base.insert(row.base.end(), seen.begin(), seen.end());
+    std::sort(row.base.begin(), row.base.end());
+    row.base.erase(std::unique(row.base.begin(), row.base.end()), row.base.end());
+    putAtName(row);
+    core.marks->entryChanged(*id);
+    core.folder->entryChanged(*id);
+  }
+  core.folder->placingDone();
+}
+
+}  // namespace realize::peer

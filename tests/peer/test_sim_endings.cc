@@ -1,0 +1,287 @@
+// What realize-sim once found of databases and processes that end half way through, told as the shortest story.
+
+#include <algorithm>
+
+#include "tests/peer/sim_household.h"
+
+namespace realize::test {
+
+namespace {
+
+constexpr size_t kA = 0, kB = 1, kC = 2;
+const std::string kFile = std::string(kSimFolder) + "/f";
+
+bool isOfProgram(SimPeer& peer, const FakeCall& call) { return !peer.userActing && call.op == FakeOp::Rename; }
+
+/// What the peer shows of it: the only version's text hash, or none.
+std::vector<BlobId> shown(SimHousehold& home, size_t peer, const std::string& path) {
+  std::vector<BlobId> out;
+  auto record = home.core(peer).recordAt(path);
+  if (!record.ok()) return out;
+  for (const auto& head : home.core(peer).tree.shownHeads(record->entry.id)) out.push_back(head.version.blob);
+  return out;
+}
+
+/// The process ends; what it did to its disk stays.
+void kill(SimHousehold& home, size_t peer) {
+  home.peers[peer]->onCall = nullptr;
+  home.end(peer);
+  FakeRandom random(1);
+  home.peers[peer]->disk.settle();
+  home.peers[peer]->disk.crash(random);
+}
+
+}  // namespace
+
+TEST_CASE("who overwrites a version that took its place when the database failed has seen it") {
+  SimHousehold home({Mark::Real});
+  home.write(kA, "f", "first");
+  home.start();
+  home.connect();
+  REQUIRE(home.settle());
+  auto& b = *home.peers[kB];
+  b.onCall = [&](const FakeCall& call) {
+    if (isOfProgram(b, call) && call.path2 == kFile) b.disk.setFreeBytes(0);
+  };
+
+  home.write(kA, "f", std::string(9000, '2'));
+  for (int i = 0; i < 3000 && !home.core(kB).suspended; ++i) home.runFor(1);
+  REQUIRE(home.core(kB).suspended);
+  b.onCall = nullptr;
+  b.disk.setFreeBytes(uint64_t(1) << 40);
+  REQUIRE(home.read(kB, "f") == std::string(9000, '2'));
+  home.write(kB, "f", "third");
+
+  REQUIRE(home.settle());
+  CHECK(shown(home, kA, "f") == std::vector{SimHousehold::blobOf("third")});
+}
+
+TEST_CASE("who renames, removes or saves over a version that took its place when the process ended has seen it") {
+  for (int how = 0; how < 4; ++how) {
+    for (uint64_t after = 2; after < 4; ++after) {
+      CAPTURE(how);
+      CAPTURE(after);
+      const bool known = how < 3;
+      SimHousehold home({Mark::Real});
+      if (known) home.write(kA, "f", "first");
+      home.start();
+      home.connect();
+      REQUIRE(home.settle());
+      auto& b = *home.peers[kB];
+      bool over = false;
+      b.onCall = [&](const FakeCall& call) {
+        if (over || !isOfProgram(b, call) || call.path2 != kFile) return;
+        b.disk.powerOffBefore(after);
+        over = true;
+      };
+      home.write(kA, "f", "second");
+      for (int i = 0; i < 3000 && !b.disk.isPowerOff(); ++i) home.runFor(1);
+      REQUIRE(b.disk.isPowerOff());
+      kill(home, kB);
+      if (home.read(kB, "f") != "second") continue;
+
+      auto folder = home.folder(kB);
+      if (how == 0) REQUIRE(folder->unlink("f").ok());
+      if (how == 1) REQUIRE(folder->rename("f", "g", RenameKind::NoReplace).ok());
+      if (how >= 2) {
+        home.write(kB, "f.new", "third");
+        REQUIRE(folder->rename("f.new", "f", RenameKind::Replace).ok());
+      }
+      REQUIRE(b.start().ok());
+      home.connect();
+
+      REQUIRE(home.settle());
+      if (how < 2) CHECK(shown(home, kA, "f").empty());
+      if (how == 1) CHECK(home.read(kA, "g") == "second");
+      if (how >= 2) CHECK(shown(home, kA, "f") == std::vector{SimHousehold::blobOf("third")});
+    }
+  }
+}
+
+TEST_CASE("what a user writes before a version takes its place has not seen it") {
+  for (uint64_t before = 1; before < 3; ++before) {
+    CAPTURE(before);
+    SimHousehold home({Mark::Real});
+    home.write(kA, "f", "first");
+    home.start();
+    home.connect();
+    REQUIRE(home.settle());
+    auto& b = *home.peers[kB];
+    bool over = false;
+    b.onCall = [&](const FakeCall& call) {
+      if (over || !isOfProgram(b, call) || call.path2.find("/.realize/tmp/w") == std::string::npos) return;
+      b.disk.powerOffBefore(before);
+      over = true;
+    };
+    home.write(kA, "f", "second");
+    for (int i = 0; i < 3000 && !b.disk.isPowerOff(); ++i) home.runFor(1);
+    REQUIRE(b.disk.isPowerOff());
+    kill(home, kB);
+    REQUIRE(home.read(kB, "f") == "first");
+
+    home.write(kB, "f.new", "mine");
+    REQUIRE(home.folder(kB)->rename("f.new", "f", RenameKind::Replace).ok());
+    REQUIRE(b.start().ok());
+    home.connect();
+
+    REQUIRE(home.settle());
+    CHECK(shown(home, kA, "f").size() == 2);
+  }
+}
+
+TEST_CASE("a file that was to leave the folder, and stayed, can be removed while the program is down") {
+  SimHousehold home({Mark::Real});
+  home.write(kA, "f", "first");
+  home.start();
+  home.connect();
+  REQUIRE(home.settle());
+  auto& b = *home.peers[kB];
+  std::unique_ptr<DiskFile> open;
+  b.onCall = [&](const FakeCall& call) {
+    if (open || !isOfProgram(b, call) || call.path != kFile) return;
+    b.userActing = true;
+    open = std::move(*home.folder(kB)->open("f", OpenMode::ReadWrite));
+    b.userActing = false;
+  };
+  home.core(kB).marks->set(peer::Core::rootRecord(), Mark::Unreal);
+  for (int i = 0; i < 3000 && !open; ++i) home.runFor(1);
+  REQUIRE(open);
+  home.runFor(5);
+  REQUIRE(home.read(kB, "f") == "first");
+
+  home.disconnect();
+  b.stop();
+  open = nullptr;
+  REQUIRE(home.folder(kB)->unlink("f").ok());
+  REQUIRE(b.start().ok());
+  home.connect();
+
+  REQUIRE(home.settle());
+  CHECK_FALSE(home.core(kA).recordAt("f").ok());
+}
+
+TEST_CASE("what was written into a file just put there can be removed after a power cut") {
+  int met = 0;
+  for (uint64_t seed = 0; seed < 10; ++seed) {
+    CAPTURE(seed);
+    SimHousehold home({Mark::Real}, seed + 1);
+    home.write(kA, "f", "first");
+    home.start();
+    home.connect();
+    REQUIRE(home.settle());
+    home.write(kA, "f", "second");
+    for (int i = 0; i < 3000 && home.read(kB, "f") != "second"; ++i) home.runFor(1);
+    home.write(kB, "f", "third");
+    for (int i = 0; i < 400 && shown(home, kA, "f") != std::vector{SimHousehold::blobOf("third")}; ++i) home.runFor(1);
+    if (shown(home, kA, "f") != std::vector{SimHousehold::blobOf("third")}) continue;  // Written a moment too early.
+    ++met;
+    home.end(kB);
+    auto& b = *home.peers[kB];
+    FakeRandom random(seed);
+    b.disk.crash(random);
+    ++b.boots;
+
+    REQUIRE(home.folder(kB)->unlink("f").ok());
+    REQUIRE(b.start().ok());
+    home.connect();
+
+    REQUIRE(home.settle());
+    CHECK_FALSE(home.core(kA).recordAt("f").ok());
+  }
+  CHECK(met > 0);
+}
+
+TEST_CASE("who relays asks for the chunk list that it has not") {
+  SimHousehold home({Mark::Unreal, Mark::Real});
+  home.start();
+  home.connect();
+  REQUIRE(home.settle());
+  home.disconnect();
+  std::string film;
+  for (uint32_t i = 0, word = 1; i < 600'000; ++i) film += char(word = word * 1664525 + 1013904223 + (word >> 24));
+  home.write(kC, "film", film);
+  home.runFor(1000);
+  const BlobId blob = SimHousehold::blobOf(film);
+
+  home.links[1]->connect();  // A and C: the list comes, and no bytes.
+  home.links[1]->onChunk = [](peer::ChunkArrival& chunk) { chunk.bytes[0] ^= std::byte(1); };
+  for (int i = 0; i < 3000 && !home.core(kA).store.blobs().has(blob); ++i) home.runFor(1);
+  REQUIRE(home.core(kA).store.blobs().has(blob));
+  home.links[1]->cut();
+  home.links[0]->connect();
+  home.links[2]->connect();
+
+  REQUIRE(home.settle());
+  CHECK(home.read(kA, "film") == film);
+}
+
+TEST_CASE("a file whose folder its user moved is looked for there, though a peer removed it meanwhile") {
+  for (int after = 0; after < 130; after += 10) {
+    CAPTURE(after);
+    SimHousehold home({Mark::Real});
+    home.write(kA, "x/d/f", "f");
+    home.write(kA, "x/other", "o");
+    home.start();
+    home.connect();
+    REQUIRE(home.settle());
+
+    REQUIRE(home.folder(kA)->unlink("x/d/f").ok());
+    home.runFor(after);
+    REQUIRE(home.folder(kB)->rename("x", "y", RenameKind::NoReplace).ok());
+
+    REQUIRE(home.settle());
+    CHECK(home.inFolder(kB, "f") == home.inFolder(kA, "f"));
+    CHECK(home.read(kA, "y/other") == "o");
+  }
+}
+
+TEST_CASE("a folder that its user renamed while a peer gave away its name is watched where it is") {
+  for (int after = 90; after < 130; after += 2) {
+    CAPTURE(after);
+    SimHousehold home({Mark::Real});
+    home.write(kA, "one/1", "1");
+    home.write(kA, "two", "2");
+    home.start();
+    home.connect();
+    REQUIRE(home.settle());
+
+    auto a = home.folder(kA);
+    REQUIRE(a->rename("one", "aside", RenameKind::NoReplace).ok());
+    REQUIRE(a->rename("two", "one", RenameKind::NoReplace).ok());
+    REQUIRE(a->rename("aside", "two", RenameKind::NoReplace).ok());
+    home.runFor(after);
+    if (!home.folder(kB)->rename("one", "mine", RenameKind::NoReplace).ok()) continue;
+    REQUIRE(home.settle());
+    for (const char* folder : {"one", "two", "mine"}) {
+      auto stat = home.folder(kB)->stat(folder);
+      if (stat.ok() && stat->type == FileStat::Type::Directory) home.write(kB, std::string(folder) + "/new", "new");
+    }
+
+    REQUIRE(home.settle());
+    CHECK(home.inFolder(kA, "new"));
+  }
+}
+
+TEST_CASE("what nobody has and nobody wants goes, too, if its author removed it") {
+  SimHousehold home({Mark::Unreal});
+  home.start();
+  home.connect();
+  REQUIRE(home.settle());
+  home.core(kA).marks->set(peer::Core::rootRecord(), Mark::Unreal);
+  home.write(kB, "f", "only here");
+  for (int i = 0; i < 1000 && !home.core(kA).recordAt("f").ok(); ++i) home.runFor(1);
+  home.disconnect();
+
+  auto& a = home.core(kA);
+  a.transact([&] { REQUIRE(a.tree.move(a.recordAt("f")->entry.id, kRootEntry, "g").ok()); });
+  REQUIRE(home.folder(kB)->unlink("f").ok());
+  home.runFor(400);
+  home.connect();
+  home.runFor(60'000);
+
+  REQUIRE(home.settle());
+  CHECK_FALSE(home.core(kA).recordAt("g").ok());
+  CHECK_FALSE(home.core(kB).recordAt("g").ok());
+}
+
+}  // namespace realize::test
