@@ -36,6 +36,15 @@ void ArenaFileSystem::State::renumber(const EntryId& id, NodeId to) {
   if (!old) return;
   core.store.wanted().eraseNode(*old);
   core.store.unconfirmed().eraseNode(*old);
+  // The two above are noted anew with the entry's effect; that its bytes are elsewhere on this disk is only known from here.
+  const auto named = core.store.named().ofNode(*old);
+  if (named.empty()) return;
+  const NodeId now = core.store.nodeOf(id).value_or(0);
+  for (auto task : named) {
+    core.store.named().erase(task);
+    task.node = now;
+    core.store.named().put(task);
+  }
 }
 
 Result<ArenaFileSystem::State::MadeEntry> ArenaFileSystem::State::makeEntry(const EntryId& parent, const std::string& name,

@@ -154,6 +154,26 @@ TEST_CASE("editors' ways of saving are edits of the entry") {
   CHECK(arena.locked([](Core& c) { return c.shownVersion(*c.recordAt("plan"))->second.sizeBytes; }) == 5);
 }
 
+TEST_CASE("that an entry is waiting for bytes that are elsewhere on this disk is known under its new number, too") {
+  MountedArena arena;
+  REQUIRE(arena.settle());
+  REQUIRE(arena.write("plan", "old").ok());
+  REQUIRE(arena.settle());
+  const EntryId id = arena.idAt("plan");
+  const NodeId oldNode = arena.at("plan");
+  const BlobId blob = MountedArena::versionOf("elsewhere").blob;
+  arena.locked([&](Core& c) { return c.transact([&] { c.store.named().put({oldNode, blob, 0}); }); });
+
+  REQUIRE(arena.rename("plan", "plan~").ok());
+  REQUIRE(arena.write("plan", "newer").ok());
+
+  const NodeId newNode = arena.at("plan");
+  REQUIRE(arena.idAt("plan") == id);
+  REQUIRE(newNode != oldNode);
+  CHECK(arena.locked([&](Core& c) { return c.store.named().has(newNode, blob); }));
+  CHECK_FALSE(arena.locked([&](Core& c) { return c.store.named().has(oldNode, blob); }));
+}
+
 TEST_CASE("a file renamed away long ago keeps its identity") {
   MountedArena arena;
   REQUIRE(arena.settle());
