@@ -302,6 +302,17 @@ std::string Socket::remoteText() const {
   return a.text();
 }
 
+std::string Socket::localHost() const {
+  SocketAddress a;
+  a.length = sizeof(a.storage);
+  if (getsockname(fd_.get(), reinterpret_cast<sockaddr*>(&a.storage), &a.length) != 0) return "";
+  auto parsed = parseHostPort(a.text());
+  if (!parsed.ok()) return "";
+  std::string host = parsed->host.substr(0, parsed->host.find('%'));
+  constexpr std::string_view kMapped = "::ffff:";
+  return host.starts_with(kMapped) && host.find('.') != std::string::npos ? host.substr(kMapped.size()) : host;
+}
+
 struct Acceptor::Poll {
   uv_poll_t uv;
   Acceptor* owner;

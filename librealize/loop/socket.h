@@ -69,6 +69,8 @@ class Socket {
   /// How much the kernel took, perhaps 0. Errors: Unreachable.
   Result<size_t> send(const iovec* parts, size_t count);
   std::string remoteText() const;
+  /// The own end's address without port and scope, an IPv4 one as such also through IPv6; empty where unknown.
+  std::string localHost() const;
 
  private:
   struct Poll;

@@ -64,6 +64,7 @@ Connection::~Connection() {
 const PeerKey& Connection::remoteKey() const { return transport_->remoteKey(); }
 const DhBinding& Connection::remoteBinding() const { return transport_->remoteBinding(); }
 const std::string& Connection::remoteAddress() const { return transport_->remoteAddress(); }
+const std::string& Connection::localHost() const { return transport_->localHost(); }
 const std::shared_ptr<BulkSender>& Connection::bulk() const { return transport_->bulk(); }
 kj::Promise<void> Connection::onClosed() { return transport_->onClosed(); }
 bool Connection::closed() const { return transport_->closed(); }

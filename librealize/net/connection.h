@@ -33,6 +33,8 @@ class Connection {
   const DhBinding& remoteBinding() const;
   /// "address:port" of the socket's other end.
   const std::string& remoteAddress() const;
+  /// The address of the socket's own end.
+  const std::string& localHost() const;
   bool dialled() const { return dialled_; }
 
   /// Once: exports `service` to the other peer and begins to read. Nothing that came earlier is lost.

@@ -38,6 +38,7 @@ Transport::Transport(const Local& local, kj::AutoCloseFd fd, std::optional<Expec
   closedFulfiller_ = kj::mv(closed.fulfiller);
   socket_.emplace(local_.loop, kj::mv(fd), static_cast<loop::Socket::Observer&>(*this));
   remoteAddress_ = socket_->remoteText();
+  localHost_ = socket_->localHost();
   socket_->wantRead(true);
   deadline_ = local_.timer.afterDelay(local_.limits.handshakeTime)
                   .then([this] { fail({Code::TimedOut, "the other side did not finish the handshake in time"}); })

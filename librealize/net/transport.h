@@ -67,6 +67,7 @@ class Transport final : private loop::Socket::Observer, private loop::TurnEnd {
   const PeerKey& remoteKey() const { return greeting_.peer().key(); }
   const DhBinding& remoteBinding() const { return greeting_.peer().binding; }
   const std::string& remoteAddress() const { return remoteAddress_; }
+  const std::string& localHost() const { return localHost_; }
 
   /// Once, when open: begins to read records. `rpcReceived` gets the bytes of the RPC stream; it must not destroy the
   /// transport. `roomAgain`: after every turn that
@@ -135,7 +136,7 @@ class Transport final : private loop::Socket::Observer, private loop::TurnEnd {
   State state_ = State::Greeting;
   Error reason_;
   Greeting greeting_;
-  std::string remoteAddress_;
+  std::string remoteAddress_, localHost_;
   std::optional<loop::Socket> socket_;
   std::optional<StreamCipher> sealing_, opening_;
   std::shared_ptr<BulkSender> sender_;

@@ -106,6 +106,7 @@ std::shared_ptr<PeerSession> Connector::adopt(std::unique_ptr<net::Connection> c
   auto& met = known(connection->remoteKey());
   met.dh = connection->remoteBinding().dh;
   met.withDh = true;
+  const net::DhBinding proven = connection->remoteBinding();
   auto session = std::make_shared<PeerSession>(host_, std::move(connection), std::move(admittance));
   const uint64_t number = ++lastNumber_;
   sessions_[number] = session;
@@ -113,7 +114,7 @@ std::shared_ptr<PeerSession> Connector::adopt(std::unique_ptr<net::Connection> c
   tasks_->add(local_.timer.afterDelay(kHelloTime).then([weak = std::weak_ptr(session)] {
     if (auto late = weak.lock(); late && !late->ready()) late->close("no hello in time");
   }));
-  session->start([this, number, key = session->key(), ready = std::move(ready)](Result<void> outcome) {
+  session->start([this, number, proven, key = session->key(), ready = std::move(ready)](Result<void> outcome) {
     if (outcome.ok()) {
       auto& peer = known(key);
       peer.number = number;
@@ -121,6 +122,7 @@ std::shared_ptr<PeerSession> Connector::adopt(std::unique_ptr<net::Connection> c
       peer.lastError.clear();
       peer.refuses = false;
       host_.peerConnected(key);
+      host_.peerProven(proven);
       // In a turn of its own: the answer to hello leaves first.
       host_.loop().post([weak = std::weak_ptr(peer.session)] {
         if (auto up = weak.lock()) up->refresh();
@@ -244,6 +246,8 @@ void Connector::refresh() {
   for (auto& [key, row] : view->roster) {
     if (key == view->self) continue;
     auto& peer = known(key);
+    const net::DhBinding proven{key, {row.dhKey}, {row.dhSignature}};
+    if (!peer.dh && !proven.dh.isZero() && proven.valid()) peer.dh = proven.dh;
     if (row.removed) {
       peer.address.clear();
       ++peer.attempt;
@@ -276,6 +280,17 @@ void Connector::hurry() {
     peer->backoff.reset();
     dial(key);
   }
+}
+
+void Connector::addressesChanged(const std::set<std::string>& hosts, bool more) {
+  if (stopping_) return;
+  auto sessions = sessions_;
+  for (auto& [number, session] : sessions) {
+    const std::string host = session->localHost();
+    const bool known = !host.empty() && !host.starts_with("fe80:");  // Link-local ones are not among the hosts.
+    if (known && !hosts.contains(host)) session->close("this machine's address " + host + " is gone");
+  }
+  if (more) hurry();
 }
 
 void Connector::dial(const PeerKey& key) {

@@ -6,6 +6,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -22,6 +23,8 @@ class ConnectorHost : public SessionHost {
   /// Someone who is no member shows this. Runs on the household's thread; `then` on the loop.
   virtual void useInvite(const net::InviteSecret& secret, const PeerKey& by, std::function<void(Result<void>)> then) = 0;
   virtual void peerConnected(const PeerKey& key) = 0;
+  /// It has proven this in a handshake that led to a connection.
+  virtual void peerProven(const net::DhBinding& binding) = 0;
   virtual void peerDisconnected(const PeerKey& key, const std::string& why) = 0;
   /// Two running processes were found to have the identity of `key`, which may be our own; or that has ended.
   virtual void twinsChanged(const PeerKey& key, bool twins) = 0;
@@ -58,6 +61,9 @@ class Connector final {
   void refresh();
   /// Dials now whom it would dial later.
   void hurry();
+  /// The machine's addresses are these now, with new ones among them if `more`: what went through one that is gone is
+  /// closed, without waiting for its silence; and others may be within reach now.
+  void addressesChanged(const std::set<std::string>& hosts, bool more);
   /// Joins with an invite: tries its addresses in turn. Errors: Unreachable, Refused, TimedOut, ...
   kj::Promise<Result<void>> pair(net::Invite invite);
 

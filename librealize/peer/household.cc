@@ -218,6 +218,16 @@ Result<PeerKey> Household::removePeer(const std::string& nameOrKey) {
   return key;
 }
 
+Result<void> Household::noteHandshakeKey(const net::DhBinding& binding) {
+  const auto now = view();
+  auto row = now->roster.find(binding.key);
+  if (row == now->roster.end() || row->second.dhKey == binding.dh.bytes) return {};
+  return change([&]() -> Result<void> {
+    store_->setHandshakeKey(binding.key, binding.dh.bytes, binding.signature.bytes);
+    return {};
+  });
+}
+
 Result<bool> Household::merge(const PeerKey& from, const HouseholdRows& rows) {
   {
     const auto news = acceptable(*view(), from, rows);

@@ -49,6 +49,8 @@ class Household {
   /// Of a peer that is known already, an empty address keeps the one it has.
   Result<void> addPeer(const std::string& name, const PeerKey& key, const std::string& address);
   Result<PeerKey> removePeer(const std::string& nameOrKey);
+  /// The handshake key that a member has proven: the next dial, also after a restart, is one exchange shorter.
+  Result<void> noteHandshakeKey(const net::DhBinding& binding);
   /// Takes over what is newer (see acceptable()). True if anything was.
   Result<bool> merge(const PeerKey& from, const HouseholdRows& rows);
 

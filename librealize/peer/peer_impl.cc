@@ -1,10 +1,6 @@
 #include "librealize/peer/peer_impl.h"
 
-#include <arpa/inet.h>
 #include <fcntl.h>
-#include <ifaddrs.h>
-#include <net/if.h>
-#include <netinet/in.h>
 #include <poll.h>
 #include <pthread.h>
 #include <sys/file.h>
@@ -95,39 +91,6 @@ Result<OwnedFd> lockState(const std::string& stateDir) {
   if (ftruncate(fd.get(), 0) != 0 || pwrite(fd.get(), pid.data(), pid.size(), 0) != ssize_t(pid.size()))
     return errnoError(errno, path);
   return fd;
-}
-
-bool isAnyHost(const std::string& host) { return host.empty() || host == "0.0.0.0" || host == "::"; }
-
-std::string withPort(const std::string& host, uint16_t port) {
-  const bool six = host.find(':') != std::string::npos;
-  return (six ? "[" + host + "]" : host) + ":" + std::to_string(port);
-}
-
-/// This machine's addresses that others might reach, IPv4 first, those of the machine alone last.
-std::vector<std::string> machineAddresses(bool four, bool six) {
-  std::vector<std::pair<int, std::string>> ranked;
-  ifaddrs* list = nullptr;
-  if (getifaddrs(&list) != 0) return {};
-  for (auto* at = list; at; at = at->ifa_next) {
-    if (!at->ifa_addr || !(at->ifa_flags & IFF_UP)) continue;
-    char text[INET6_ADDRSTRLEN] = "";
-    const bool alone = at->ifa_flags & IFF_LOOPBACK;
-    if (four && at->ifa_addr->sa_family == AF_INET) {
-      inet_ntop(AF_INET, &reinterpret_cast<sockaddr_in*>(at->ifa_addr)->sin_addr, text, sizeof text);
-      ranked.emplace_back(alone ? 2 : 0, text);
-    } else if (six && at->ifa_addr->sa_family == AF_INET6) {
-      const auto& address = reinterpret_cast<sockaddr_in6*>(at->ifa_addr)->sin6_addr;
-      if (IN6_IS_ADDR_LINKLOCAL(&address)) continue;  // Means nothing without the interface's name.
-      inet_ntop(AF_INET6, &address, text, sizeof text);
-      ranked.emplace_back(alone ? 3 : 1, text);
-    }
-  }
-  freeifaddrs(list);
-  std::stable_sort(ranked.begin(), ranked.end(), [](auto& a, auto& b) { return a.first < b.first; });
-  std::vector<std::string> out;
-  for (auto& [rank, text] : ranked) out.push_back(text);
-  return out;
 }
 
 }  // namespace
@@ -264,6 +227,7 @@ Result<void> PeerImpl::start() {
     refreshConnections();
     householdThread_->post([this] { reviewMembers(); });
   });
+  hosts_ = machineHosts();
   auto listening = startListening();
   if (!listening.ok()) log(listening.error().message);
   refreshConnections();
@@ -345,6 +309,13 @@ void PeerImpl::peerConnected(const PeerKey& key) {
   changed_.notify_all();
 }
 
+void PeerImpl::peerProven(const net::DhBinding& binding) {
+  const auto known = view();
+  auto row = known->roster.find(binding.key);
+  if (row == known->roster.end() || row->second.dhKey == binding.dh.bytes) return;
+  onHousehold([this, binding] { return household_->noteHandshakeKey(binding); }, [](Result<void>) {});
+}
+
 void PeerImpl::peerDisconnected(const PeerKey& key, const std::string& why) {
   events_.emit(Event{.whenNs = systemClock().nowNs(), .type = "disconnected", .arena = "", .path = "", .peer = key.hex(), .detail = why});
   std::lock_guard held(mutex_);
@@ -413,38 +384,7 @@ std::map<PeerKey, PeerConnection> PeerImpl::connections() {
   return loop_->run([&] { return connector_->status(); });
 }
 
-// --- listening ----------------------------------------------------------------------------------------------------
-
-Result<void> PeerImpl::startListening() {
-  const std::string wanted = household_->listenAddress();
-  if (wanted.empty()) {
-    loop_->run([&] { connector_->stopListening(); });
-    {
-      std::lock_guard held(mutex_);
-      listening_.clear();
-    }
-    return announceAddress("");
-  }
-  REALIZE_ASSIGN(auto parsed, loop::parseHostPort(wanted));
-  REALIZE_ASSIGN(auto actual, loop_->run([&] { return connector_->listen(wanted); }));
-  REALIZE_ASSIGN(auto bound, loop::parseHostPort(actual));
-  const std::string kept = withPort(parsed.host, bound.port);
-  {
-    std::lock_guard held(mutex_);
-    listening_ = kept;
-  }
-  if (parsed.port == 0) REALIZE_TRY(household_->setListenAddress(kept));
-  return announceAddress(dialableAddress(kept));
-}
-
-/// Tells the household where this peer is reached, unless someone there knew better: a name, or a router's address.
-Result<void> PeerImpl::announceAddress(const std::string& address) {
-  constexpr char kAnnounced[] = "announced address";
-  const std::string own = self().address, announced = household_->value(kAnnounced);
-  if (!address.empty() && !own.empty() && own != announced && own != address) return {};
-  if (announced != address) REALIZE_TRY(household_->setValue(kAnnounced, address));
-  return household_->setOwnAddress(address);
-}
+// --- what is tried again -------------------------------------------------------------------------------------------
 
 void PeerImpl::tendLater() {
   loop_->post([this] {
@@ -463,6 +403,7 @@ void PeerImpl::tend() {
   auto recovered = household_->recover();
   (void)recovered;  // Its status says so.
   openBroken();
+  followAddresses();
   if (deaf && !household_->listenAddress().empty()) {
     auto listening = startListening();
     (void)listening;  // As it was; said at the start.
@@ -494,21 +435,6 @@ void PeerImpl::openBroken() {
     log("arena " + row->second.name + ": could be opened now");
     refreshConnections();
   }
-}
-
-std::string PeerImpl::dialableAddress(const std::string& listening) {
-  const auto all = allAddresses(listening);
-  return all.empty() ? "" : all.front();
-}
-
-std::vector<std::string> PeerImpl::allAddresses(const std::string& listening) {
-  auto where = loop::parseHostPort(listening);
-  if (!where.ok()) return {};
-  if (!isAnyHost(where->host)) return {withPort(where->host, where->port)};
-  std::vector<std::string> out;
-  for (const auto& host : machineAddresses(true, where->host != "0.0.0.0")) out.push_back(withPort(host, where->port));
-  if (out.size() > net::kMaxInviteAddresses) out.resize(net::kMaxInviteAddresses);
-  return out;
 }
 
 // --- the household ------------------------------------------------------------------------------------------------

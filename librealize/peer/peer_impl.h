@@ -13,6 +13,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <set>
 #include <string>
 #include <thread>
 #include <vector>
@@ -111,6 +112,7 @@ class PeerImpl final : public Peer, private ConnectorHost {
   Result<void> sessionReady(PeerSession& session) override { return connector_->sessionReady(session); }
   void useInvite(const net::InviteSecret& secret, const PeerKey& by, std::function<void(Result<void>)> then) override;
   void peerConnected(const PeerKey& key) override;
+  void peerProven(const net::DhBinding& binding) override;
   void peerDisconnected(const PeerKey& key, const std::string& why) override;
   void refusedBy(const PeerKey& key, uint64_t life) override { connector_->refusedBy(key, life); }
   bool hasTwin(const PeerKey& key) override { return connector_->hasTwin(key); }
@@ -126,6 +128,8 @@ class PeerImpl final : public Peer, private ConnectorHost {
   void tend();
   void openBroken();
   Result<void> announceAddress(const std::string& address);
+  void followAddresses();
+  static std::set<std::string> machineHosts();
   void reviewMembers();
   std::string dialableAddress(const std::string& listening);
   std::vector<std::string> allAddresses(const std::string& listening);
@@ -159,6 +163,7 @@ class PeerImpl final : public Peer, private ConnectorHost {
   std::unique_ptr<Connector> connector_;   // on the loop
   std::unique_ptr<FolderWatch> watch_;
   std::shared_ptr<BackReference> self_ = std::make_shared<BackReference>();
+  std::set<std::string> hosts_;  // the machine's addresses as looked at last; on the household's thread
   std::mutex changing_;  // one creation, joining or leaving of an arena, or change of address, at a time
 
   std::mutex mutex_;  // guards what follows, for moments

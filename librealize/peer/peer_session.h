@@ -81,6 +81,8 @@ class PeerSession final : public std::enable_shared_from_this<PeerSession> {
   bool ready() const { return ready_; }
   bool closed() const { return closed_ || connection_->closed(); }
   std::string closeReason() const { return reason_.empty() ? connection_->closeReason().message : reason_; }
+  /// This machine's address that it goes through, without the port; empty if that cannot be told any more.
+  const std::string& localHost() const { return connection_->localHost(); }
   uint64_t sentBytes() const { return connection_->sentBytes(); }
   uint64_t receivedBytes() const { return connection_->receivedBytes(); }
   /// Arenas open over this connection.

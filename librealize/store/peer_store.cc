@@ -56,6 +56,7 @@ struct PeerStore::Statements {
         roster(db, "SELECT " ROSTER_COLUMNS " FROM roster ORDER BY name, peer"),
         rosterOf(db, "SELECT " ROSTER_COLUMNS " FROM roster WHERE peer = ?"),
         putRoster(db, "INSERT OR REPLACE INTO roster (" ROSTER_COLUMNS ") VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"),
+        setHandshakeKey(db, "UPDATE roster SET dh_key = ?, dh_signature = ? WHERE peer = ?"),
         admissions(db, "SELECT " ADMISSION_COLUMNS " FROM admission ORDER BY arena, peer"),
         admissionsTo(db, "SELECT " ADMISSION_COLUMNS " FROM admission WHERE arena = ? ORDER BY peer"),
         admission(db, "SELECT " ADMISSION_COLUMNS " FROM admission WHERE arena = ? AND peer = ?"),
@@ -79,7 +80,7 @@ struct PeerStore::Statements {
         eraseSetting(db, "DELETE FROM setting WHERE scope = ? AND name = ?") {}
 
   Statement getValue, setValue;
-  Statement roster, rosterOf, putRoster;
+  Statement roster, rosterOf, putRoster, setHandshakeKey;
   Statement admissions, admissionsTo, admission, putAdmission;
   Statement arenas, arena, putArena, eraseArena;
   Statement invite, inviteArenas, putInvite, putInviteArena, eraseInviteArenas, eraseExpiredArenas, eraseExpired;
@@ -162,6 +163,10 @@ bool PeerStore::mergeRoster(const RosterRow& row) {
     kept = true;
   });
   return kept;
+}
+
+void PeerStore::setHandshakeKey(const PeerKey& peer, const std::array<uint8_t, 32>& dhKey, const std::array<uint8_t, 64>& signature) {
+  sql_->setHandshakeKey.run(dhKey, signature, peer);
 }
 
 std::vector<AdmissionRow> PeerStore::admissions() {

@@ -102,6 +102,8 @@ class PeerStore {
   std::vector<RosterRow> roster();  ///< removed ones too
   std::optional<RosterRow> rosterOf(const PeerKey& peer);
   bool mergeRoster(const RosterRow& row);
+  /// Of this peer's own knowledge, under no stamp.
+  void setHandshakeKey(const PeerKey& peer, const std::array<uint8_t, 32>& dhKey, const std::array<uint8_t, 64>& signature);
   std::vector<AdmissionRow> admissions();  ///< refused ones too
   std::vector<AdmissionRow> admissionsTo(const ArenaId& arena);
   bool isAdmitted(const ArenaId& arena, const PeerKey& peer);

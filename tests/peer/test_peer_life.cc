@@ -1,8 +1,13 @@
 // Peers that come and go while they work, and what they tell.
 
+#include <arpa/inet.h>
+#include <sys/socket.h>
+
 #include <algorithm>
 #include <mutex>
 
+#include "librealize/base/posix_disk.h"
+#include "librealize/loop/socket.h"
 #include "tests/peer/two_peers.h"
 
 namespace realize::test {
@@ -161,6 +166,32 @@ TEST_CASE("a peer can be told to listen, elsewhere, and no more") {
   CHECK(b->self().address.empty());
   CHECK_FALSE(b->invite({}).ok());
   CHECK_FALSE(b->set("", "listen", "nonsense").ok());
+}
+
+TEST_CASE("who was met before is dialled with its handshake key, also after a restart") {
+  TestPeer a("a"), b("b", "");
+  join(b, a);
+  REQUIRE(eventually([&] { return b.connectedTo("a"); }));
+  auto port = loop::parseHostPort(a->self().address);
+  b.stop();
+  a.stop();
+  OwnedFd listener(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  const int yes = 1;
+  setsockopt(listener.get(), SOL_SOCKET, SO_REUSEADDR, &yes, sizeof yes);
+  sockaddr_in where{};
+  where.sin_family = AF_INET;
+  where.sin_port = htons(port->port);
+  where.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  REQUIRE(bind(listener.get(), reinterpret_cast<sockaddr*>(&where), sizeof where) == 0);
+  REQUIRE(listen(listener.get(), 1) == 0);
+
+  b.start();
+
+  OwnedFd dialler(accept(listener.get(), nullptr, nullptr));
+  REQUIRE(dialler.get() >= 0);
+  uint8_t greeting[8] = {};
+  REQUIRE(recv(dialler.get(), greeting, sizeof greeting, MSG_WAITALL) == ssize_t(sizeof greeting));
+  CHECK(greeting[6] == 1);  // IK (greeting.h)
 }
 
 TEST_CASE("a peer whose port is taken starts all the same") {

@@ -122,6 +122,7 @@ class Peer:
         self.household = household
         self.name = name
         self.uid = uid
+        self.prefix = []  # of each command: to run it somewhere else
         self.base = household.root / name
         self.state = self.base / "state"
         self.mounts = []
@@ -134,12 +135,12 @@ class Peer:
     def run(self, *arguments, program="realize", code=0, timeout_s=COMMAND_S, input=None):
         """stdout of a command; `code` is the exit code it must have (None: any)."""
         programs = PROGRAMS if self.uid is None else self.household.programs_for_all()
-        command = [str(programs / program), "--state", str(self.state), *map(os.fsdecode, arguments)]
+        command = [*self.prefix, str(programs / program), "--state", str(self.state), *map(os.fsdecode, arguments)]
         identity = {"user": self.uid, "group": self.uid, "extra_groups": []} if self.uid is not None else {}
         done = subprocess.run(command, input=input or b"", capture_output=True, timeout=timeout_s,
                               env=self.household.environment, **identity)
         if code is not None and done.returncode != code:
-            raise Failed([self.name + "$"] + command[:1] + command[3:], done)
+            raise Failed([self.name + "$", program, *arguments], done)
         return done.stdout
 
     def fails(self, code, *arguments, **options):

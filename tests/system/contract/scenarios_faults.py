@@ -9,7 +9,7 @@ import socket
 import sqlite3
 import subprocess
 
-from harness import (NOBODY, WAIT_S, Peer, check, equal, need_root, read, same_tree, tree, until, write)
+from harness import (NOBODY, WAIT_S, Peer, Skip, check, equal, need_root, read, same_tree, tree, until, write)
 
 
 def random_files(count, size_bytes):
@@ -623,3 +623,50 @@ def a_conflict_counts_as_shown(h):
     b.serve()
     until(lambda: a.arena()["conflicts"] == 1 and b.arena()["conflicts"] == 1, "the conflict is known")
     equal((a.arena()["bytes"], b.arena()["bytes"]), (10, 1))
+
+
+def network(*words):
+    subprocess.run(["ip", *words], check=True, capture_output=True)
+
+
+def a_machine_that_moves_is_found_again(h):
+    need_root()
+    if not shutil.which("ip"):
+        raise Skip("needs ip(8)")
+    names = [f"realize-{os.getpid()}-{end}" for end in "ab"]
+    try:
+        for name in names:
+            try:
+                network("netns", "add", name)
+            except subprocess.CalledProcessError as failed:
+                raise Skip("needs network namespaces") from failed
+        network("link", "add", "inside", "netns", names[0], "type", "veth", "peer", "name", "inside", "netns", names[1])
+        for name, address in zip(names, ("10.77.0.1/24", "10.77.0.2/24")):
+            network("-n", name, "link", "set", "lo", "up")
+            network("-n", name, "link", "set", "inside", "up")
+            network("-n", name, "address", "add", address, "dev", "inside")
+        peers = []
+        for name, peer in zip(names, (Peer(h, "a"), Peer(h, "b"))):
+            h.peers.append(peer)
+            peer.prefix = ["ip", "netns", "exec", name]
+            peer.run("init", "--name", peer.name, "--listen", "0.0.0.0:0")
+            peers.append(peer.serve())
+        a, b = peers
+        a.run("arena", "create", "docs", a.folder())
+        h.introduce(a, b)
+        b.run("arena", "join", "docs", b.folder())
+        h.agree(a, b)
+        address = next(peer["address"] for peer in b.status()["peers"])
+        check(address.startswith("10.77.0.1:"), address)
+
+        network("-n", names[0], "address", "del", "10.77.0.1/24", "dev", "inside")
+        until(lambda: not a.connection(b)["connected"], "a notices that its address is gone", 15)
+        network("-n", names[0], "address", "add", "10.77.0.3/24", "dev", "inside")
+
+        moved = address.replace("10.77.0.1:", "10.77.0.3:")
+        until(lambda: a.connection(b)["connected"], "a dials again at once", 15)
+        until(lambda: [peer["address"] for peer in b.status()["peers"]] == [moved], "b learns where a is now", 15)
+        h.agree(a, b)
+    finally:
+        for name in names:
+            subprocess.run(["ip", "netns", "del", name], capture_output=True, check=False)
