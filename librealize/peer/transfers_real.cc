@@ -81,11 +81,15 @@ void Transfers::keep(const EntryId& id, const BlobId& blob, uint64_t sizeBytes, 
   auto root = core.folder->root();
   auto source = root ? s_->sourceOf(blob, {}) : std::nullopt;
   if (!source) return done(Error{Code::Busy, "the bytes are being changed at this moment"});
+  if (source->cached)  // All there, and not noted yet.
+    return s_->save(source->cached, [alive = s_->alive, keptFor, done](Result<void> saved) {
+      if (*alive && saved.ok() && !keptFor()) saved = Error{Code::Suspended, "the arena's database failed"};
+      done(saved);
+    });
   const std::string temp = std::string(kTempFolder) + "/k" + std::to_string(++s_->batchCounter);
   core.env.scheduler.onPool(true, [s = s_.get(), this, alive = s_->alive, root, source, blob, sizeBytes, temp, keptFor, done,
                                    &scheduler = core.env.scheduler] {
     auto copied = std::make_shared<Result<void>>([&]() -> Result<void> {
-      if (source->cached) return copyTo(*root, temp, source->cached->file.get(), blob, sizeBytes);
       REALIZE_ASSIGN(auto file, openUnchanged(*root, source->path, *source->row));
       return copyTo(*root, temp, file.get(), blob, sizeBytes);
     }());

@@ -272,6 +272,9 @@ Result<bool> Transfers::State::noteAndSettle(NodeId node, const BlobId& blob, ui
   Result<bool> settled = false;
   const bool done = core.transact([&] {
     settled = settle(node, blob, sizeBytes, tempPath);
+    // Before the rows say that it is no longer in the cache: a power cut that takes the name back leaves it there for nobody.
+    const auto path = only && settled.ok() && *settled ? core.folder->diskPath(node) : std::nullopt;
+    if (path) (void)root->syncDirectory(path->find('/') == std::string::npos ? "" : path->substr(0, path->rfind('/'))).ok();
     if (head) core.folder->placingDone();
   });
   if (!done) return Error{Code::Suspended, core.suspendedWhy};
