@@ -85,6 +85,7 @@ struct ArenaCore::State {
   bool databaseFailed = false;
   int64_t reviveMs = 0;   ///< until the next try
   int64_t revivedNs = 0;  ///< monotonic
+  uint64_t applyRound = 0;
   bool fresh = false;
   std::shared_ptr<bool> alive = std::make_shared<bool>(true);
 
@@ -100,7 +101,8 @@ struct ArenaCore::State {
   void revive();
   void goOn();
   void noteIdentity();
-  void applyAll(NodeId after);
+  void applyAll(uint64_t round, NodeId after);
+  void allApplied();
 };
 
 Result<std::unique_ptr<ArenaCore>> ArenaCore::open(Environment env, ArenaOptions options, ArenaSettings settings,
@@ -156,7 +158,7 @@ void ArenaCore::start(Mark rootMark, bool joining) {
   s.noteIdentity();
   if (auto started = s.folder->start(s.fresh, joining); !started.ok()) s.suspend(started.error().message);
   if (s.fresh && rootMark != Mark::None) s.marks->set(Core::rootRecord(), rootMark);
-  s.applyAll(0);
+  s.applyAll(++s.applyRound, 0);
   s.transfers->limitChanged();
 }
 
@@ -166,7 +168,11 @@ void ArenaCore::stop() {
   s.exchange->stop();
   s.transfers->stop();
   s.folder->stop();
-  auto done = store::catching([&] { s.store->makeDurable(); });
+  auto done = store::catching([&] {
+    if (s.databaseFailed) return;
+    s.store->transact([&] { s.store->wanted().keep(); });
+    s.store->makeDurable();
+  });
   (void)done;  // Nothing was promised to anyone that is not durable already.
 }
 
@@ -355,7 +361,7 @@ void ArenaCore::State::goOn() {
   core.suspendedWhy.clear();
   if (auto started = folder->start(false, joining); !started.ok()) return suspend(started.error().message);
   if (joining && !waiting) folder->treeReceived();
-  applyAll(0);
+  applyAll(++applyRound, 0);
   transfers->resumed();
   marks->resumed();
   for (auto& [key, remote] : std::map(remotes)) exchange->connected(*remote);
@@ -372,10 +378,10 @@ void ArenaCore::State::suspend(const std::string& why) {
 }
 
 /// After a start, what was applied to the folder before the end is not known entry by entry: compare all, in slices.
-void ArenaCore::State::applyAll(NodeId after) {
-  if (core.stopping || databaseFailed) return;
+void ArenaCore::State::applyAll(uint64_t round, NodeId after) {
+  if (core.stopping || databaseFailed || round != applyRound) return;
   const auto ids = store->allEntries(after, kRecheckSlice);
-  if (ids.empty()) return transfers->allClaimed();
+  if (ids.empty()) return allApplied();
   NodeId last = after;
   transact([&] {
     for (const auto& id : ids) {
@@ -384,9 +390,17 @@ void ArenaCore::State::applyAll(NodeId after) {
     }
   }, true);
   if (last <= after) return;
-  env.scheduler.onCore([this, alive = alive, last] {
-    if (*alive) applyAll(last);
+  env.scheduler.onCore([this, alive = alive, round, last] {
+    if (*alive) applyAll(round, last);
   });
+}
+
+/// What is wanted is known again, and what is needed of the cache.
+void ArenaCore::State::allApplied() {
+  transfers->allClaimed();
+  if (!store->wanted().someLost()) return;
+  transact([&] { store->wanted().noneLost(); }, true);
+  exchange->changed(true);
 }
 
 // Sessions call without a net: what a failing database throws ends here.

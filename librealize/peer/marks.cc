@@ -225,10 +225,10 @@ bool Marks::entryChanged(const EntryId& id) {
 }
 
 uint64_t Marks::missingFiles() {
-  const uint64_t queued = s_->core.store.wanted().totals().count;
+  const uint64_t queued = s_->core.store.wanted().toTell().count;
   return queued == 0 && s_->walking ? 1 : queued;
 }
-uint64_t Marks::missingBytes() { return s_->core.store.wanted().totals().bytes; }
+uint64_t Marks::missingBytes() { return s_->core.store.wanted().toTell().bytes; }
 uint64_t Marks::unconfirmedFiles() { return s_->core.store.unconfirmed().totals().count; }
 uint64_t Marks::unconfirmedBytes() { return s_->core.store.unconfirmed().totals().bytes; }
 

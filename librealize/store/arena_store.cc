@@ -20,7 +20,7 @@ struct ArenaStore::Tables {
         blobs(db),
         cache(db),
         marks(db),
-        wanted(db, BlobQueue::Which::Wanted),
+        wanted(db),
         unconfirmed(db, BlobQueue::Which::Unconfirmed),
         promised(db, BlobQueue::Which::Promised),
         named(db, BlobQueue::Which::Named),
@@ -56,7 +56,8 @@ struct ArenaStore::Tables {
   BlobTable blobs;
   CacheTable cache;
   MarkTable marks;
-  BlobQueue wanted, unconfirmed, promised, named;
+  WantedQueue wanted;
+  BlobQueue unconfirmed, promised, named;
   UnsyncedTable unsynced;
   ProblemTable problems;
   HeldTable held;
@@ -90,6 +91,7 @@ Result<std::unique_ptr<ArenaStore>> ArenaStore::open(const std::string& path, co
 
 void ArenaStore::reopen() {
   db_->reopen();
+  tables_->wanted.reopened();
   setValue(kRoom, std::string(kRoomBytes, '.'));
   setValue(kRoom, "");
   db_->makeDurable();
@@ -145,7 +147,7 @@ DiskTable& ArenaStore::disk() { return tables_->disk; }
 BlobTable& ArenaStore::blobs() { return tables_->blobs; }
 CacheTable& ArenaStore::cache() { return tables_->cache; }
 MarkTable& ArenaStore::marks() { return tables_->marks; }
-BlobQueue& ArenaStore::wanted() { return tables_->wanted; }
+WantedQueue& ArenaStore::wanted() { return tables_->wanted; }
 BlobQueue& ArenaStore::unconfirmed() { return tables_->unconfirmed; }
 BlobQueue& ArenaStore::promised() { return tables_->promised; }
 BlobQueue& ArenaStore::named() { return tables_->named; }

@@ -20,6 +20,7 @@
 #include "librealize/store/disk_table.h"
 #include "librealize/store/member_tables.h"
 #include "librealize/store/unsynced_table.h"
+#include "librealize/store/wanted_queue.h"
 #include "librealize/store/work_tables.h"
 
 namespace realize::store {
@@ -101,7 +102,7 @@ class ArenaStore final : public logic::TreeStore {
   BlobTable& blobs();
   CacheTable& cache();
   MarkTable& marks();
-  BlobQueue& wanted();       ///< marked real, bytes missing
+  WantedQueue& wanted();     ///< marked real, bytes missing
   BlobQueue& unconfirmed();  ///< bytes that no holder has confirmed
   BlobQueue& promised();     ///< kept for another peer, for a while after it was said: see Marks
   BlobQueue& named();        ///< entries that show what another one has on disk here, and that have it not: see Transfers

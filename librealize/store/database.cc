@@ -271,6 +271,7 @@ void Transaction::commit() {
       // Before, since a failed commit may be in the log all the same.
       db_.durable_ = false;
       db_.exec("COMMIT");
+      ++db_.commits_;
     }
   } catch (...) {
     rollback();

@@ -76,6 +76,8 @@ class Database {
   /// Moves the log into the database file; done now and then by commits anyway.
   void checkpoint();
   bool inTransaction() const { return depth_ > 0; }
+  int depth() const { return depth_; }          ///< open transactions, nested ones counted
+  uint64_t commits() const { return commits_; }  ///< of outermost transactions, so far
   /// Throws Corrupt with the first damage found. Reads everything: seconds for a large database.
   void verify();
   const std::string& path() const { return path_; }
@@ -116,7 +118,8 @@ class Database {
   uint32_t applicationId_ = 0;
   std::span<const Migration> migrations_;
   std::set<Statement*> statements_;
-  int depth_ = 0;             ///< open transactions, nested ones counted
+  int depth_ = 0;
+  uint64_t commits_ = 0;
   bool durable_ = true;       ///< no commit since the last makeDurable()
   bool syncFailed_ = false;   ///< what the kernel dropped then, no later sync brings to the disk
   bool broken_ = false;       ///< SQLite rolled everything back under an inner transaction: the outer must fail

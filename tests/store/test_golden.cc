@@ -129,6 +129,7 @@ TEST_CASE("write the golden databases" * doctest::skip()) {
       a->members().put(have.member);
       a->history().add(have.history);
       a->wanted().put(have.task);
+      a->wanted().keep();
       a->cache().put(have.cache);
       a->marks().set(2, Mark::Real);
     });

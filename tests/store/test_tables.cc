@@ -262,6 +262,7 @@ TEST_CASE("queues of bytes keep apart, survive a restart, and are read in batche
     for (NodeId node = 2; node < 12; ++node) store->wanted().put(task(node, 1));
     store->wanted().put(task(5, 2));
     store->wanted().put(task(5, 2));
+    store->wanted().keep();
     store->unconfirmed().put(task(3, 7));
   });
   store.reopen();
@@ -286,6 +287,104 @@ TEST_CASE("queues of bytes keep apart, survive a restart, and are read in batche
   });
   CHECK(store->wanted().totals() == Totals{8, 80});
   CHECK(store->unconfirmed().totals() == Totals{1, 70});
+}
+
+TEST_CASE("what is wanted is in memory first, and how much of it a killed process had is known after it") {
+  Opened store;
+  auto task = [](NodeId node, uint64_t n) { return BlobTask{node, blobNumber(n), 10 * n}; };
+  store->transact([&] {
+    for (NodeId node = 2; node < 6; ++node) store->wanted().put(task(node, 1));
+    store->wanted().keep();
+    for (NodeId node = 4; node < 8; ++node) store->wanted().put(task(node, 2));
+    store->wanted().put(task(3, 3));
+    store->wanted().erase(7, blobNumber(2));
+  });
+  CHECK(store->wanted().totals() == Totals{8, 130});
+  CHECK_FALSE(store->wanted().someLost());
+  CHECK(store->wanted().ofNode(4) == [&] {
+    auto both = std::vector{task(4, 1), task(4, 2)};
+    std::sort(both.begin(), both.end(), [](const auto& a, const auto& b) { return a.blob < b.blob; });
+    return both;
+  }());
+  CHECK(store->wanted().ofBlob(blobNumber(2)) == std::vector{task(4, 2), task(5, 2), task(6, 2)});
+  std::vector<BlobTask> seen;
+  for (auto page = store->wanted().next({}, 3); !page.empty(); page = store->wanted().next(seen.back(), 3))
+    seen.insert(seen.end(), page.begin(), page.end());
+  CHECK(seen.size() == 8);
+  CHECK(std::is_sorted(seen.begin(), seen.end(), [](const auto& a, const auto& b) { return a.node < b.node; }));
+
+  store.reopen();
+
+  CHECK(store->wanted().totals() == Totals{4, 40});
+  CHECK(store->wanted().toTell() == Totals{8, 130});
+  store->transact([&] { store->wanted().put(task(4, 2)); });
+  store.reopen();
+  CHECK(store->wanted().toTell() == Totals{8, 130});  // Until somebody has looked.
+  store->transact([&] { store->wanted().noneLost(); });
+  CHECK(store->wanted().toTell() == Totals{4, 40});
+  store.reopen();
+  CHECK_FALSE(store->wanted().someLost());
+}
+
+TEST_CASE("what is wanted in memory is rolled back with its transaction, and with a nested one alone") {
+  Opened store;
+  auto task = [](NodeId node) { return BlobTask{node, blobNumber(node), 10}; };
+  auto nodes = [&] {
+    std::vector<NodeId> out;
+    for (const auto& each : store->wanted().next({}, 100)) out.push_back(each.node);
+    return out;
+  };
+  store->transact([&] {
+    for (NodeId node : {2, 3, 4}) store->wanted().put(task(node));
+  });
+  auto fail = [] { throw DatabaseError(Code::Io, "as a test wants it"); };
+
+  CHECK_THROWS(store->transact([&] {
+    store->wanted().erase(2, blobNumber(2));
+    store->wanted().put({3, blobNumber(3), 70});
+    store->wanted().put(task(9));
+    store->wanted().erase(9, blobNumber(9));
+    store->wanted().put(task(8));
+    fail();
+  }));
+  CHECK(nodes() == std::vector<NodeId>{2, 3, 4});
+  CHECK(store->wanted().totals() == Totals{3, 30});
+  CHECK(store->wanted().ofBlob(blobNumber(8)).empty());
+
+  store->transact([&] {
+    store->wanted().put(task(5));
+    CHECK_THROWS(store->transact([&] {
+      store->wanted().put(task(6));
+      store->transact([&] { store->wanted().erase(5, blobNumber(5)); });
+      fail();
+    }));
+    CHECK(nodes() == std::vector<NodeId>{2, 3, 4, 5});
+    CHECK_THROWS(store->transact([&] {
+      store->wanted().keep();
+      fail();
+    }));
+    store->wanted().erase(4, blobNumber(4));
+  });
+  CHECK(nodes() == std::vector<NodeId>{2, 3, 5});
+  CHECK(store->wanted().totals() == Totals{3, 30});
+  CHECK_FALSE(store->wanted().someLost());
+}
+
+TEST_CASE("of very much that is wanted only some is in memory") {
+  Opened store;
+  const size_t many = WantedQueue::kInMemory + 100;
+  auto task = [](size_t n) { return BlobTask{NodeId(n + 2), blobNumber(n), 1}; };
+  store->transact([&] {
+    for (size_t n = 0; n < many; ++n) store->wanted().put(task(n));
+  });
+
+  CHECK(store->wanted().totals() == Totals{many, many});
+  CHECK(store->wanted().next(task(many - 102), 200).size() == 101);
+  store->transact([&] {
+    for (size_t n = 0; n < many; ++n) store->wanted().erase(task(n));
+  });
+  CHECK(store->wanted().totals() == Totals());
+  CHECK(store->wanted().next({}, 1).empty());
 }
 
 TEST_CASE("nodes are unsynced until the sync that began after they were noted, across restarts and rollbacks") {
