@@ -19,6 +19,7 @@ Record* TreeRecords::find(const EntryId& id) {
   if (!stored) return nullptr;
   Slot& slot = slots_[id];
   slot.record = std::move(*stored);
+  slot.empty = slot.record.shownChildren == 0;
   return &slot.record;
 }
 
@@ -26,7 +27,7 @@ Record& TreeRecords::insert(Entry entry) {
   EntryId id = entry.id;
   Slot& slot = slots_[id];
   slot.record.entry = std::move(entry);
-  slot.fresh = true;
+  slot.empty = true;
   markDirty(slot.record);
   return slot.record;
 }
@@ -51,9 +52,9 @@ void TreeRecords::setShownName(Record& record, const std::string& name) {
 Record* TreeRecords::shownAt(const EntryId& parent, const std::string& name) {
   auto named = names_.find(nameKey(parent, name));
   if (named != names_.end()) return find(named->second);
-  // A directory that the store does not know has no names there.
+  // What the store does not know, or has nothing in, has no names there.
   auto known = slots_.find(parent);
-  if (known != slots_.end() && known->second.fresh) return nullptr;
+  if (known != slots_.end() && known->second.empty) return nullptr;
   std::optional<ShownName> stored = store_.shownAt(parent, name);
   if (!stored) return nullptr;
   Record* record = find(stored->id);
@@ -90,7 +91,8 @@ void TreeRecords::flush() {
   for (const EntryId& id : dirty_) {
     Slot& slot = slots_.find(id)->second;
     store_.put(slot.record);
-    slot.dirty = slot.fresh = false;
+    slot.dirty = false;
+    slot.empty = slot.record.shownChildren == 0;
   }
   dirty_.clear();
   names_.clear();

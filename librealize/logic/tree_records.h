@@ -43,7 +43,7 @@ class TreeRecords {
   struct Slot {
     Record record;
     bool dirty = false;
-    bool fresh = false;  ///< not in the store yet
+    bool empty = false;  ///< a directory with nothing shown in it, as far as the store knows
   };
   static std::string nameKey(const EntryId& parent, const std::string& name);
 

@@ -31,35 +31,7 @@ bool DiskRow::matches(const FileStat& stat) const {
 }
 
 namespace {
-constexpr size_t kBitsPerBlob = 16;  // With four of them set for each, one of 400 is asked for in vain.
 constexpr size_t kLeastRoom = 1 << 14;
-
-uint64_t wordOf(std::string_view prefix) {
-  uint64_t out = 0;
-  for (char c : prefix) out = out << 8 | uint8_t(c);
-  return out;
-}
-}  // namespace
-
-void BlobFilter::reset(size_t blobs) {
-  size_t words = 1;
-  while (words * 64 < blobs * kBitsPerBlob) words *= 2;
-  bits_.assign(words, 0);
-  room_ = blobs;
-  added_ = 0;
-}
-
-void BlobFilter::add(std::string_view prefix) {
-  const uint64_t hash = wordOf(prefix), mask = bits_.size() * 64 - 1;
-  for (uint64_t at = hash, i = 0; i < 4; ++i, at += (hash >> 32) | 1) bits_[(at & mask) / 64] |= uint64_t(1) << (at % 64);
-  ++added_;
-}
-
-bool BlobFilter::mayHave(std::string_view prefix) const {
-  const uint64_t hash = wordOf(prefix), mask = bits_.size() * 64 - 1;
-  for (uint64_t at = hash, i = 0; i < 4; ++i, at += (hash >> 32) | 1)
-    if ((bits_[(at & mask) / 64] >> (at % 64) & 1) == 0) return false;
-  return true;
 }
 
 DiskTable::DiskTable(Database& db, OriginTable& origins)

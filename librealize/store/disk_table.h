@@ -13,6 +13,7 @@
 #include "librealize/model/tree.h"
 #include "librealize/store/generations.h"
 #include "librealize/store/origin_table.h"
+#include "librealize/store/prefix_filter.h"
 #include "librealize/store/totals.h"
 
 namespace realize::store {
@@ -49,21 +50,6 @@ struct DiskRow {
            mtimeNs == stat.mtimeNs;
   }
   bool operator==(const DiskRow&) const = default;
-};
-
-/// Of most contents that are not in the folder, says so without a look into the index: a Bloom filter (Bloom 1970) over
-/// the first 8 bytes of their ids, which are as good as random. What was taken out stays in it.
-class BlobFilter {
- public:
-  /// Empty, with room for so many.
-  void reset(size_t blobs);
-  void add(std::string_view prefix);
-  bool mayHave(std::string_view prefix) const;
-  bool full() const { return added_ >= room_; }
-
- private:
-  std::vector<uint64_t> bits_;  ///< a power of two of them
-  size_t room_ = 0, added_ = 0;
 };
 
 class DiskTable {
@@ -108,7 +94,7 @@ class DiskTable {
   TotalsKeeper files_;
   Generations<NodeId, std::optional<DiskRow>, 8192> rows_;  ///< or that there is none
   std::optional<NodeId> highest_;  ///< no row has a greater number
-  BlobFilter filter_;
+  PrefixFilter filter_;  ///< of contents
   bool filtering_ = false;
   Statement get_, getAt_, getByInode_, children_, hasChildren_, withBlob_, dirty_, all_, add_, put_, updateSeen_, setDirty_,
       erase_, max_, prefixes_;

@@ -15,6 +15,10 @@ namespace {
 constexpr std::string_view kNextNode = "store: next node";
 constexpr size_t kMaxIds = 1 << 16;
 constexpr size_t kMaxAbsent = 1 << 14;
+constexpr size_t kLeastRoom = 1 << 14;
+constexpr size_t kFillPerMiss = 4;  // To read an id in passing costs a fraction of looking one up.
+
+std::string_view prefixOf(const EntryId& id) { return {reinterpret_cast<const char*>(id.data()), 8}; }
 
 int64_t clamped(size_t limit) { return int64_t(std::min(limit, size_t(INT64_MAX))); }
 
@@ -61,6 +65,7 @@ TreeTable::TreeTable(Database& db, OriginTable& origins)
       nodeOf_(db, "SELECT node FROM entry WHERE id = ?"),
       idOf_(db, "SELECT id FROM entry WHERE node = ?"),
       maxNode_(db, "SELECT max(node) FROM entry"),
+      prefixes_(db, "SELECT substr(id, 1, 8) FROM entry"),
       insert_(db,
               "INSERT INTO entry (kind, shown, parent, base, shown_name, children, flags, size, state, node, id)"
               " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"),
@@ -123,13 +128,25 @@ std::optional<NodeId> TreeTable::nodeOf(const EntryId& id) {
   if (id == kRootEntry) return kRootNode;
   if (const Record* known = cache_.find(id)) return known->node;
   std::optional<NodeId> out;
-  if (absent_.contains(id)) return out;
+  if (surelyAbsent(id)) return out;
   nodeOf_.first([&](Row row) { out = row.unsignedInteger(0); }, id);
   if (!out) noteAbsent(id);
   return out;
 }
 
-/// What a peer tells of is looked for several times before it is written.
+/// What a peer tells of is looked for several times before it is written, and is mostly new.
+bool TreeTable::surelyAbsent(const EntryId& id) {
+  if (absent_.contains(id)) return true;
+  if (!filtering_) {
+    const size_t rows = std::max<size_t>(nextNode(), kLeastRoom);  // As good as.
+    if (++missed_ * kFillPerMiss < nextNode()) return false;
+    known_.reset(2 * rows);
+    prefixes_.each([&](Row row) { known_.add(row.bytes(0)); });
+    filtering_ = true;
+  }
+  return !known_.mayHave(prefixOf(id));
+}
+
 void TreeTable::noteAbsent(const EntryId& id) {
   if (absent_.size() >= kMaxAbsent) absent_.clear();
   absent_.insert(id);
@@ -141,6 +158,13 @@ void TreeTable::noteNumber(NodeId node, const EntryId& id) {
   ids_.emplace(node, id);
 }
 
+void TreeTable::noteNew(NodeId node, const EntryId& id) {
+  noteNumber(node, id);
+  if (!filtering_) return;
+  known_.add(prefixOf(id));
+  filtering_ = !known_.full();  // Else it is filled anew, with more room.
+}
+
 std::optional<EntryId> TreeTable::idOf(NodeId node) {
   if (node == kRootNode) return kRootEntry;
   if (auto it = ids_.find(node); it != ids_.end()) return it->second;
@@ -150,7 +174,7 @@ std::optional<EntryId> TreeTable::idOf(NodeId node) {
   return out;
 }
 
-NodeId TreeTable::newNode() {
+NodeId TreeTable::nextNode() {
   if (nextNode_ == 0) {
     auto value = getValue(kNextNode);
     maxNode_.first([&](Row row) { nextNode_ = row.unsignedInteger(0); });
@@ -161,6 +185,11 @@ NodeId TreeTable::newNode() {
       nextNode_ = std::max(nextNode_, reader.fixed64());
     }
   }
+  return nextNode_;
+}
+
+NodeId TreeTable::newNode() {
+  nextNode();
   nextNodeChanged_ = true;
   return nextNode_++;
 }
@@ -187,7 +216,7 @@ NodeId TreeTable::nodeForParent(const EntryId& id) {
   if (auto known = nodeOf(id)) return *known;
   NodeId node = newNode();
   keepNumber_.run(node, id);
-  noteNumber(node, id);
+  noteNew(node, id);
   return node;
 }
 
@@ -195,7 +224,7 @@ NodeId TreeTable::nodeForParent(const EntryId& id) {
 
 const Record* TreeTable::find(const EntryId& id) {
   if (const Record* known = cache_.find(id)) return known;
-  if (absent_.contains(id)) return nullptr;
+  if (surelyAbsent(id)) return nullptr;
   Record record;
   NodeId parent = 0;
   bool known = false;
@@ -256,9 +285,9 @@ void TreeTable::put(Record& record) {
   writeLinks(record.node, old ? &old->entry : nullptr, &record.entry);
   if (old) count(*old, false);
   count(record, true);
-  // What is new is in the tree's own memory, and seldom asked for here again.
-  if (rowExists) cache_.put(id, record);
-  else noteNumber(record.node, id);
+  if (!rowExists) noteNew(record.node, id);
+  // What is new is in the tree's own memory, and seldom asked for here again, but for the number of a directory.
+  if (rowExists || record.entry.kind == EntryKind::Directory) cache_.put(id, record);
 }
 
 void TreeTable::writeRow(const Record& r, const Record* old, bool rowExists) {
@@ -321,7 +350,8 @@ void TreeTable::erase(const EntryId& id) {
     return;
   }
   // If it was the newest, only this keeps its number from being given again.
-  if (nextNode_ == 0) { newNode(); --nextNode_; }
+  nextNode();
+  nextNodeChanged_ = true;
   erase_.run(old->node);
   ids_.erase(old->node);
 }

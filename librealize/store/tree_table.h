@@ -13,6 +13,7 @@
 #include "librealize/store/arena_store.h"
 #include "librealize/store/generations.h"
 #include "librealize/store/origin_table.h"
+#include "librealize/store/prefix_filter.h"
 #include "librealize/store/totals.h"
 
 namespace realize::store {
@@ -55,9 +56,12 @@ class TreeTable {
  private:
   const logic::Record* find(const EntryId& id);
   NodeId nodeForParent(const EntryId& id);
+  bool surelyAbsent(const EntryId& id);
   void noteAbsent(const EntryId& id);
   void noteNumber(NodeId node, const EntryId& id);
+  void noteNew(NodeId node, const EntryId& id);
   bool anyClash();
+  NodeId nextNode();
   NodeId newNode();
   void writeRow(const logic::Record& record, const logic::Record* old, bool rowExists);
   void writeTouch(NodeId node, const VersionVector& old, const VersionVector& now);
@@ -68,6 +72,9 @@ class TreeTable {
   OriginTable& origins_;
   Generations<EntryId, logic::Record, 4096> cache_;
   std::unordered_map<NodeId, EntryId> ids_;  ///< of parents and new ones mostly; bounded
+  PrefixFilter known_;                       ///< the ids of all rows, once it is worth its filling
+  bool filtering_ = false;
+  size_t missed_ = 0;                        ///< looked for in vain before
   std::unordered_set<EntryId> absent_;       ///< looked for lately, and there is no row; bounded
   std::optional<bool> anyClash_;             ///< something is shown under another name than its base; false for sure only
   NodeId nextNode_ = 0;                      ///< 0: not read yet
@@ -75,7 +82,7 @@ class TreeTable {
   TreeCounts counts_;
   TotalsKeeper files_, directories_, symlinks_;
 
-  Statement get_, nodeOf_, idOf_, maxNode_, insert_, update_, updatePlace_, updateChildren_, keepNumber_, hideRow_,
+  Statement get_, nodeOf_, idOf_, maxNode_, prefixes_, insert_, update_, updatePlace_, updateChildren_, keepNumber_, hideRow_,
       erase_, hasPlaced_, setNode_;
   Statement shownAt_, shownAtClashed_, shownIn_, shownInClashed_, anyClashed_, placedAt_, placedIn_, clashedIn_;
   Statement addTouch_, eraseTouch_, touchedAfter_, touchOrigins_, addLink_, eraseLink_, linksTo_;

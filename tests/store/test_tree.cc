@@ -257,6 +257,45 @@ TEST_CASE("any series of changes answers as the store in memory does") {
   CHECK_NOTHROW(store->database().verify());
 }
 
+TEST_CASE("what is known is found and what is not is not, however many are asked for") {
+  TempDir dir;
+  constexpr uint64_t kMany = 40'000;
+  auto record = [](uint64_t n) { return recordFor(kRootEntry, "n" + std::to_string(n), EntryKind::File, 7, n + 1); };
+  auto store = openStore(dir / "db");
+  for (uint64_t n = 0; n < kMany;) {
+    store->transact([&] {
+      for (const uint64_t end = n + 4000; n < end; ++n) {
+        Record r = record(n);
+        if (store->get(r.entry.id)) FAIL("never put");
+        store->put(r);
+      }
+    });
+    CHECK_THROWS(store->transact([&] {
+      Record r = record(kMany + n);
+      store->put(r);
+      throw DatabaseError(Code::Io, "as a test wants it");
+    }));
+    CHECK_FALSE(store->get(record(kMany + n).entry.id));
+  }
+  // A number may be kept for a parent that is not known itself.
+  Record inside = recordFor(record(kMany).entry.id, "x", EntryKind::File, 7, kMany + 1);
+  store->transact([&] { store->put(inside); });
+  CHECK(store->nodeOf(record(kMany).entry.id));
+
+  for (int again = 0; again < 2; ++again) {
+    size_t missing = 0, unexpected = 0;
+    for (uint64_t n = 0; n < kMany; ++n) {
+      missing += !store->get(record(n).entry.id);
+      unexpected += store->get(record(2 * kMany + n).entry.id).has_value();
+    }
+    CHECK(missing == 0);
+    CHECK(unexpected == 0);
+    CHECK(store->nodeOf(record(kMany).entry.id));
+    store = nullptr;
+    store = openStore(dir / "db");
+  }
+}
+
 TEST_CASE("a directory of many names is listed in pages and in order") {
   TempDir dir;
   auto store = openStore(dir / "db");
