@@ -203,7 +203,9 @@ std::vector<CommandSpec> daemonCommands() {
        .arguments = "[ARENA:] [NAME [VALUE]]",
        .most = 3,
        .summary = "show and change settings",
-       .details = "Without ARENA: the peer's own. Without NAME: all, with units and defaults.",
+       .details = "Without ARENA: the peer's own. Without NAME: all, with units and defaults.\n"
+                  "The audit log (a line for each change and connection) is STATE/audit.log unless audit_path says\n"
+                  "otherwise; audit on|off, audit_rotate_bytes, audit_keep and audit_keep_days bound what it takes.",
        .example = "realize config docs: rest_ms 500",
        .run = runConfig},
       {.name = "watch",

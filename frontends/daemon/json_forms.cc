@@ -173,6 +173,8 @@ json toJson(const Event& event) {
   putText(out, "path", event.path);
   putText(out, "peer", event.peer);
   putText(out, "detail", event.detail);
+  if (!event.before.empty()) putText(out, "before", event.before);
+  if (!event.after.empty()) putText(out, "after", event.after);
   return out;
 }
 

@@ -1,5 +1,6 @@
 #include "librealize/peer/arena_core.h"
 
+#include <algorithm>
 #include <map>
 #include <utility>
 
@@ -28,6 +29,16 @@ std::string_view whatHappened(const logic::Effect& effect) {
   if (effect.moved()) return "move";
   if (effect.contentChanged) return "edit";
   return "attributes";
+}
+
+/// Of several, the newest.
+std::string versionText(const logic::Effect& effect, const std::vector<logic::ShownHead>& heads) {
+  if (effect.kind != EntryKind::File || heads.empty()) return "";
+  const auto newest = std::max_element(heads.begin(), heads.end(), [](const auto& x, const auto& y) {
+    return std::pair(x.version.stamp, x.dot) < std::pair(y.version.stamp, y.dot);
+  });
+  constexpr size_t kDigits = 16;
+  return newest->version.blob.hex().substr(0, kDigits) + ":" + std::to_string(newest->version.sizeBytes);
 }
 
 }  // namespace
@@ -300,7 +311,8 @@ void ArenaCore::State::note(const logic::Effect& effect, Paths& paths) {
     core.emit(Event{.whenNs = row.whenNs, .type = "conflict", .arena = "", .path = row.path, .peer = peer, .detail = ""});
   store->history().add(row);
   core.emit(Event{.whenNs = row.whenNs, .type = row.what, .arena = "", .path = row.path, .peer = peer,
-                  .detail = row.detail});
+                  .detail = row.detail, .before = versionText(effect, effect.oldHeads),
+                  .after = versionText(effect, there ? tree.shownHeads(effect.id) : std::vector<logic::ShownHead>())});
 }
 
 void ArenaCore::State::invalidate(const logic::Effect& effect, NodeId node) {

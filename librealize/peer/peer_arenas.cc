@@ -145,7 +145,7 @@ Result<void> PeerImpl::runArena(store::ArenaRow row, bool fresh, bool joining, M
   start.fresh = fresh;
   start.joining = joining;
   start.rootMark = rootMark;
-  start.emit = [this](Event event) { events_.emit(std::move(event)); };
+  start.emit = [this](Event event) { tell(std::move(event)); };
   REALIZE_ASSIGN(auto hosted, Hosted::open(pool_, std::move(start)));
   {
     std::lock_guard held(mutex_);

@@ -2,7 +2,6 @@
 
 #include <fcntl.h>
 #include <poll.h>
-#include <pthread.h>
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -97,43 +96,6 @@ Result<OwnedFd> lockState(const std::string& stateDir) {
 
 // --- threads ------------------------------------------------------------------------------------------------------
 
-SerialThread::SerialThread(const char* name) {
-  thread_ = std::thread([this, name] {
-    pthread_setname_np(pthread_self(), name);
-    std::unique_lock held(mutex_);
-    while (true) {
-      wake_.wait(held, [&] { return stopping_ || !jobs_.empty(); });
-      if (jobs_.empty()) return;
-      auto job = std::move(jobs_.front());
-      jobs_.pop_front();
-      held.unlock();
-      job();
-      job = nullptr;
-      held.lock();
-    }
-  });
-}
-
-SerialThread::~SerialThread() { stop(); }
-
-void SerialThread::post(std::function<void()> job) {
-  {
-    std::lock_guard held(mutex_);
-    if (stopping_) return;
-    jobs_.push_back(std::move(job));
-  }
-  wake_.notify_one();
-}
-
-void SerialThread::stop() {
-  {
-    std::lock_guard held(mutex_);
-    stopping_ = true;
-  }
-  wake_.notify_one();
-  if (thread_.joinable()) thread_.join();
-}
-
 struct EventHub::Sink {
   std::recursive_mutex mutex;  // held during a call; a sink may drop its own token
   std::function<void(const Event&)> call;
@@ -227,6 +189,8 @@ Result<void> PeerImpl::start() {
     refreshConnections();
     householdThread_->post([this] { reviewMembers(); });
   });
+  audit_.configure(auditSettings());
+  tell(Event{.whenNs = systemClock().nowNs(), .type = "started", .arena = "", .path = "", .peer = self().key.hex(), .detail = ""});
   hosts_ = machineHosts();
   auto listening = startListening();
   if (!listening.ok()) log(listening.error().message);
@@ -259,6 +223,9 @@ PeerImpl::~PeerImpl() {
   }
   arenas_.clear();
   events_.stop();
+  if (loop_) audit_.note(Event{.whenNs = systemClock().nowNs(), .type = "stopped", .arena = "", .path = "",
+                               .peer = household_->identity().key().hex(), .detail = ""});
+  audit_.stop();
   loop_ = nullptr;
 }
 
@@ -302,8 +269,13 @@ void PeerImpl::useInvite(const net::InviteSecret& secret, const PeerKey& by, std
   onHousehold([this, secret, by] { return household_->useInvite(secret, by); }, std::move(then));
 }
 
+void PeerImpl::tell(Event event) {
+  audit_.note(event);
+  events_.emit(std::move(event));
+}
+
 void PeerImpl::peerConnected(const PeerKey& key) {
-  events_.emit(Event{.whenNs = systemClock().nowNs(), .type = "connected", .arena = "", .path = "", .peer = key.hex(), .detail = ""});
+  tell(Event{.whenNs = systemClock().nowNs(), .type = "connected", .arena = "", .path = "", .peer = key.hex(), .detail = ""});
   std::lock_guard held(mutex_);
   ++changes_;
   changed_.notify_all();
@@ -317,7 +289,7 @@ void PeerImpl::peerProven(const net::DhBinding& binding) {
 }
 
 void PeerImpl::peerDisconnected(const PeerKey& key, const std::string& why) {
-  events_.emit(Event{.whenNs = systemClock().nowNs(), .type = "disconnected", .arena = "", .path = "", .peer = key.hex(), .detail = why});
+  tell(Event{.whenNs = systemClock().nowNs(), .type = "disconnected", .arena = "", .path = "", .peer = key.hex(), .detail = why});
   std::lock_guard held(mutex_);
   ++changes_;
   changed_.notify_all();
@@ -340,7 +312,7 @@ void PeerImpl::twinsChanged(const PeerKey& key, bool twins) {
   const std::string what = twins ? "another running process has the identity of " + whose + ": a state folder was copied"
                                  : "only one process has the identity of " + whose + " again";
   log(what);
-  events_.emit(Event{.whenNs = systemClock().nowNs(), .type = "problem", .arena = "", .path = "", .peer = key.hex(), .detail = what});
+  tell(Event{.whenNs = systemClock().nowNs(), .type = "problem", .arena = "", .path = "", .peer = key.hex(), .detail = what});
 }
 
 void PeerImpl::log(const std::string& text) { loop_->log(text); }

@@ -21,29 +21,14 @@
 #include "librealize/base/pool.h"
 #include "librealize/base/posix_disk.h"
 #include "librealize/peer/cache_quota.h"
+#include "librealize/peer/audit_log.h"
 #include "librealize/peer/connector.h"
 #include "librealize/peer/hosted.h"
 #include "librealize/peer/household.h"
+#include "librealize/peer/serial_thread.h"
 #include "realize/peer.h"
 
 namespace realize::peer {
-
-/// Runs jobs one after another on a thread of its own. Thread: any. Lifetime: stop() runs what is queued, and joins.
-class SerialThread {
- public:
-  /// `name`: as in ps, of at most 15 bytes, a literal.
-  explicit SerialThread(const char* name);
-  ~SerialThread();
-  void post(std::function<void()> job);
-  void stop();
-
- private:
-  std::mutex mutex_;
-  std::condition_variable wake_;
-  std::deque<std::function<void()>> jobs_;
-  bool stopping_ = false;
-  std::thread thread_;
-};
 
 /// Tells subscribers what happened, from a thread of its own; the newest kMaxWaiting events wait for it.
 class EventHub {
@@ -123,6 +108,9 @@ class PeerImpl final : public Peer, private ConnectorHost {
   /// Something that connections look at has changed: they look, once for many changes.
   void refreshConnections();
   std::map<PeerKey, PeerConnection> connections();
+  void tell(Event event);
+  AuditSettings auditSettings();
+  Result<void> setAudit(const std::string& name, const std::string& value);
   Result<void> startListening();
   void tendLater();
   void tend();
@@ -157,6 +145,7 @@ class PeerImpl final : public Peer, private ConnectorHost {
   std::shared_ptr<CacheQuota> sharedQuota_ = std::make_shared<CacheQuota>();
   std::shared_ptr<Pool> pool_;
   EventHub events_;
+  AuditLog audit_{[this](const std::string& hex) { return nameOfKeyHex(hex); }, systemClock()};
   std::unique_ptr<loop::Loop> loop_;
   std::unique_ptr<SerialThread> householdThread_;
   std::unique_ptr<net::Local> local_;      // on the loop

@@ -1,9 +1,8 @@
-// Status, waiting for consensus, settings.
+// Status, and waiting for consensus.
 
 #include <unistd.h>
 
 #include <algorithm>
-#include <charconv>
 #include <chrono>
 
 #include "librealize/loop/socket.h"
@@ -130,6 +129,9 @@ PeerStatus PeerImpl::status() {
     failed.consensusWhy = "suspended";
     out.arenas.push_back(std::move(failed));
   }
+  if (const auto lost = audit_.lost(); lost.lines > 0)
+    out.problems.push_back({"", "audit", plural(lost.lines, "line") + " of the audit log could not be written since the start: " +
+                                             lost.why + ". `realize config` says where it is and how much is kept"});
   if (auto trouble = household_->trouble())
     out.problems.push_back({"", trouble->code == Code::NoSpace ? "no-space" : "database",
                             trouble->message + ". What changes in the household cannot be noted; it is tried again"});
@@ -217,106 +219,6 @@ Result<WaitOutcome> PeerImpl::wait(const std::string& name, int64_t timeoutMs) {
     if (stopping_) return Error{Code::Cancelled, name + ": the peer is stopping"};
     pause = std::min(pause * 2, std::chrono::milliseconds(100));
   }
-}
-
-// --- settings -----------------------------------------------------------------------------------------------------
-
-namespace {
-
-struct SettingKind {
-  const char* name;
-  const char* otherwise;
-  const char* unit;
-  const char* help;
-  double least, most;
-  bool whole;
-};
-
-constexpr SettingKind kArenaSettings[] = {
-    {"rest_ms", "100", "ms", "a change is read when its folder has been quiet this long", 0, 3'600'000, true},
-    {"rest_max_ms", "10000", "ms", "but at the latest after this, while writes continue", 0, 86'400'000, true},
-    {"guard_share", "0.333333", "share", "a removal of more than this share of the arena waits to be confirmed", 0, 1, false},
-    {"guard_minimum", "100", "entries", "and only if it concerns at least so many entries", 1, 1e15, true},
-    {"cache_limit_bytes", "0", "bytes",
-     "what Real files and the cache may take together; the cache gives way; 0: the limit of all arenas together, if set", 0, 9e18,
-     true},
-};
-
-constexpr SettingKind kSharedCacheLimit = {
-    "cache_limit_bytes", "0", "bytes",
-    "what Real files and caches of all arenas without a limit of their own may take together; the caches give way; 0: no limit", 0, 9e18,
-    true};
-
-Result<std::string> checkSetting(const SettingKind& kind, const std::string& value) {
-  double number = 0;
-  const char* end = value.data() + value.size();
-  auto parsed = std::from_chars(value.data(), end, number);
-  uint64_t integer = 0;
-  const bool isInteger = std::from_chars(value.data(), end, integer).ptr == end;
-  if (value.empty() || parsed.ec != std::errc() || parsed.ptr != end || !(number >= kind.least && number <= kind.most) ||
-      (kind.whole && !isInteger))
-    return Error{Code::InvalidArgument, std::string(kind.name) + ": \"" + value + "\" is not " +
-                                            (kind.whole ? "a whole number" : "a number") + " of " + kind.unit +
-                                            " in the range allowed"};
-  return value;
-}
-
-}  // namespace
-
-std::vector<Setting> PeerImpl::settings(const std::string& arena) {
-  std::vector<Setting> out;
-  if (arena.empty()) {
-    out.push_back({"listen", household_->listenAddress(), "", "host:port",
-                   "where this peer listens; empty: it does not, and only dials others"});
-    out.push_back({"name", self().name, "", "", "how this peer is called in its household"});
-    const auto& kind = kSharedCacheLimit;
-    out.push_back({kind.name, household_->setting("", kind.name, kind.otherwise), kind.otherwise, kind.unit, kind.help});
-    return out;
-  }
-  const auto view = household_->view();
-  for (const auto& [id, row] : view->arenas) {
-    if (row.name != arena) continue;
-    for (const auto& kind : kArenaSettings)
-      out.push_back({kind.name, household_->setting(id.hex(), kind.name, kind.otherwise), kind.otherwise, kind.unit, kind.help});
-  }
-  return out;
-}
-
-Result<void> PeerImpl::set(const std::string& arena, const std::string& name, const std::string& value) {
-  if (arena.empty()) {
-    if (name == "name") return household_->rename(value);
-    if (name == kSharedCacheLimit.name) {
-      REALIZE_ASSIGN(auto checked, checkSetting(kSharedCacheLimit, value));
-      REALIZE_TRY(household_->setSetting("", name, checked));
-      sharedQuota_->setLimit(std::stoull(checked));
-      return {};
-    }
-    for (const auto& kind : kArenaSettings)
-      if (name == kind.name)
-        return Error{Code::NotFound, name + ": is a setting of an arena: `realize config ARENA: " + name + " VALUE`"};
-    if (name != "listen") return Error{Code::NotFound, name + ": no such setting; `realize config` lists them"};
-    std::lock_guard one(changing_);
-    const std::string before = household_->listenAddress();
-    REALIZE_TRY(household_->setListenAddress(value));
-    auto listening = startListening();
-    if (listening.ok()) return {};
-    auto restored = household_->setListenAddress(before);
-    (void)restored;  // The first failure is the one to tell.
-    return listening;
-  }
-  auto hosted = hostedByName(arena);
-  if (!hosted) return unknownArena(arena);
-  for (const auto& kind : kArenaSettings) {
-    if (name != kind.name) continue;
-    REALIZE_ASSIGN(auto checked, checkSetting(kind, value));
-    REALIZE_TRY(household_->setSetting(hosted->id().hex(), name, checked));
-    const auto settings = readSettings(hosted->id());
-    return hosted->locked([&](ArenaCore& core) -> Result<void> {
-      core.setSettings(settings);
-      return {};
-    });
-  }
-  return Error{Code::NotFound, name + ": no such setting; `realize config " + arena + ":` lists them"};
 }
 
 }  // namespace realize::peer

@@ -168,6 +168,8 @@ struct Event {
   std::string path;
   std::string peer;
   std::string detail;
+  std::string before{};  ///< of a change of a file: the version shown until then, as the beginning of its id, ':', its bytes
+  std::string after{};   ///< and from then on; "" for none
 };
 
 struct Progress {

@@ -670,3 +670,54 @@ def a_machine_that_moves_is_found_again(h):
     finally:
         for name in names:
             subprocess.run(["ip", "netns", "del", name], capture_output=True, check=False)
+
+
+def the_audit_log_tells_all(h):
+    a, b, folder_a, folder_b = h.pair({"x y.txt": "1"})
+    b.run("mark", "real", "docs:")
+    h.agree(a, b)
+    write(folder_b / "x y.txt", "two")
+    h.agree(a, b)
+    (folder_b / "x y.txt").unlink()
+    h.agree(a, b)
+    b.stop()
+    until(lambda: "disconnected" in read(a.state / "audit.log").decode(), "the end of the connection is there")
+
+    lines = [line.split(" ") for line in read(a.state / "audit.log").decode().splitlines()]
+    told = [(arena, peer, what, path) for _, arena, peer, what, path, *_ in lines]
+    path = "x\\x20y.txt"
+    for line in (("-", "a", "started", "-"), ("docs", "a", "create", path), ("-", "b", "connected", "-"),
+                 ("docs", "b", "edit", path), ("docs", "b", "remove", path), ("-", "b", "disconnected", "-")):
+        check(line in told, line, "is not in", told)
+    edit = next(line for line in lines if line[3] == "edit")
+    equal([edit[5].split(":")[1], edit[6], edit[7].split(":")[1]], ["1", "->", "3"], edit)
+    equal(os.stat(a.state / "audit.log").st_mode & 0o777, 0o600)
+
+    a.fails(2, "config", "audit", "perhaps")
+    a.fails(2, "config", "audit_rotate_bytes", "1")
+    a.fails(None, "config", "audit_path", str(folder_a / "audit.log"))
+    a.run("config", "audit_path", str(a.base / "elsewhere.log"))
+    write(folder_a / "later", "1")
+    until(lambda: (a.base / "elsewhere.log").exists() and b" later " in read(a.base / "elsewhere.log"), "it goes on elsewhere")
+    a.run("config", "audit", "off")
+    equal({s["name"]: s["value"] for s in a.json("config")["settings"]}["audit"], "off")
+    a.stop()
+    check(b"stopped" not in read(a.base / "elsewhere.log"), "off is off")
+
+
+def a_full_disk_harms_only_the_audit_log(h):
+    need_root()
+    a, b, folder_a, folder_b = h.pair({"x": "1"})
+    b.run("mark", "real", "docs:")
+    disk = a.base / "disk"
+    disk.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16k", "tmpfs", str(disk)], check=False).returncode != 0:
+        raise Skip("needs mount")
+    a.run("config", "audit_path", str(disk / "audit.log"))
+    for i in range(400):
+        write(folder_a / f"file with quite a long name so that its line is long {i:03}", "1")
+    h.agree(a, b)
+    same_tree(folder_a, folder_b)
+    found = until(lambda: [p for p in a.status()["problems"] if p["kind"] == "audit"], "the lost lines are counted")
+    check("space" in found[0]["detail"], found)
+    check(read(disk / "audit.log").endswith(b"\n"), "no half lines")

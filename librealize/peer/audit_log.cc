@@ -1,0 +1,237 @@
+#include "librealize/peer/audit_log.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <cstdio>
+#include <cstring>
+
+#include "librealize/base/errno_code.h"
+
+namespace realize::peer {
+
+namespace {
+
+size_t bytesOf(const Event& event) {
+  return sizeof event + event.arena.size() + event.path.size() + event.peer.size() + event.detail.size() + event.before.size() +
+         event.after.size();
+}
+
+/// How long the UTF-8 character at `at` is; 0 where there is none.
+size_t characterAt(const std::string& text, size_t at) {
+  const auto byte = [&](size_t i) { return i < text.size() ? uint8_t(text[i]) : 0; };
+  const uint8_t first = byte(at);
+  const size_t length = first < 0x80 ? 1 : first >= 0xc2 && first < 0xe0 ? 2 : first >= 0xe0 && first < 0xf0 ? 3 : first >= 0xf0 && first < 0xf5 ? 4 : 0;
+  for (size_t i = 1; i < length; ++i)
+    if ((byte(at + i) & 0xc0) != 0x80) return 0;
+  if (first == 0xe0 && byte(at + 1) < 0xa0) return 0;   // Too long a form.
+  if (first == 0xed && byte(at + 1) >= 0xa0) return 0;  // Surrogates.
+  if (first == 0xf0 && byte(at + 1) < 0x90) return 0;
+  if (first == 0xf4 && byte(at + 1) >= 0x90) return 0;
+  return length;
+}
+
+std::string escaped(const std::string& text, bool blanks) {
+  std::string out;
+  for (size_t i = 0; i < text.size();) {
+    const uint8_t c = uint8_t(text[i]);
+    const size_t length = characterAt(text, i);
+    if (length == 0 || c < 0x20 || c == 0x7f || c == '\\' || (c == ' ' && blanks)) {
+      char hex[8];
+      std::snprintf(hex, sizeof hex, "\\x%02x", c);
+      out += hex;
+      ++i;
+    } else {
+      out.append(text, i, length);
+      i += length;
+    }
+  }
+  return out;
+}
+
+std::string field(const std::string& text) { return text.empty() ? "-" : escaped(text, true); }
+
+std::string timeText(int64_t whenNs) {
+  const time_t seconds = time_t(whenNs / 1'000'000'000);
+  tm parts{};
+  gmtime_r(&seconds, &parts);
+  char stamp[64];
+  const size_t n = strftime(stamp, sizeof stamp, "%Y-%m-%dT%H:%M:%S", &parts);
+  std::snprintf(stamp + n, sizeof stamp - n, ".%03dZ", int(whenNs / 1'000'000 % 1000));
+  return stamp;
+}
+
+}  // namespace
+
+std::string AuditLog::lineFor(const Event& event, const std::string& peerName) {
+  std::string out = timeText(event.whenNs) + " " + field(event.arena) + " " + field(peerName) + " " + field(event.type) + " " +
+                    field(event.path) + " " + field(event.before) + " -> " + field(event.after);
+  if (!event.detail.empty()) out += " " + escaped(event.detail, false);
+  return out + "\n";
+}
+
+AuditLog::AuditLog(std::function<std::string(const std::string&)> nameOf, Clock& clock)
+    : nameOf_(std::move(nameOf)), clock_(clock) {}
+
+void AuditLog::configure(const AuditSettings& settings) {
+  on_ = settings.on;
+  add({{}, std::make_shared<const AuditSettings>(settings)});
+}
+
+void AuditLog::note(const Event& event) {
+  if (on_) add({event, nullptr});
+}
+
+void AuditLog::add(Item item) {
+  {
+    std::lock_guard held(mutex_);
+    const size_t bytes = bytesOf(item.event);
+    if (!item.settings && waitingBytes_ + bytes > kMaxWaitingBytes) {
+      ++lost_.lines;
+      ++untold_;
+      lost_.why = "the disk is too slow for them";
+      return;
+    }
+    waitingBytes_ += bytes;
+    waiting_.push_back(std::move(item));
+    if (std::exchange(posted_, true)) return;
+  }
+  thread_.post([this] { write(); });
+}
+
+AuditLog::Lost AuditLog::lost() const {
+  std::lock_guard held(mutex_);
+  return lost_;
+}
+
+void AuditLog::lose(uint64_t lines, const std::string& why) {
+  std::lock_guard held(mutex_);
+  lost_.lines += lines;
+  untold_ += lines;
+  lost_.why = why;
+}
+
+void AuditLog::write() {
+  std::deque<Item> items;
+  uint64_t untold = 0;
+  {
+    std::lock_guard held(mutex_);
+    items.swap(waiting_);
+    waitingBytes_ = 0;
+    posted_ = false;
+    untold = untold_;
+  }
+  constexpr size_t kPieceBytes = 64 << 10;
+  std::string piece;
+  uint64_t lines = 0;
+  bool tells = false;
+  auto flush = [&] {
+    if (piece.empty()) return;
+    if (append(piece)) {
+      std::lock_guard held(mutex_);
+      if (tells) untold_ -= std::exchange(untold, 0);
+    } else {
+      lose(lines, errnoError(errno, settings_.path).message);
+    }
+    {
+      std::lock_guard held(mutex_);
+      untold = untold_;
+    }
+    tells = false;
+    piece.clear();
+    lines = 0;
+  };
+  auto tellOfGap = [&] {
+    if (untold == 0 || tells) return;
+    Event gap;
+    gap.whenNs = clock_.nowNs();
+    gap.type = "lost";
+    gap.detail = std::to_string(untold) + " lines before this one could not be written";
+    piece += lineFor(gap, "");
+    tells = true;
+  };
+  for (const auto& [event, settings] : items) {
+    if (settings) {
+      flush();
+      settings_ = *settings;
+      file_ = OwnedFd();
+      dropOld();
+      continue;
+    }
+    if (piece.empty()) tellOfGap();
+    std::string line = lineFor(event, event.peer.empty() ? "" : nameOf_(event.peer));
+    if (piece.size() + line.size() > kPieceBytes || sizeBytes_ + piece.size() + line.size() > settings_.rotateBytes) flush();
+    piece += line;
+    ++lines;
+  }
+  flush();
+}
+
+/// Whole lines or nothing. On failure errno says why.
+bool AuditLog::append(const std::string& text) {
+  if (file_.get() < 0 && !open()) return false;
+  struct stat now{}, named{};
+  // Taken away or replaced by somebody, such as logrotate: begin anew.
+  if (stat(settings_.path.c_str(), &named) != 0 || fstat(file_.get(), &now) != 0 || named.st_ino != now.st_ino ||
+      named.st_dev != now.st_dev) {
+    if (!open()) return false;
+  }
+  if (sizeBytes_ > 0 && sizeBytes_ + text.size() > settings_.rotateBytes && !rotate()) return false;
+  size_t done = 0;
+  while (done < text.size()) {
+    const ssize_t wrote = ::write(file_.get(), text.data() + done, text.size() - done);
+    if (wrote < 0 && errno == EINTR) continue;
+    if (wrote <= 0) {
+      const int why = wrote < 0 ? errno : EIO;
+      [[maybe_unused]] int cut = ftruncate(file_.get(), off_t(sizeBytes_));
+      errno = why;
+      return false;
+    }
+    done += size_t(wrote);
+  }
+  sizeBytes_ += text.size();
+  return true;
+}
+
+bool AuditLog::open() {
+  file_ = OwnedFd(::open(settings_.path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0600));
+  struct stat info{};
+  if (file_.get() < 0 || fstat(file_.get(), &info) != 0) return false;
+  sizeBytes_ = S_ISREG(info.st_mode) ? uint64_t(info.st_size) : 0;
+  return true;
+}
+
+bool AuditLog::rotate() {
+  auto numbered = [&](uint64_t number) { return settings_.path + "." + std::to_string(number); };
+  if (settings_.keep == 0) {
+    if (ftruncate(file_.get(), 0) != 0) return false;
+    sizeBytes_ = 0;
+    return true;
+  }
+  for (uint64_t number = settings_.keep - 1; number > 0; --number)
+    if (rename(numbered(number).c_str(), numbered(number + 1).c_str()) != 0 && errno != ENOENT) return false;
+  if (rename(settings_.path.c_str(), numbered(1).c_str()) != 0) return false;
+  dropOld();
+  return open();
+}
+
+/// Those beyond the number or the age that is kept.
+void AuditLog::dropOld() {
+  constexpr uint64_t kMost = 1000;  // The most that can be kept.
+  const int64_t oldest = clock_.nowNs() / 1'000'000'000 - int64_t(settings_.keepDays) * 86'400;
+  for (uint64_t number = 1; number <= kMost; ++number) {
+    const std::string path = settings_.path + "." + std::to_string(number);
+    struct stat info{};
+    if (lstat(path.c_str(), &info) != 0) {
+      if (number > settings_.keep) return;
+      continue;
+    }
+    const bool aged = settings_.keepDays > 0 && info.st_mtim.tv_sec < oldest;
+    if (S_ISREG(info.st_mode) && (number > settings_.keep || aged)) unlink(path.c_str());
+  }
+}
+
+}  // namespace realize::peer

@@ -1,0 +1,140 @@
+#include "librealize/peer/audit_log.h"
+
+#include <doctest/doctest.h>
+
+#include <filesystem>
+#include <fstream>
+#include <sstream>
+
+#include "tests/support/fake_clock.h"
+#include "tests/support/temp_dir.h"
+
+namespace realize::peer {
+
+namespace {
+
+std::string read(const std::string& path) {
+  std::ostringstream out;
+  out << std::ifstream(path).rdbuf();
+  return out.str();
+}
+
+Event change(const std::string& path) {
+  Event event;
+  event.whenNs = 1'700'000'000'123'456'789;
+  event.type = "edit";
+  event.arena = "docs";
+  event.peer = "key";
+  event.path = path;
+  event.before = "aa:1";
+  event.after = "bb:2";
+  return event;
+}
+
+struct Audited {
+  explicit Audited(AuditSettings settings) : log([](const std::string& key) { return key == "key" ? "b" : key; }, clock) {
+    log.configure(settings);
+  }
+  test::FakeClock clock;
+  AuditLog log;
+};
+
+AuditSettings settingsFor(const std::string& path) {
+  AuditSettings settings;
+  settings.path = path;
+  return settings;
+}
+
+}  // namespace
+
+TEST_CASE("a change is a line that can be taken apart at its blanks, whatever the name") {
+  CHECK(AuditLog::lineFor(change("a/b.txt"), "b") == "2023-11-14T22:13:20.123Z docs b edit a/b.txt aa:1 -> bb:2\n");
+  CHECK(AuditLog::lineFor(change("two words\n\\\xff \xc3\xa4"), "b") ==
+        "2023-11-14T22:13:20.123Z docs b edit two\\x20words\\x0a\\x5c\\xff\\x20\xc3\xa4 aa:1 -> bb:2\n");
+  Event connection;
+  connection.type = "disconnected";
+  connection.detail = "it said\nnothing";
+  CHECK(AuditLog::lineFor(connection, "") == "1970-01-01T00:00:00.000Z - - disconnected - - -> - it said\\x0anothing\n");
+}
+
+TEST_CASE("each event is a line, also when there are more than subscribers are told of") {
+  test::TempDir dir;
+  Audited audited(settingsFor(dir / "audit.log"));
+  constexpr int kEvents = 20'000;
+
+  for (int i = 0; i < kEvents; ++i) audited.log.note(change(std::to_string(i)));
+  audited.log.stop();
+
+  std::istringstream lines(read(dir / "audit.log"));
+  int count = 0;
+  for (std::string line; std::getline(lines, line); ++count) CHECK(line.find(" edit " + std::to_string(count) + " ") != line.npos);
+  CHECK(count == kEvents);
+  CHECK(audited.log.lost().lines == 0);
+}
+
+TEST_CASE("the log takes no more room than its settings say") {
+  test::TempDir dir;
+  auto settings = settingsFor(dir / "audit.log");
+  settings.rotateBytes = 4096;
+  settings.keep = 2;
+  Audited audited(settings);
+
+  for (int i = 0; i < 1000; ++i) audited.log.note(change(std::to_string(i)));
+  audited.log.stop();
+
+  size_t files = 0;
+  for (const auto& file : std::filesystem::directory_iterator(dir / "")) {
+    ++files;
+    CHECK(file.file_size() <= 4096);
+  }
+  CHECK(files == 3);
+  CHECK(read(dir / "audit.log").find(" 999 ") != std::string::npos);
+  CHECK(audited.log.lost().lines == 0);
+}
+
+TEST_CASE("what the disk does not take is counted, and waited for by nobody") {
+  test::TempDir dir;
+  auto full = settingsFor("/dev/full");  // full(4)
+  Audited audited(full);
+  for (int i = 0; i < 10; ++i) audited.log.note(change(std::to_string(i)));
+
+  audited.log.configure(settingsFor(dir / "audit.log"));
+  audited.log.note(change("after"));
+  audited.log.stop();
+
+  CHECK(audited.log.lost().lines == 10);
+  CHECK(audited.log.lost().why.find("space") != std::string::npos);
+  const std::string text = read(dir / "audit.log");
+  CHECK(text.find("10 lines before this one could not be written\n") != std::string::npos);
+  CHECK(text.find(" edit after ") != std::string::npos);
+}
+
+TEST_CASE("a log that is moved away is begun anew, one that is off is not written") {
+  test::TempDir dir;
+  auto settings = settingsFor(dir / "audit.log");
+  {
+    Audited audited(settings);
+    audited.log.note(change("first"));
+    audited.log.stop();
+  }
+  std::filesystem::rename(dir / "audit.log", dir / "elsewhere");
+  {
+    Audited audited(settings);
+    audited.log.note(change("second"));
+    audited.log.stop();
+  }
+  settings.on = false;
+  {
+    Audited audited(settings);
+    audited.log.note(change("third"));
+    audited.log.stop();
+  }
+
+  CHECK(read(dir / "elsewhere").find(" first ") != std::string::npos);
+  const std::string text = read(dir / "audit.log");
+  CHECK(text.find(" second ") != std::string::npos);
+  CHECK(text.find(" first ") == std::string::npos);
+  CHECK(text.find(" third ") == std::string::npos);
+}
+
+}  // namespace realize::peer
