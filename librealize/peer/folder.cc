@@ -4,6 +4,7 @@
 #include <charconv>
 #include <cstdlib>
 #include <cstring>
+#include <utility>
 
 #include "librealize/base/fault.h"
 #include "librealize/peer/exchange.h"
@@ -296,6 +297,11 @@ void Folder::State::forgetUnsynced() {
   const bool sameBoot = sameBootAsBefore();
   core.store.setValue(kBootIdKey, core.env.bootId);
   const uint64_t last = unsynced.lastTurn();
+  auto forget = [&](NodeId node) {
+    core.store.disk().erase(node);
+    if (auto id = core.store.idOf(node)) core.marks->entryChanged(*id);
+  };
+  std::vector<NodeId> folders;
   for (const auto& [node, how] : unsynced.all()) {
     auto row = core.store.disk().get(node);
     if (!row || how == kOnDisk || (sameBoot && !(how & kLeaving))) continue;
@@ -306,13 +312,28 @@ void Folder::State::forgetUnsynced() {
     // it has another name, as a crash between a rename and its transaction leaves it.
     if (row->kind == EntryKind::File && !sameBoot && (there || how & kRead)) core.store.disk().setDirty(node, true);
     // The object is there: what differs was done to it since, and the scan reads it as that.
+    if (there && sameBoot) unsynced.put(node, kOnDisk);  // It was leaving.
     if (there) continue;
     // A file of the user's own that is not there: removed, or lost with the power before he synced it. The scan reads it.
     if (how & kRead) continue;
-    core.store.disk().erase(node);
-    if (auto id = core.store.idOf(node)) core.marks->entryChanged(*id);
+    if (row->kind == EntryKind::Directory) {
+      folders.push_back(node);
+      continue;
+    }
+    forget(node);
   }
-  unsynced.clearThrough(last);
+  // Of a folder that has something known in it, that is the proof that it was on the disk: its user removed it, with all.
+  for (bool again = true; again;) {
+    again = false;
+    for (auto& node : folders) {
+      if (!node || core.store.disk().hasChildren(node)) continue;
+      forget(std::exchange(node, 0));
+      again = true;
+    }
+  }
+  // What the machine found when it started is on its disk. What only another process put there may still be lost.
+  if (!sameBoot) unsynced.clearThrough(last);
+  else if (unsynced.count()) flushUnsyncedSoon();
 }
 
 void Folder::State::flushUnsyncedSoon() {

@@ -71,11 +71,15 @@ void Transfers::State::placeCopy(const EntryId& id, Dot dot, const BlobId& blob,
 
 void Transfers::keep(const EntryId& id, const BlobId& blob, uint64_t sizeBytes, std::function<void(Result<void>)> done) {
   auto& core = s_->core;
-  auto keptFor = [&core, id, blob] { return core.transact([&] { core.transfers->pin(blob, {id}); }); };
+  // Who chooses a version answers for its bytes: a power cut does not take their name.
+  auto keptFor = [&core, id, blob] {
+    auto root = core.folder->root();
+    return root && root->syncDirectory(kCacheFolder).ok() && core.transact([&] { core.transfers->pin(blob, {id}); });
+  };
   const auto cached = core.store.cache().get(blob);
   if (!complete(blob) || (cached && cached->complete))
     return (void)fetchWhole(blob, sizeBytes, nullptr, [alive = s_->alive, keptFor, done](Result<void> fetched) {
-      if (*alive && fetched.ok() && !keptFor()) fetched = Error{Code::Suspended, "the arena's database failed"};
+      if (*alive && fetched.ok() && !keptFor()) fetched = Error{Code::Io, "it could not be noted"};
       done(fetched);
     }, FetchFor::Real);
   auto root = core.folder->root();
@@ -83,17 +87,17 @@ void Transfers::keep(const EntryId& id, const BlobId& blob, uint64_t sizeBytes, 
   if (!source) return done(Error{Code::Busy, "the bytes are being changed at this moment"});
   if (source->cached)  // All there, and not noted yet.
     return s_->save(source->cached, [alive = s_->alive, keptFor, done](Result<void> saved) {
-      if (*alive && saved.ok() && !keptFor()) saved = Error{Code::Suspended, "the arena's database failed"};
+      if (*alive && saved.ok() && !keptFor()) saved = Error{Code::Io, "it could not be noted"};
       done(saved);
     });
   const std::string temp = std::string(kTempFolder) + "/k" + std::to_string(++s_->batchCounter);
-  core.env.scheduler.onPool(true, [s = s_.get(), this, alive = s_->alive, root, source, blob, sizeBytes, temp, keptFor, done,
+  core.env.scheduler.onPool(true, [this, alive = s_->alive, root, source, blob, sizeBytes, temp, keptFor, done,
                                    &scheduler = core.env.scheduler] {
     auto copied = std::make_shared<Result<void>>([&]() -> Result<void> {
       REALIZE_ASSIGN(auto file, openUnchanged(*root, source->path, *source->row));
       return copyTo(*root, temp, file.get(), blob, sizeBytes);
     }());
-    scheduler.onCore([s, this, alive, root, blob, sizeBytes, temp, copied, keptFor, done] {
+    scheduler.onCore([this, alive, root, blob, sizeBytes, temp, copied, keptFor, done] {
       if (!*alive) return done(Error{Code::Suspended, "the arena is being closed"});
       Result<void> kept = *copied;
       if (kept.ok()) kept = root->rename(temp, cachePath(blob), RenameKind::Replace);
@@ -102,7 +106,7 @@ void Transfers::keep(const EntryId& id, const BlobId& blob, uint64_t sizeBytes, 
         return done(kept);
       }
       adopt({{blob, sizeBytes}});
-      done(keptFor() ? Result<void>() : Result<void>(Error{Code::Suspended, s->core.suspendedWhy}));
+      done(keptFor() ? Result<void>() : Result<void>(Error{Code::Io, "it could not be noted"}));
     });
   });
 }

@@ -191,6 +191,65 @@ TEST_CASE("what was written into a file just put there can be removed after a po
   CHECK(met > 0);
 }
 
+TEST_CASE("a folder just made, in which its user wrote, can be removed after a power cut") {
+  int met = 0;
+  for (uint64_t seed = 0; seed < 10; ++seed) {
+    CAPTURE(seed);
+    SimHousehold home({Mark::Real}, seed + 1);
+    home.start();
+    home.connect();
+    REQUIRE(home.settle());
+    REQUIRE(home.folder(kA)->makeDirectory("x", 0755).ok());
+    for (int i = 0; i < 3000 && !home.folder(kB)->stat("x").ok(); ++i) home.runFor(1);
+    home.write(kB, "x/f", "mine");
+    for (int i = 0; i < 3000 && !home.core(kA).recordAt("x/f").ok(); ++i) home.runFor(1);
+    REQUIRE(home.core(kA).recordAt("x/f").ok());
+    if (home.core(kB).store.unsynced().count() == 0) continue;
+    home.end(kB);
+    auto& b = *home.peers[kB];
+    FakeRandom random(seed);
+    b.disk.crash(random);
+    ++b.boots;
+    if (home.read(kB, "x/f") != "mine") continue;
+    ++met;
+
+    REQUIRE(home.folder(kB)->unlink("x/f").ok());
+    REQUIRE(home.folder(kB)->removeDirectory("x").ok());
+    REQUIRE(b.start().ok());
+    home.connect();
+
+    REQUIRE(home.settle());
+    CHECK_FALSE(home.core(kA).recordAt("x/f").ok());
+    CHECK_FALSE(home.core(kB).recordAt("x").ok());
+  }
+  CHECK(met > 0);
+}
+
+TEST_CASE("what was put in place is not edited back by a power cut after the program was started again") {
+  for (uint64_t seed = 0; seed < 20; ++seed) {
+    CAPTURE(seed);
+    SimHousehold home({Mark::Real}, seed + 1);
+    home.write(kA, "f", "first");
+    home.start();
+    home.connect();
+    REQUIRE(home.settle());
+    home.write(kA, "f", "second");
+    for (int i = 0; i < 3000 && home.read(kB, "f") != "second"; ++i) home.runFor(1);
+    home.runFor(20);
+    home.disconnect();
+    home.peers[kB]->stop();
+    REQUIRE(home.peers[kB]->start().ok());
+    home.runFor(200);
+
+    home.losePower(kB, seed);
+    home.connect();
+
+    REQUIRE(home.settle());
+    CHECK(home.read(kA, "f") == "second");
+    CHECK(home.read(kB, "f") == "second");
+  }
+}
+
 TEST_CASE("who relays asks for the chunk list that it has not") {
   SimHousehold home({Mark::Unreal, Mark::Real});
   home.start();

@@ -253,6 +253,36 @@ void World::checkCaches() {
   }
 }
 
+/// A new content takes the place of what had the name: at no moment is there nothing under it.
+void World::watchName(size_t number, const FakeCall& call) {
+  auto& machine = machines_[number];
+  if (machine.peer->userActing || machine.peer->disk.isPowerOff() || (call.op != FakeOp::Rename && call.op != FakeOp::Unlink)) return;
+  const std::string own = std::string(kSimFolder) + "/" + peer::kOwnFolder + "/", folder = std::string(kSimFolder) + "/";
+  auto objectAt = [&](const std::string& path) {
+    uint64_t inode = 0;
+    doing(number, [&](Directory& root) {
+      if (auto stat = root.stat(path.substr(folder.size())); stat.ok() && stat->type != FileStat::Type::Directory) inode = stat->inode;
+    });
+    return inode;
+  };
+  if (call.path.starts_with(folder) && !call.path.starts_with(own)) {
+    machine.takenAway.erase(call.path2);  // Another has the name now.
+    const bool exchanged = call.op == FakeOp::Rename && objectAt(call.path2) != 0;
+    if (const uint64_t inode = exchanged ? 0 : objectAt(call.path)) machine.takenAway[call.path] = {queue_.steps(), inode};
+    return;
+  }
+  if (call.op != FakeOp::Rename || !call.path.starts_with(own) || !call.path2.starts_with(folder) || call.path2.starts_with(own)) return;
+  // What was the user's, and goes back to him or beside, replaces nothing: ours is named by its inode, or has no second name.
+  const size_t tilde = call.path.rfind('~');
+  unsigned long long node = 0, ours = 0;
+  const bool given = call.path.find("/undo-") != std::string::npos || call.path.find("/rescued") != std::string::npos;
+  if (given || (tilde != std::string::npos && (sscanf(call.path.c_str() + tilde, "~%llx-%llx.", &node, &ours) != 2 || ours != objectAt(call.path)))) return;
+  if (objectAt(call.path2) != 0) count("names watched while replaced");
+  const auto away = machine.takenAway.find(call.path2);
+  if (away == machine.takenAway.end() || away->second.first != queue_.steps()) return;
+  if (away->second.second != objectAt(call.path)) machine.nameVanished = call.path2;
+}
+
 /// Once more: everyone leaves, looks at all again, meets again, and nothing changes.
 void World::checkQuiet() {
   std::vector<VersionVector> before;

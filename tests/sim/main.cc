@@ -28,6 +28,7 @@ struct Arguments {
   int jobs = 1;
   std::set<uint64_t> known;  ///< seeds whose failure is known and not mended: told, and no reason to fail
   int steps = 0;
+  size_t peers = 0;
   bool explain = false;
   bool calls = false;
   bool twice = false;
@@ -45,7 +46,7 @@ struct Outcome {
 
 Outcome runSeed(uint64_t seed, const Arguments& arguments, bool echo) {
   Outcome outcome;
-  World world({.seed = seed, .steps = arguments.steps, .faults = arguments.faults, .races = arguments.races, .echo = echo,
+  World world({.seed = seed, .steps = arguments.steps, .peers = arguments.peers, .faults = arguments.faults, .races = arguments.races, .echo = echo,
                .calls = arguments.calls});
   try {
     world.run();
@@ -139,6 +140,7 @@ constexpr const char* kKinds[] = {
     "suspended on a full disk", "torn files saved again", "watches overflowed",
     "conflicts resolved", "joined with files", "marks set", "reads answered", "reads failed", "user steps",
     "tokens kept", "tokens let go", "caches with a limit", "caches with a limit that have something",
+    "households of four to six", "names watched while replaced",
 };
 
 /// How many kinds never happened; each is told.
@@ -286,7 +288,7 @@ int huntAll(const Arguments& arguments) {
 }
 
 int usage() {
-  fprintf(stderr, "realize-sim --seed N [--explain] [--calls] | --seeds A..B [--jobs J] [--twice] [--all-kinds] [--known N,N]   [--steps N] [--no-faults] [--no-races] [--fault NAME] | --all-faults\n");
+  fprintf(stderr, "realize-sim --seed N [--explain] [--calls] | --seeds A..B [--jobs J] [--twice] [--all-kinds] [--known N,N]   [--steps N] [--peers N] [--no-faults] [--no-races] [--fault NAME] | --all-faults\n");
   return 2;
 }
 
@@ -330,6 +332,9 @@ int main(int argc, char** argv) {
       const auto* fault = std::find_if(std::begin(kFaults), std::end(kFaults), [&](const auto& f) { return !strcmp(f.name, value); });
       if (fault == std::end(kFaults)) return usage();
       if (!activate(fault->fault)) return 2;
+      ++i;
+    } else if (argument == "--peers") {
+      arguments.peers = size_t(std::clamp(atoi(value), 2, 6));
       ++i;
     } else if (argument == "--steps") {
       arguments.steps = atoi(value);

@@ -17,7 +17,9 @@ constexpr uint64_t kMaxEvents = 400'000;  // Of one run; a storm of messages is 
 }  // namespace
 
 World::World(const WorldOptions& options) : options_(options), random_(options.seed * 7919 + 1), queue_(options.seed * 104729 + 3) {
-  const size_t peers = 2 + below(2);
+  const size_t few = 2 + below(2);
+  const bool many = options.seed % 12 == 7;
+  const size_t peers = options.peers ? options.peers : many ? 4 + size_t(options.seed / 12 % 3) : few;
   for (size_t i = 0; i < peers; ++i) {
     SimPeerOptions peer;
     peer.name = name(i);
@@ -32,14 +34,21 @@ World::World(const WorldOptions& options) : options_(options), random_(options.s
     machines_.back().peer = std::make_unique<SimPeer>(queue_, peer);
     machines_.back().peer->onCall = [this, i](const FakeCall& call) {
       if (options_.calls) tell(i, call);
+      watchName(i, call);
       raceWith(i, call);
     };
     if (options_.calls) machines_.back().peer->onEvent = [this, i](const Event& event) { tellEvent(i, event); };
   }
-  const bool chain = peers == 3 && oneIn(3);
+  // Who is linked with whom. Bytes travel three links far at most (transfers_state.h, kRelayHops), and so do these.
+  enum { All, Chain, Ring, Star } shape = All;
+  if (peers == 3 && oneIn(3)) shape = Chain;
+  if (peers > 3) shape = options.seed / 36 % 4 == 0 ? All : options.seed / 36 % 4 == 1 ? Star : peers == 4 && oneIn(2) ? Chain : Ring;
   for (size_t a = 0; a < peers; ++a)
     for (size_t b = a + 1; b < peers; ++b)
-      if (!chain || b == a + 1) links_.push_back(std::make_unique<SimLink>(*machines_[a].peer, *machines_[b].peer));
+      if (shape == All || (shape == Star ? a == 1 || b == 1 : b == a + 1 || (shape == Ring && a == 0 && b == peers - 1)))
+        links_.push_back(std::make_unique<SimLink>(*machines_[a].peer, *machines_[b].peer));
+  static const char* const kShapes[] = {"", " in a chain", " in a ring", " in a star"};
+  if (peers > 3) count("households of four to six");
   if (options.calls)
     for (auto& link : links_) link->onTalk = [this](const std::string& what) { say("    . " + what); };
   if (options.faults && options.seed % 5 == 2)
@@ -55,7 +64,7 @@ World::World(const WorldOptions& options) : options_(options), random_(options.s
     const Mark mark = machine.peer->options.rootMark;
     marks += mark == Mark::Real ? " real" : mark == Mark::Unreal ? " unreal" : " none";
   }
-  say("seed " + std::to_string(options.seed) + ": " + std::to_string(peers) + " peers" + (chain ? " in a chain" : "") + ", marked" + marks +
+  say("seed " + std::to_string(options.seed) + ": " + std::to_string(peers) + " peers" + kShapes[shape] + ", marked" + marks +
       ", " + std::to_string(stepsLeft_) + " steps");
 }
 
@@ -170,13 +179,15 @@ void World::stepOnce() {
     if (!excused) throw Broken(std::string("an exception ended the process: ") + error.what());
   }
   afterEvent();
-  if (queue_.steps() > kMaxEvents) throw Broken("no end of events");
+  if (queue_.steps() > kMaxEvents * machines_.size() / 3 + kMaxEvents) throw Broken("no end of events");
 }
 
 void World::afterEvent() {
   for (size_t i = 0; i < machines_.size(); ++i) {
     auto& machine = machines_[i];
     auto& peer = *machine.peer;
+    if (!machine.nameVanished.empty())
+      throw Broken(name(i) + ": there was nothing at " + machine.nameVanished + " for a moment while it was replaced");
     if (peer.disk.isPowerOff()) crashed(i);
     else if (peer.running() && !peer.core->core().suspended) machine.suspended = false;
     else if (peer.running() && !machine.suspended) {

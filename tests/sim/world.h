@@ -21,6 +21,7 @@ struct Broken : std::runtime_error {
 struct WorldOptions {
   uint64_t seed = 0;
   int steps = 0;        ///< of users; 0: by the seed
+  size_t peers = 0;     ///< 0: by the seed
   bool faults = true;
   bool races = true;    ///< users who are quicker than the program
   bool echo = false;    ///< each line of the story to stdout as it happens
@@ -36,6 +37,8 @@ struct Machine {
   std::set<Token> unsynced;        ///< written by the user, perhaps not on the disk yet
   std::set<Token> rewritten;       ///< of these, what was there before and was written again: a torn write takes it along
   std::set<uint64_t> torn;         ///< inodes: a power cut mixed what its user was writing with what was there
+  std::map<std::string, std::pair<uint64_t, uint64_t>> takenAway;  ///< by the program: of a path, in which event, which inode
+  std::string nameVanished;        ///< between two of these
   bool full = false;               ///< the disk, on purpose
   bool suspended = false;          ///< its database met the full disk; it goes on by itself
   bool powerCut = false;           ///< the coming crash loses what is not durable
@@ -79,6 +82,7 @@ class World {
   void saveTornAgain(size_t number);
   void reconnectSoon(SimLink& link);
   void raceWith(size_t number, const FakeCall& call);
+  void watchName(size_t number, const FakeCall& call);
   void tell(size_t number, const FakeCall& call);
   void tellEvent(size_t number, const Event& event);
 
