@@ -48,8 +48,15 @@ RULES = {
     "no-bound": "a batch goes through each origin to its end, past the snapshot: touches move up while it runs",
     "sent-before": "only a touch between base and snapshot proves that an entry was sent earlier in the batch",
     "life": "a cursor is good only for the life of the sender that gave it",
+    "still": "a comparison of whole states is good only while neither side trims",
+    "fingerprint": "ranges with equal fingerprints are not sent",
+    "fresh": "who has nothing yet takes an ordinary batch, whatever was trimmed",
+    "fresh-still": "... unless the sender trims before it is complete",
+    "fresh-one": "... or another sender's batch has begun, too",
+    "sure": "what is not known there is new here, if nothing was trimmed there that was not seen here",
 }
 OFF = set()
+RETURNS = False   # the search with peers that are away for long
 def on(rule): return rule not in OFF
 ROOT = "root"
 
@@ -57,6 +64,7 @@ ROOT = "root"
 def make_id(parent, name, kind, n):
     return hashlib.blake2b(repr((parent, name, kind, n)).encode(), digest_size=16).hexdigest()
 
+def at_range(i): return int(i[0], 16) % 4          # ranges of ids, for comparing whole states
 def covers(v, dot): return v.get(dot[0], 0) >= dot[1]
 def geq(a, b): return all(a.get(o, 0) >= s for o, s in b.items())
 def join(a, b):
@@ -143,6 +151,7 @@ class Peer:
         self.entries, self.V, self.T, self.acks, self.seq, self.hlc = {}, {}, {}, {}, 0, 0
         self.inactive, self.truth, self.closed = set(), {}, set()
         self.batches = {}                        # sender -> cursor of the batch that broke off
+        self.wholes = {}                         # sender -> what is there of a comparison of whole states
     @property
     def origin(self): return f"{self.name}{self.life}"
     def view(self): return View(self.entries)
@@ -167,7 +176,7 @@ class Peer:
         if delete:
             e.live = frozenset(d for d in e.live - taken_over if not saw(d))
             if let_go:
-                gone = e.gone(); e.heads = e.shown_heads()
+                gone = e.gone()                  # ghosts stay, too: a delete elsewhere may have let go the others
                 gone = frozenset(d for d in e.heads if saw(d) or d in gone)
                 partly = any(d not in gone for d in e.heads)
                 e.tombs = {dot: gone} if gone or partly else {}
@@ -275,15 +284,17 @@ class Peer:
         self.entries[i] = e
         self.hlc = max(self.hlc, e.place[0][0])
         self.truth[i] = self.truth.get(i, frozenset()) | src.truth.get(i, frozenset())
-    def settle(self, src, snapshot=None):
+    def settle(self, src, snapshot=None, told=None):
+        """told: acks, closed and hlc, where they were told earlier than now."""
         snapshot = dict(src.V) if snapshot is None else snapshot
+        acks, closed, hlc = (told["acks"], told["closed"], told["hlc"]) if told else (src.acks, src.closed, src.hlc)
         self.V = join(self.V, snapshot)
         for i, e in self.entries.items():
             if e.ctx and geq(self.V, e.ctx): e = self.entries[i] = e.copy(); e.ctx = {}
         self.acks[src.name] = dict(snapshot)
-        for p, w in src.acks.items():
+        for p, w in acks.items():
             if p != self.name: self.acks[p] = join(self.acks.get(p, {}), w)
-        self.inactive.discard(src.name); self.hlc = max(self.hlc, src.hlc); self.closed |= src.closed
+        self.inactive.discard(src.name); self.hlc = max(self.hlc, hlc); self.closed |= closed
         for i in sorted(self.entries):
             lost = {o for o, s in self.entries[i].touch.items() if o in self.closed and s > self.V.get(o, 0)}
             if lost and on("orphans"): self.again(i, place=None, lost=lost)
@@ -293,9 +304,10 @@ class Peer:
             src.acks[self.name] = dict(self.V)
             for p, w in src.acks.items():
                 if p != self.name: self.acks[p] = join(self.acks.get(p, {}), w)
-        if on("tcheck") and not (geq(self.V, src.T) and geq(src.V, self.T)):
-            if whole: self.pull_all(src)
+        if on("tcheck") and not (geq(self.V, src.T) and geq(src.V, self.T)) and not self.fresh_for(src):
+            self.pull_all(src, rng, whole)
             return 1
+        self.wholes.pop(src.name, None)
         if not on("whole-batch"):                # entry by entry, with no cursor
             ids = src.bundle([i for i, e in src.entries.items() if not geq(self.V, e.touch)])
             if not whole:
@@ -309,16 +321,27 @@ class Peer:
             ids, done = self.page(src, rng.randint(1, 4))
             for i in ids: self.take(src, i)
             sent += len(ids)
-            if done: self.settle(src, self.batches.pop(src.name)["snapshot"]); break
+            if done:
+                b = self.batches.pop(src.name); self.settle(src, b["snapshot"])
+                if b["fresh"] and on("inherit"): self.T = join(self.T, b["T"])
+                break
             if left is not None: left -= 1
         return sent
+    def fresh_for(self, src):
+        """A peer that has nothing, or the beginning of one batch of that sender, takes an ordinary batch: there is
+        nothing here that could have been deleted and trimmed there, as long as it does not trim meanwhile."""
+        if self.V or not on("fresh"): return False
+        b = self.batches.get(src.name)
+        if b is None: return not self.entries
+        good = b["sender"] == src.origin and geq(src.V, b["snapshot"]) and (b["T"] == src.T or not on("fresh-still"))
+        return good and (len(self.batches) == 1 or not on("fresh-one"))
     def page(self, src, limit):
         """The ids of the next page, and whether it is the last. The cursor is kept here, at the receiver.
         A batch has a base and a snapshot (both vectors when it began) and a position in the sender's index of touches:
         origin by origin, the sender's own last, each from the base to its end, whatever moved there meanwhile."""
         b = self.batches.get(src.name)
         if b is None or (on("life") and (b["sender"] != src.origin or not geq(src.V, b["snapshot"]))):
-            b = dict(sender=src.origin, base=dict(self.V), snapshot=dict(src.V), at=None)
+            b = dict(sender=src.origin, base=dict(self.V), snapshot=dict(src.V), at=None, T=dict(src.T), fresh=not geq(self.V, src.T))
         else: b = dict(b)
         self.batches[src.name] = b
         if not on("snapshot"): b["snapshot"] = dict(src.V)
@@ -344,27 +367,59 @@ class Peer:
             if wanted(src.entries[i]): put(i)
             b["at"] = (key, s)
         return list(out), True
-    def pull_all(self, src):
-        """Return: whole state, when one side has trimmed what the other never saw."""
-        stale_src, again = not geq(src.V, self.T), []
-        for i in sorted(set(self.entries) | set(src.entries)):
-            if i in self.entries and i in src.entries: self.take(src, i); continue
-            self.truth[i] = self.truth.get(i, frozenset()) | src.truth.get(i, frozenset())
-            if i in self.entries:                # no record there: new here, or deleted and trimmed there
-                if any(not covers(src.V, d) for d in self.entries[i].live): again.append(i)
+    def state(self, i):
+        """What a fingerprint of an entry covers: all but what the vector says anyway."""
+        e = self.entries[i]
+        beyond = frozenset((o, s) for o, s in e.ctx.items() if s > self.V.get(o, 0))
+        return (e.live, e.heads, e.tombs, e.place, e.touch, beyond)
+    def pull_all(self, src, rng, whole=True):
+        """Return: whole state, when one side has trimmed what the other never saw. Ranges of ids are compared one by
+        one, what differs is kept apart, and taken at once at the end: a line that breaks changes nothing."""
+        w = self.wholes.get(src.name)
+        if w is None or on("still") and (w["sender"] != src.origin or w["T"] != src.T or w["mine"] != self.T or not geq(src.V, w["V"])):
+            w = dict(sender=src.origin, V=dict(src.V), T=dict(src.T), mine=dict(self.T), staged={}, truth={}, differ=set(), left=[0, 1, 2, 3])
+            w["acks"], w["closed"], w["hlc"] = {p: dict(v) for p, v in src.acks.items()}, set(src.closed), src.hlc
+        else: w = dict(w, staged=dict(w["staged"]), truth=dict(w["truth"]), differ=set(w["differ"]), left=list(w["left"]))
+        self.wholes[src.name] = w
+        while w["left"]:
+            if not whole and rng.random() < .4: return
+            at = w["left"].pop()
+            ours = {i: self.state(i) for i in self.entries if at_range(i) == at}
+            theirs = {i: src.state(i) for i in src.entries if at_range(i) == at}
+            w["truth"].update((i, t) for i, t in src.truth.items() if at_range(i) == at)
+            if ours == theirs and on("fingerprint"): continue
+            w["differ"].add(at)
+            for i in theirs: w["staged"][i] = (src.entries[i], src.seen(i), w["truth"][i])
+        del self.wholes[src.name]
+        self.take_all(src, w)
+    def differs(self, w, i): return at_range(i) in w["differ"]
+    def take_all(self, src, w):
+        staged, theirs_seen, again = w["staged"], w["V"], []
+        stale_src, stale_self = not geq(theirs_seen, self.T), not geq(self.V, w["T"])
+        for i, t in w["truth"].items(): self.truth[i] = self.truth.get(i, frozenset()) | t
+        for i in sorted(set(i for i in self.entries if self.differs(w, i)) | set(staged)):
+            if i in self.entries and i in staged:
+                theirs, seen, _ = staged[i]; mine = self.seen(i)
+                self.entries[i] = merge(self.entries[i], mine, theirs, seen)
+                self.hlc = max(self.hlc, theirs.place[0][0])
+            elif i in self.entries:              # no record there: new here, or deleted and trimmed there
+                if not stale_self and on("sure"): continue   # not trimmed there: we have seen all that is
+                if any(not covers(theirs_seen, d) for d in self.entries[i].live): again.append(i)
                 else: self.entries[i] = self.entries[i].copy(); self.entries[i].live = frozenset()
-            elif not geq(self.V, src.entries[i].touch):   # no record here, and news of it there
-                e = self.entries[i] = src.entries[i].copy(); e.ctx = join(self.V, src.seen(i))
+            elif not geq(self.V, staged[i][0].touch):   # no record here, and news of it there
+                e = self.entries[i] = staged[i][0].copy(); e.ctx = join(self.V, staged[i][1])
+                self.hlc = max(self.hlc, e.place[0][0])
                 if not any(not covers(self.V, d) for d in e.live): e.live = frozenset()
                 elif stale_src: again.append(i)
         todo = list(self.entries)                # of the dead there, only what something alive here needs
         for i in todo:
             e = self.entries[i]
             for j in [e.place[1]] + [v[1] for v in e.heads.values() if v[1]]:
-                if j not in self.entries and j in src.entries:
-                    d = self.entries[j] = src.entries[j].copy(); d.live = frozenset(); d.ctx = join(self.V, src.seen(j)); todo.append(j)
-        self.settle(src)
-        if on("inherit"): self.T = join(self.T, src.T)
+                if j not in self.entries and j in staged:
+                    d = self.entries[j] = staged[j][0].copy(); d.live = frozenset(); d.ctx = join(self.V, staged[j][1]); todo.append(j)
+                    self.hlc = max(self.hlc, d.place[0][0])
+        self.settle(src, w["V"], w)
+        if on("inherit"): self.T = join(self.T, w["T"])
         if not on("reissue"): return
         done = set()
         for i in again:
@@ -386,6 +441,9 @@ class Peer:
         if fresh: e.heads, e.tombs = fresh, {}
         e.touch = {o: s for o, s in e.touch.items() if o not in lost or s <= self.V.get(o, 0)}
     def trim(self):
+        while self.trim_once(): pass
+    def trim_once(self):
+        before = len(self.entries)
         peers = [p for p in self.world.peers if p is not self and p.name not in self.inactive]
         stable = dict(self.V)
         for p in peers:
@@ -396,8 +454,7 @@ class Peer:
             open_ctx = {o: s for o, s in e.ctx.items() if o not in self.closed}
             if not geq(self.V, open_ctx) or not geq(stable, e.touch): continue
             if not e.live and i not in used: del self.entries[i]; self.T = join(self.T, stable)
-            elif e.tombs and e.live and e.real_heads() and not e.for_others():
-                e = self.entries[i] = e.copy(); e.heads, e.tombs = e.shown_heads(), {}; self.T = join(self.T, stable)
+        return len(self.entries) < before
 
 class World:
     def __init__(self, seed):
@@ -442,7 +499,21 @@ class World:
             if at[0] == ROOT or at[0] in v.where: p.create(v, at[0], at[1], "f", (self.token(), None))
         else: return
         self.say(p.name, what, *[x[:6] if isinstance(x, str) else x for x in a])
+    def returning(self):
+        """As step(), of a world where one peer is away most of the time, called inactive, and others trim meanwhile."""
+        r = self.rng; x = r.random()
+        if x < .06 or not hasattr(self, "away"): self.away = r.choice(self.peers + [None])
+        here = [p for p in self.peers if p is not self.away]; p = r.choice(here)
+        if x < .12 and self.away: p.inactive.add(self.away.name); self.say(p.name, "calls inactive", self.away.name)
+        elif x < .25 and self.away: self.local(self.away)
+        elif x < .50: self.local(p)
+        elif x < .75 and len(here) > 1:
+            q = r.choice([q for q in here if q is not p]); self.say(p.name, "pulls", q.name, p.pull(q, r))
+        elif x < .85: q = r.choice([q for q in self.peers if q is not p]); self.say(p.name, "pulls part of", q.name, p.pull(q, r, False))
+        else: p.trim(); self.say(p.name, "trims")
+        assert not p.view().cyclic, "a cycle"
     def step(self):
+        if RETURNS: return self.returning()
         r = self.rng; p = r.choice(self.peers); q = r.choice([x for x in self.peers if x is not p]); x = r.random()
         if x < .50: self.local(p)
         elif x < .70: self.say(p.name, "pulls", q.name, p.pull(q, r))
@@ -460,14 +531,14 @@ class World:
     @staticmethod
     def snapshot(p):
         d = dict(p.__dict__)
-        for k in ("entries", "V", "T", "truth", "inactive", "closed", "batches"): d[k] = copy.copy(d[k])
+        for k in ("entries", "V", "T", "truth", "inactive", "closed", "batches", "wholes"): d[k] = copy.copy(d[k])
         d["acks"] = dict(d["acks"]); return d
     @staticmethod
     def shape(p):
         v = p.view()
         return {i: (at, tuple(sorted(set(p.entries[i].shown_heads().values()), key=repr))) for i, at in v.where.items()}
     def run(self):
-        for _ in range(self.rng.randint(8, 45)): self.step()
+        for _ in range(self.rng.randint(8, 90 if RETURNS else 45)): self.step()
         for _ in range(40):
             sent = 0
             for p in self.peers:
@@ -493,6 +564,8 @@ class World:
             real = [e for e in last if not any(o[3] and e[-1] in o[4] for o in ev)]
             alive[i] = any((e[0] or e[6] and any(h[0] for h in real)) and not seen_deleted(e[-1]) for e in ev)
             have = i in p.entries and bool(p.entries[i].live)
+            # A delete of one version claims the name for the others: of those, a delete that was trimmed is forgotten.
+            if RETURNS and any(e[6] for e in ev): alive[i] = have
             # Of several versions one removed, another written through a hard link: no disk makes both, not judged.
             if any(e[6] for e in ev) and any(e[1] and not e[0] for e in ev): alive[i] = have
             assert alive[i] == have, f"{i[:6]} should be {'alive' if alive[i] else 'dead (resurrected)'}"
@@ -511,7 +584,9 @@ class World:
 
 def main():
     a = argparse.ArgumentParser(); a.add_argument("--seeds", default="0..2000"); a.add_argument("--without", default="")
+    a.add_argument("--returns", action="store_true", help="a world where a peer is away for long while the others trim")
     a.add_argument("--show", action="store_true"); a = a.parse_args()
+    global RETURNS; RETURNS = a.returns
     OFF.update(x for x in a.without.split(",") if x); lo, hi = map(int, a.seeds.split("..")); bad = {}
     for seed in range(lo, hi):
         w = World(seed)
