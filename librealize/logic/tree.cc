@@ -42,6 +42,7 @@ void Tree::flush() {
 void Tree::reload() {
   records_.clear();
   effects_.clear();
+  trimming_ = {};
   edited_.clear();
   editedSet_.clear();
   slots_.clear();

@@ -10,6 +10,7 @@
 // Thread: one at a time (the arena's lock). Every call is within the store's transaction that the caller holds open.
 // After an exception or a rollback call reload(). Errors never leave a change half made.
 
+#include <functional>
 #include <map>
 #include <optional>
 #include <set>
@@ -20,6 +21,7 @@
 #include "librealize/base/clock.h"
 #include "librealize/base/random.h"
 #include "librealize/logic/tree_merge.h"
+#include "librealize/logic/tree_pages.h"
 #include "librealize/logic/tree_records.h"
 #include "librealize/logic/tree_store.h"
 #include "realize/result.h"
@@ -51,29 +53,6 @@ struct Effect {
   bool appeared() const { return !wasShown && isShown; }
   bool gone() const { return wasShown && !isShown; }
   bool moved() const { return wasShown && isShown && (oldParent != parent || oldName != name); }
-};
-
-/// Sum over hashes of what is shown: equal trees have equal digests.
-using TreeDigest = FixedBytes<16, struct TreeDigestTag>;
-
-struct PageRequest {
-  VersionVector vector;   ///< the receiver's
-  VersionVector trimmed;  ///< the receiver's T
-  std::string cursor;     ///< of the last page received of a batch; empty to begin
-  size_t maxChanges = 4096;
-  size_t maxBytes = 1 << 20;  ///< about; a page always has at least one change
-};
-
-struct ChangePage {
-  std::vector<Change> changes;
-  std::string cursor;      ///< for the next page, on this or any later connection
-  bool done = false;
-  VersionVector snapshot;  ///< the sender's vector when the batch began: what `done` completes
-  VersionVector trimmed;   ///< the sender's T
-  std::map<PeerKey, VersionVector> acks;  ///< the following are sent when done
-  std::vector<Origin> closed;
-  uint64_t clock = 0;
-  std::map<Origin, PeerKey> authors;  ///< of changes on this page, as far as the sender knows them; not the tree's affair
 };
 
 class Tree {
@@ -150,13 +129,34 @@ class Tree {
   Result<ChangePage> changesFor(const PageRequest& request);
   /// What to ask that peer for: own vector, and the cursor of a batch that broke off.
   PageRequest requestFor(const PeerKey& sender);
-  /// Takes a page and notes its cursor; completes the batch when it is the last one.
+  /// Takes a page and notes its cursor; completes the batch when it is the last one. The caller drops a page that
+  /// answers a request from before own T moved.
   /// Errors: Corrupt (nothing of that change was taken; those before it were), Refused (as changesFor).
   Result<void> applyPage(const PeerKey& sender, const ChangePage& page);
+  /// That peer refused to go on with the batch that broke off: the next one begins anew.
+  void forgetBatch(const PeerKey& sender);
   /// One change of a batch. Errors: Corrupt.
   Result<void> apply(const Change& change);
   /// Ends a batch (rule 17): own vector takes in `page.snapshot`, and what depends on that follows.
   void completeBatch(const PeerKey& sender, const ChangePage& page);
+
+  // Whole state (tree_whole.cc), where ordinary pages are refused.
+
+  /// Whether the two must compare their whole states; `theirs` and `theirTrimmed` as they said last.
+  bool needsWhole(const PeerKey& sender, const VersionVector& theirs, const VersionVector& theirTrimmed);
+  /// The sender's answer: looks at as many ranges as are quickly done, and at least one.
+  WholePage wholeFor(const WholeRequest& request);
+  /// What to ask next. Begins, or begins anew, if `state` is.
+  WholeRequest wholeRequest(WholeState& state);
+  /// Takes note of an answer. Errors: Busy (one side has trimmed meanwhile: ask on, it begins anew), Corrupt.
+  Result<void> noteWhole(WholeState& state, const WholePage& page);
+  /// Takes it all, when it is complete. Errors: Busy, Corrupt: nothing was taken.
+  Result<void> applyWhole(const PeerKey& sender, const WholeState& state);
+
+  /// Forgets up to `limit` removed entries that all of `active` (and this peer) have seen removed, for which
+  /// `mayForget` is true, and goes on there at the next call (rule 20). Returns how many it looked at; 0: there is
+  /// nothing to do until something changes.
+  size_t trim(const std::vector<PeerKey>& active, const std::function<bool(const Record&)>& mayForget, size_t limit);
 
   /// Drops up to so many contexts that broken or long batches left and that say nothing any more; returns how many.
   /// For idle times: they cost a few bytes each and nothing else.
@@ -261,8 +261,18 @@ class Tree {
 
   // tree_exchange.cc
   void noteCursor(const PeerKey& sender, const std::string& cursor);
-  void reissueTouch(const EntryId& id, const std::vector<Origin>& lost);
+
+  void reissue(const EntryId& id, const std::vector<Origin>& lost, bool place);
   void reissueOrphans();
+  bool isFreshFor(const PeerKey& sender, const std::string& cursor);
+
+  static Result<void> checkChange(const Change& change);
+
+  // tree_whole.cc
+  RangeSum sumOf(const IdRange& range);
+  TreeDigest hashOf(const Record& record);
+  void takeUnknown(const Change& change, bool dead);
+  void issueAgain(const std::vector<EntryId>& entries);
 
   TreeRecords records_;
   Clock& clock_;
@@ -272,6 +282,14 @@ class Tree {
   std::map<PeerKey, VersionVector> acks_;
   std::set<Origin> closed_;
   std::string savedAcks_, savedClosed_;  ///< as they stand in the store
+  /// How far trim() has come.
+  struct Trimming {
+    VersionVector stable;  ///< seen by all that counted
+    NodeId after = 0;
+    bool any = false;      ///< something was forgotten since it began
+    bool done = false;     ///< nothing is left to forget until `stable` moves
+  };
+  Trimming trimming_;
   int depth_ = 0;       ///< of public calls within each other
   bool batch_ = false;  ///< between beginBatch() and flush()
   std::set<EntryId> displaced_;  ///< where a cycle was broken: effective place differs from the claimed one

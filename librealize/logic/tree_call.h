@@ -4,6 +4,9 @@
 
 namespace realize::logic {
 
+/// What it takes on a page, about.
+size_t roughBytes(const Change& change);
+
 class Tree::Call {
  public:
   explicit Call(Tree& tree);

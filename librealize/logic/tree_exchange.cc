@@ -25,15 +25,17 @@ namespace {
 struct Cursor {
   Origin sender = 0;
   VersionVector base, snapshot;
+  VersionVector trimmed;  ///< the sender's T when it began
   Origin origin = 0;  ///< being gone through; 0: before the first
   uint64_t seq = 0;   ///< the last one done
 
   std::string encode() const {
     ByteWriter w;
-    w.byte(1);
+    w.byte(2);
     w.fixed64(sender);
     w.vector(base);
     w.vector(snapshot);
+    w.vector(trimmed);
     w.fixed64(origin);
     w.number(seq);
     return w.take();
@@ -41,10 +43,11 @@ struct Cursor {
   static std::optional<Cursor> decode(const std::string& bytes) {
     ByteReader r(bytes);
     Cursor c;
-    if (r.byte() != 1) return std::nullopt;
+    if (r.byte() != 2) return std::nullopt;
     c.sender = r.fixed64();
     c.base = r.vector();
     c.snapshot = r.vector();
+    c.trimmed = r.vector();
     c.origin = r.fixed64();
     c.seq = r.number(kMaxCount);
     if (!r.finished()) return std::nullopt;
@@ -53,6 +56,12 @@ struct Cursor {
 };
 
 std::string cursorKey(const PeerKey& sender) { return "tree-batch:" + sender.hex(); }
+// Whose batch brought all that is here, while that is so.
+constexpr const char* kFreshKey = "tree-fresh";
+
+Error wholeNeeded() { return {Code::Refused, "one side has forgotten deletions that the other never saw: whole state must be exchanged"}; }
+
+}  // namespace
 
 size_t roughBytes(const Change& change) {
   const Entry& e = change.entry;
@@ -61,8 +70,6 @@ size_t roughBytes(const Change& change) {
   for (const auto& [dot, gone] : e.tombs) bytes += 8 + 8 * gone.size();
   return bytes;
 }
-
-}  // namespace
 
 struct Tree::PageBuilder {
   Tree& tree;
@@ -143,21 +150,20 @@ struct Tree::PageBuilder {
 Result<ChangePage> Tree::changesFor(const PageRequest& request) {
   Call call(*this);
   records_.flush();
-  if (!request.vector.geq(state_.trimmed) || !state_.vector.geq(request.trimmed)) {
-    return {Code::Refused, "one side has forgotten deletions that the other never saw: whole state must be exchanged"};
-  }
+  const bool covered = request.vector.geq(state_.trimmed) && state_.vector.geq(request.trimmed);
+  if (!covered && !request.fresh) return wholeNeeded();
   // Numbers of ours that we do not know: this database was restored or copied, and must not use them again.
   if (request.vector.get(state_.origin) > state_.seq) beginLife();
 
   PageBuilder builder{*this, request, {}, {}, {}, {}, 0};
   std::optional<Cursor> resumed;
   if (!request.cursor.empty()) resumed = Cursor::decode(request.cursor);
-  if (resumed && resumed->sender == state_.origin && state_.vector.geq(resumed->snapshot) &&
-      request.vector.geq(resumed->base)) {
-    builder.cursor = std::move(*resumed);
-  } else {
-    builder.cursor = {state_.origin, request.vector, state_.vector, 0, 0};
-  }
+  const bool good = resumed && resumed->sender == state_.origin && state_.vector.geq(resumed->snapshot) &&
+                    request.vector.geq(resumed->base);
+  // Who has nothing yet misses nothing that was forgotten, unless more of it was since the batch began.
+  if (!covered && !request.cursor.empty() && !(good && resumed->trimmed == state_.trimmed)) return wholeNeeded();
+  if (good) builder.cursor = std::move(*resumed);
+  else builder.cursor = {state_.origin, request.vector, state_.vector, state_.trimmed, 0, 0};
   builder.order = records_.store().touchOrigins();
   std::sort(builder.order.begin(), builder.order.end(), [&](Origin a, Origin b) { return builder.before(a, b); });
   builder.run();
@@ -165,7 +171,7 @@ Result<ChangePage> Tree::changesFor(const PageRequest& request) {
   ChangePage page = std::move(builder.page);
   page.cursor = builder.cursor.encode();
   page.snapshot = builder.cursor.snapshot;
-  page.trimmed = state_.trimmed;
+  page.trimmed = covered ? state_.trimmed : builder.cursor.trimmed;
   if (page.done) {
     page.acks = acks_;
     page.closed.assign(closed_.begin(), closed_.end());
@@ -179,24 +185,54 @@ PageRequest Tree::requestFor(const PeerKey& sender) {
   request.vector = state_.vector;
   request.trimmed = state_.trimmed;
   request.cursor = records_.store().getValue(cursorKey(sender)).value_or("");
+  request.fresh = isFreshFor(sender, request.cursor);
   return request;
+}
+
+// Nothing is here but what the batch under way, with that cursor, has brought.
+bool Tree::isFreshFor(const PeerKey& sender, const std::string& cursor) {
+  if (!state_.vector.empty()) return false;
+  if (records_.dirtyCount() == 0 && records_.store().touchOrigins().empty()) return true;
+  return !cursor.empty() && records_.store().getValue(kFreshKey) == sender.hex();
 }
 
 Result<void> Tree::applyPage(const PeerKey& sender, const ChangePage& page) {
   Call call(*this);
-  if (!state_.vector.geq(page.trimmed) || !page.snapshot.geq(state_.trimmed)) {
+  TreeStore& store = records_.store();
+  const bool covered = state_.vector.geq(page.trimmed);  // The other direction the sender has looked at.
+  const bool fresh = state_.vector.empty() && isFreshFor(sender, store.getValue(cursorKey(sender)).value_or(""));
+  if (!covered && !fresh) {
     noteCursor(sender, "");
-    return {Code::Refused, "one side has forgotten deletions that the other never saw: whole state must be exchanged"};
+    return wholeNeeded();
   }
+  // Pages of a second sender among the first one's: then it is not one batch that is here.
+  if (const std::string batch = fresh ? sender.hex() : ""; store.getValue(kFreshKey).value_or("") != batch) store.setValue(kFreshKey, batch);
   for (const Change& change : page.changes) REALIZE_TRY(apply(change));
-  if (page.done || faulty(Fault::VectorEarly)) completeBatch(sender, page);
-  else noteCursor(sender, page.cursor);
+  if (page.done || faulty(Fault::VectorEarly)) {
+    completeBatch(sender, page);
+    if (!covered) state_.trimmed.join(page.trimmed);
+  } else {
+    noteCursor(sender, page.cursor);
+  }
   return {};
+}
+
+void Tree::forgetBatch(const PeerKey& sender) {
+  Call call(*this);
+  noteCursor(sender, "");
 }
 
 void Tree::noteCursor(const PeerKey& sender, const std::string& cursor) {
   TreeStore& store = records_.store();
   if (store.getValue(cursorKey(sender)).value_or("") != cursor) store.setValue(cursorKey(sender), cursor);
+}
+
+Result<void> Tree::checkChange(const Change& change) {
+  const Entry& theirs = change.entry;
+  if (theirs.id == kRootEntry || theirs.touch.empty() || !isValidName(theirs.place.name)) {
+    return {Code::Corrupt, "a peer sent an entry that cannot be"};
+  }
+  return {};
 }
 
 Result<void> Tree::apply(const Change& change) {
@@ -206,9 +242,7 @@ Result<void> Tree::apply(const Change& change) {
   if (known && known->entry.kind != theirs.kind) {
     return {Code::Corrupt, "a peer sent entry " + theirs.id.hex() + " as something else than it is here"};
   }
-  if (theirs.id == kRootEntry || theirs.touch.empty() || !isValidName(theirs.place.name)) {
-    return {Code::Corrupt, "a peer sent an entry that cannot be"};
-  }
+  REALIZE_TRY(checkChange(change));
   if (change.seen.get(state_.origin) > state_.seq) beginLife();
 
   Claimed before = claimedOf(known);
@@ -293,17 +327,18 @@ void Tree::reissueOrphans() {
       if (page.size() < kPage) break;
     }
   }
-  for (const auto& [id, origins] : lost) reissueTouch(id, origins);
+  for (const auto& [id, origins] : lost) reissue(id, origins, false);
 }
 
-void Tree::reissueTouch(const EntryId& id, const std::vector<Origin>& lost) {
+void Tree::reissue(const EntryId& id, const std::vector<Origin>& lost, bool place) {
   Record* r = records_.find(id);
   if (!r) return;
   LocalChange again;
   std::vector<std::pair<Dot, Version>> versions;
-  if (!r->entry.live.empty()) {
+  if (place) again.place = {r->entry.place.parent, r->entry.place.name};
+  if (!r->entry.live.empty() || place) {
     versions = realHeads(r->entry);
-    again.claim = true;
+    again.claim = !r->entry.live.empty();
   } else {
     again.remove = true;
     again.letGo = !r->entry.tombs.empty();

@@ -101,7 +101,7 @@ Dot Tree::change(const EntryId& id, const LocalChange& what) {
     for (const auto& [d, v] : old) rememberReplaced(e, v.blob);
   }
   if (what.remove && what.letGo) {
-    e.heads = realHeads(e);
+    // What earlier deletes let go stays, too: it is the last resort where a delete elsewhere let go the others.
     std::vector<Dot> gone;
     for (const auto& [d, v] : e.heads) if (saw(what.base, d) || isLetGo(e, d)) gone.push_back(d);
     // Who removes the one of two versions that he saw has not removed the other, whoever claims the name for it, and

@@ -32,6 +32,15 @@ Record& TreeRecords::insert(Entry entry) {
   return slot.record;
 }
 
+void TreeRecords::erase(const EntryId& id) {
+  auto it = slots_.find(id);
+  if (it != slots_.end()) {
+    if (it->second.dirty) std::erase(dirty_, id);
+    slots_.erase(it);
+  }
+  store_.erase(id);
+}
+
 void TreeRecords::markDirty(Record& record) {
   Slot& slot = slots_.find(record.entry.id)->second;
   if (slot.dirty) return;

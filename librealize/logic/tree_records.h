@@ -20,6 +20,8 @@ class TreeRecords {
   /// The entry must be unknown.
   Record& insert(Entry entry);
   void markDirty(Record& record);
+  /// Forgets it here and in the store.
+  void erase(const EntryId& id);
   /// The only way to change what name an entry is shown under; "" for none.
   void setShownName(Record& record, const std::string& name);
 

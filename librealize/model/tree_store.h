@@ -64,6 +64,10 @@ class TreeStore {
   virtual std::vector<EntryId> withContext() = 0;
   /// Entries that have a head whose hard-link target is `id`.
   virtual std::vector<EntryId> linksTo(const EntryId& id) = 0;
+  /// Entries from `first` to `last`, both included, dead ones too, ascending.
+  virtual std::vector<EntryId> idsBetween(const EntryId& first, const EntryId& last) = 0;
+  /// Entries that are not shown, ascending by their number, from after `after`, at most `limit`.
+  virtual std::vector<std::pair<NodeId, EntryId>> hiddenAfter(NodeId after, size_t limit) = 0;
   /// All directories' ids (dead ones too), for the rare full search for cycles.
   virtual std::vector<EntryId> allDirectories() = 0;
 

@@ -124,6 +124,8 @@ std::vector<Origin> ArenaStore::touchOrigins() { return tree_->touchOrigins(); }
 std::vector<EntryId> ArenaStore::withContext() { return tree_->flagged(TreeTable::kHasContext, 0, SIZE_MAX); }
 std::vector<EntryId> ArenaStore::linksTo(const EntryId& id) { return tree_->linksTo(id); }
 std::vector<EntryId> ArenaStore::allDirectories() { return tree_->allDirectories(); }
+std::vector<EntryId> ArenaStore::idsBetween(const EntryId& first, const EntryId& last) { return tree_->idsBetween(first, last); }
+std::vector<std::pair<NodeId, EntryId>> ArenaStore::hiddenAfter(NodeId after, size_t limit) { return tree_->hiddenAfter(after, limit); }
 std::optional<std::string> ArenaStore::getValue(const std::string& key) { return tree_->getValue(key); }
 void ArenaStore::setValue(const std::string& key, const std::string& value) { tree_->setValue(key, value); }
 

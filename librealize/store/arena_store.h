@@ -78,6 +78,8 @@ class ArenaStore final : public logic::TreeStore {
   std::vector<EntryId> withContext() override;
   std::vector<EntryId> linksTo(const EntryId& id) override;
   std::vector<EntryId> allDirectories() override;
+  std::vector<EntryId> idsBetween(const EntryId& first, const EntryId& last) override;
+  std::vector<std::pair<NodeId, EntryId>> hiddenAfter(NodeId after, size_t limit) override;
   std::optional<std::string> getValue(const std::string& key) override;
   void setValue(const std::string& key, const std::string& value) override;
 

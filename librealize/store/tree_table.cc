@@ -37,6 +37,7 @@ int flagsOf(const Record& record) {
     flags |= TreeTable::kDisplaced;
   if (!entry.ctx.empty()) flags |= TreeTable::kHasContext;
   if (entry.heads.size() > 1) flags |= TreeTable::kSeveralHeads;
+  if (!record.shown) flags |= TreeTable::kHidden;
   return flags;
 }
 
@@ -118,6 +119,9 @@ TreeTable::TreeTable(Database& db, OriginTable& origins)
       // 4 is kSeveralHeads; a parameter would not match the index.
       severalHeads_(db,
                     "SELECT id FROM entry INDEXED BY entry_several_heads WHERE flags & 4 <> 0 AND node > ? ORDER BY node LIMIT ?"),
+      // 8 is kHidden.
+      hiddenAfter_(db, "SELECT node, id FROM entry INDEXED BY entry_hidden WHERE flags & 8 <> 0 AND node > ? ORDER BY node LIMIT ?"),
+      idsBetween_(db, "SELECT id FROM entry WHERE id BETWEEN ? AND ? AND state IS NOT NULL ORDER BY id"),
       all_(db, "SELECT id FROM entry WHERE node > ? AND state IS NOT NULL ORDER BY node LIMIT ?"),
       getValue_(db, "SELECT value FROM value WHERE key = ?"),
       setValue_(db, "INSERT OR REPLACE INTO value (key, value) VALUES (?, ?)") {}
@@ -454,6 +458,19 @@ std::vector<EntryId> TreeTable::allDirectories() {
 std::vector<EntryId> TreeTable::flagged(Flag flag, NodeId after, size_t limit) {
   std::vector<EntryId> out;
   flagged_.each(idsInto(out), int(flag), after, clamped(limit));
+  return out;
+}
+
+std::vector<EntryId> TreeTable::idsBetween(const EntryId& first, const EntryId& last) {
+  std::vector<EntryId> out;
+  idsBetween_.each(idsInto(out), first, last);
+  return out;
+}
+
+std::vector<std::pair<NodeId, EntryId>> TreeTable::hiddenAfter(NodeId after, size_t limit) {
+  std::vector<std::pair<NodeId, EntryId>> out;
+  hiddenAfter_.each([&](Row row) { out.emplace_back(row.unsignedInteger(0), row.fixed<EntryId>(1)); }, after,
+                    clamped(limit));
   return out;
 }
 

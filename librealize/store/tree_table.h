@@ -35,10 +35,12 @@ class TreeTable {
   std::vector<Origin> touchOrigins();
   std::vector<EntryId> linksTo(const EntryId& id);
   std::vector<EntryId> allDirectories();
+  std::vector<EntryId> idsBetween(const EntryId& first, const EntryId& last);
+  std::vector<std::pair<NodeId, EntryId>> hiddenAfter(NodeId after, size_t limit);
   std::optional<std::string> getValue(std::string_view key);
   void setValue(std::string_view key, std::string_view value);
 
-  enum Flag : int { kDisplaced = 1, kHasContext = 2, kSeveralHeads = 4 };
+  enum Flag : int { kDisplaced = 1, kHasContext = 2, kSeveralHeads = 4, kHidden = 8 };
   std::vector<EntryId> flagged(Flag flag, NodeId after, size_t limit);
   std::vector<EntryId> withSeveralHeads(NodeId after, size_t limit);
   std::vector<EntryId> allEntries(NodeId after, size_t limit);
@@ -86,7 +88,7 @@ class TreeTable {
       erase_, hasPlaced_, setNode_;
   Statement shownAt_, shownAtClashed_, shownIn_, shownInClashed_, anyClashed_, placedAt_, placedIn_, clashedIn_;
   Statement addTouch_, eraseTouch_, touchedAfter_, touchOrigins_, addLink_, eraseLink_, linksTo_;
-  Statement allDirectories_, flagged_, severalHeads_, all_, getValue_, setValue_;
+  Statement allDirectories_, flagged_, severalHeads_, hiddenAfter_, idsBetween_, all_, getValue_, setValue_;
 };
 
 }  // namespace realize::store

@@ -374,6 +374,7 @@ TEST_CASE("peers that have forgotten different deletions say so instead of mixin
   a.file("f", "1");
   PageRequest request = b.tree.requestFor(a.key);
   request.trimmed.join(Dot{77, 1});
+  request.fresh = false;
 
   CHECK(a.tree.changesFor(request).code() == Code::Refused);
 }

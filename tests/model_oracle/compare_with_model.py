@@ -51,33 +51,68 @@ class Peer(model.Peer):
     def base_of(self, i, version=None):
         self.oracle.ask("base", self.name, i, "base", token(version))
         return model.Peer.base_of(self, i, version)
+    def differs(self, w, i): return any(i.startswith(prefix) for prefix in w["differ"])
+    def trim(self):
+        active = "".join(p.name for p in self.world.peers if p is not self and p.name not in self.inactive)
+        self.oracle.ask("trim", self.name, active or "-")
+        model.Peer.trim(self)
+    def pull_whole(self, src, rng, whole):
+        """As the C++ compares whole states; None where it need not."""
+        words = self.oracle.ask("whole", self.name, src.name, 10**6 if whole else rng.randint(1, 6)).split()
+        if not words: return None
+        assert words[0] not in ("error", "exception"), " ".join(words)
+        for word in words:
+            w = self.wholes.get(src.name)
+            if word == "begin":
+                self.wholes[src.name] = dict(V=dict(src.V), T=dict(src.T), staged={}, truth={}, differ=set(),
+                    acks={p: dict(v) for p, v in src.acks.items()}, closed=set(src.closed), hlc=src.hlc)
+            elif word[0] in "=!":                # a range that is equal, or sent
+                if word[0] == "!": w["differ"].add(word[1:])
+                w["truth"].update((i, t) for i, t in src.truth.items() if i.startswith(word[1:]))
+            elif word == "anew": self.wholes.pop(src.name, None)
+            elif word == "done": del self.wholes[src.name]; self.take_all(src, w)
+            elif word == "broken": pass
+            else: w["staged"][word] = (src.entries[word], src.seen(word), src.truth.get(word, frozenset()))
+        return 1
     def pull(self, src, rng, whole=True):
+        compared = self.pull_whole(src, rng, whole)
+        if compared is not None: return compared
         pages = 10**6 if whole else rng.randint(1, 3)
         answer = self.oracle.ask("pull", self.name, src.name, rng.choice([1, 2, 3, 100]), pages).split()
         assert not answer or answer[0] not in ("error", "exception"), " ".join(answer)
+        if answer == ["refused"]:                # The sender trimmed since this fresh peer's batch began.
+            self.batches.pop(src.name, None)
+            return self.pull(src, rng, whole)
         sent = 0
         for word in answer:
-            if word == "now": self.batches[src.name] = dict(src.V)
+            if word == "now": self.batches[src.name] = dict(V=dict(src.V), T=dict(src.T), fresh=not model.geq(self.V, src.T))
             elif word == "earlier": assert src.name in self.batches, "resumed a batch that never began"
-            elif word == "done": self.settle(src, self.batches.pop(src.name))
+            elif word == "done":
+                b = self.batches.pop(src.name); self.settle(src, b["V"])
+                if b["fresh"]: self.T = model.join(self.T, b["T"])
             else: self.take(src, word); sent += 1
         return sent
 
 class World(model.World):
     def __init__(self, seed, oracle):
         super().__init__(seed)
-        self.oracle = oracle
+        self.oracle, self.returns = oracle, seed % 2 == 1
+        model.RETURNS = self.returns
         self.peers = [Peer(p.name, self) for p in self.peers]
         for p in self.peers: p.oracle = oracle
         oracle.ask("peers", len(self.peers))
     def step(self):
+        if self.returns:
+            self.returning()
+            for p in self.peers: self.compare(p)
+            return
         r = self.rng; p = r.choice(self.peers); q = r.choice([x for x in self.peers if x is not p]); x = r.random()
         if x < .60: self.local(p)
         elif x < .78: self.say(p.name, "pulls", q.name, p.pull(q, r))
         elif x < .93: self.say(p.name, "pulls part of", q.name, p.pull(q, r, False))
         elif x < .97: self.saved[p.name] = self.snapshot(p); self.oracle.ask("backup", p.name); self.say(p.name, "backup")
         elif p.name in self.saved:
-            life = p.life; p.__dict__.update(self.saved.pop(p.name)); self.say(p.name, "RESTORED")
+            life = p.life; p.__dict__.update(self.saved.pop(p.name)); p.wholes = {}; self.say(p.name, "RESTORED")
             p.closed = p.closed | {f"{p.name}{n}" for n in range(life + 1)}; p.life, p.seq = life + 1, 0
             self.oracle.ask("restore", p.name)
         self.compare(p)
@@ -96,7 +131,7 @@ class World(model.World):
         assert ours == theirs, "different trees:\n model " + "\n       ".join(f"{i[:6]} {t}" for i, t in sorted(ours.items())) \
             + "\n C++   " + "\n       ".join(f"{i[:6]} {t}" for i, t in sorted(theirs.items()))
     def run(self):
-        for _ in range(self.rng.randint(8, 45)): self.step()
+        for _ in range(self.rng.randint(8, 90 if self.returns else 45)): self.step()
         for _ in range(40):
             sent = sum(p.pull(q, self.rng) for p in self.peers for q in self.peers if p is not q)
             if not sent: break

@@ -36,6 +36,7 @@ struct OraclePeer {
   std::unique_ptr<Tree> tree;
   std::unique_ptr<MemoryTreeStore> backup;
   uint64_t life = 0;
+  std::map<PeerKey, WholeState> wholes;
 };
 
 struct World {
@@ -107,6 +108,10 @@ std::string pull(OraclePeer& to, OraclePeer& from, size_t maxChanges, size_t max
     PageRequest request = to.tree->requestFor(from.key);
     request.maxChanges = maxChanges;
     auto page = from.tree->changesFor(request);
+    if (!page && page.code() == Code::Refused && request.fresh) {
+      to.tree->forgetBatch(from.key);
+      return "refused";
+    }
     if (!page) return "error " + page.error().message;
     out += page->snapshot == from.tree->vector() ? " now" : " earlier";
     for (const auto& change : page->changes) out += " " + textOf(change.entry.id);
@@ -115,6 +120,34 @@ std::string pull(OraclePeer& to, OraclePeer& from, size_t maxChanges, size_t max
     if (page->done) return out + " done";
   }
   return out;
+}
+
+// Whole state, where ordinary pages are refused: at most so many questions. Answers "" when it is not to be done.
+std::string pullWhole(OraclePeer& to, OraclePeer& from, size_t questions) {
+  if (!to.tree->needsWhole(from.key, from.tree->vector(), from.tree->trimmed())) return "";
+  WholeState& state = to.wholes[from.key];
+  std::string out;
+  for (size_t i = 0; i < questions; ++i) {
+    if (!state.began()) out += " begin";
+    const WholeRequest request = to.tree->wholeRequest(state);
+    WholePage page = from.tree->wholeFor(request);
+    page.page = travelled(std::move(page.page));
+    auto noted = to.tree->noteWhole(state, page);
+    if (!noted && noted.code() == Code::Busy) return out + " anew";
+    if (!noted) return "error " + noted.error().message;
+    for (size_t at = 0; at < page.outcomes.size(); ++at) {
+      const IdRange& range = request.ranges[at].range;
+      const std::string digits = range.prefix.hex().substr(0, range.digits);
+      if (page.outcomes[at] != RangeOutcome::Split) out += (page.outcomes[at] == RangeOutcome::Equal ? " =" : " !") + digits;
+    }
+    for (const Change& change : page.page.changes) out += " " + textOf(change.entry.id);
+    if (!state.complete()) continue;
+    auto taken = to.tree->applyWhole(from.key, state);
+    to.wholes.erase(from.key);
+    if (!taken) return "error " + taken.error().message;
+    return out + " done";
+  }
+  return out + " broken";
 }
 
 std::string outcome(const Result<void>& r) { return r ? "ok" : "refused " + std::string(codeName(r.code())); }
@@ -159,6 +192,14 @@ std::string run(World& world, const std::string& line) {
   }
   if (what == "latewrite") return outcome(tree.write(idOf(a), versionOf(world, c), Base::only(world.bases[who + b])));
   if (what == "latedelete") return outcome(tree.remove(idOf(a), Base::only(world.bases[who + b])));
+  if (what == "whole") return pullWhole(p, world.peer(a), std::stoul(b));
+  if (what == "trim") {
+    std::vector<PeerKey> active;
+    for (char name : a == "-" ? "" : a) active.push_back(world.peer(std::string(1, name)).key);
+    tree.drainEffects();
+    while (tree.trim(active, [](const Record&) { return true; }, 3) > 0) continue;
+    return "ok";
+  }
   if (what == "pull") return pull(p, world.peer(a), std::stoul(b), std::stoul(c));
   if (what == "backup") {
     p.backup = std::make_unique<MemoryTreeStore>(p.store);
@@ -166,6 +207,7 @@ std::string run(World& world, const std::string& line) {
   }
   if (what == "restore") {
     p.tree.reset();
+    p.wholes.clear();
     p.store = *p.backup;
     p.lives.next = (size_t(who[0] - 'A') + 1) * 1000 + ++p.life;
     world.start(p);

@@ -1,5 +1,7 @@
 #include "tests/support/memory_tree_store.h"
 
+#include <algorithm>
+
 namespace realize::logic {
 
 std::optional<Record> MemoryTreeStore::get(const EntryId& id) {
@@ -133,6 +135,21 @@ std::vector<EntryId> MemoryTreeStore::linksTo(const EntryId& id) {
   ++lookUps;
   auto it = links_.find(id);
   return it == links_.end() ? std::vector<EntryId>() : std::vector<EntryId>(it->second.begin(), it->second.end());
+}
+
+std::vector<EntryId> MemoryTreeStore::idsBetween(const EntryId& first, const EntryId& last) {
+  std::vector<EntryId> out;
+  for (const auto& [id, r] : records_) if (first <= id && id <= last) out.push_back(id);
+  std::sort(out.begin(), out.end());
+  return out;
+}
+
+std::vector<std::pair<NodeId, EntryId>> MemoryTreeStore::hiddenAfter(NodeId after, size_t limit) {
+  std::vector<std::pair<NodeId, EntryId>> out;
+  for (const auto& [id, r] : records_) if (!r.shown && r.node > after) out.emplace_back(r.node, id);
+  std::sort(out.begin(), out.end());
+  if (out.size() > limit) out.resize(limit);
+  return out;
 }
 
 std::vector<EntryId> MemoryTreeStore::allDirectories() {

@@ -1,0 +1,206 @@
+// Forgetting removed entries, and peers that come back after that (AGREEMENT.md 18-20).
+
+#include <doctest/doctest.h>
+
+#include "tests/support/tree_peer.h"
+
+using namespace realize;
+using namespace realize::logic;
+
+namespace {
+
+bool mayForget(const Record&) { return true; }
+
+void forget(TreePeer& p, const std::vector<PeerKey>& active) {
+  p.tree.drainEffects();
+  while (p.tree.trim(active, mayForget, 100) > 0) continue;
+}
+
+bool mustCompare(TreePeer& to, TreePeer& from) {
+  return to.tree.needsWhole(from.key, from.tree.vector(), from.tree.trimmed());
+}
+
+/// One question and its answer.
+Result<void> ask(TreePeer& to, TreePeer& from, WholeState& state) {
+  const WholeRequest request = to.tree.wholeRequest(state);
+  return to.tree.noteWhole(state, from.tree.wholeFor(request));
+}
+
+/// Compares and takes everything; how many entries were sent.
+uint64_t compare(TreePeer& to, TreePeer& from) {
+  WholeState state;
+  while (!state.complete()) REQUIRE(ask(to, from, state).ok());
+  REQUIRE(to.tree.applyWhole(from.key, state).ok());
+  return state.changeCount();
+}
+
+void checkEqual(TreePeer& a, TreePeer& b) {
+  CHECK(a.all() == b.all());
+  CHECK(a.tree.digest() == b.tree.digest());
+}
+
+struct Away {
+  TreePeer a{'a'}, b{'b'}, c{'c'};
+
+  /// C was there, and went away; A and B removed half of it since, which both have forgotten.
+  explicit Away(int files = 400) {
+    a.folder("d");
+    for (int i = 0; i < files; ++i) a.file("d/" + std::to_string(i), "text " + std::to_string(i));
+    a.folder("old");
+    a.file("old/x", "x");
+    for (TreePeer* p : {&b, &c}) sync(a, *p);
+    for (int i = 0; i < files; i += 2) REQUIRE(a.remove("d/" + std::to_string(i)));
+    REQUIRE(a.remove("old"));
+    for (int i = 0; i < 2; ++i) sync(a, b);
+    forget(a, {b.key});
+    forget(b, {a.key});
+  }
+};
+
+}  // namespace
+
+TEST_CASE("what all have seen removed is forgotten, and nothing shown changes") {
+  TreePeer a('a'), b('b');
+  a.folder("d");
+  a.file("d/f", "1");
+  a.file("kept", "2");
+  sync(a, b);
+  REQUIRE(a.remove("d"));
+  forget(a, {b.key});
+  CHECK(a.store.records().size() == 3);  // B has not said that it saw it.
+
+  for (int i = 0; i < 2; ++i) sync(a, b);
+  const TreeDigest before = a.tree.digest();
+  forget(a, {b.key});
+
+  CHECK(a.store.records().size() == 1);
+  CHECK(a.tree.digest() == before);
+  CHECK(a.tree.trimmed().geq(b.tree.trimmed()));
+  CHECK_FALSE(a.tree.trimmed().empty());
+  b.file("d", "a file now");
+  CHECK_FALSE(mustCompare(a, b));
+  sync(a, b);
+  checkEqual(a, b);
+}
+
+TEST_CASE("what may not be forgotten yet stays") {
+  TreePeer a('a');
+  a.file("f", "1");
+  REQUIRE(a.remove("f"));
+  a.tree.drainEffects();
+  while (a.tree.trim({}, [](const Record&) { return false; }, 100) > 0) continue;
+  CHECK(a.store.records().size() == 1);
+}
+
+TEST_CASE("who was away while removals were forgotten learns of them, and sends back nothing that was removed") {
+  Away w;
+  REQUIRE(mustCompare(w.c, w.a));
+  CHECK(w.a.tree.changesFor(w.c.tree.requestFor(w.a.key)).code() == Code::Refused);
+
+  compare(w.c, w.a);
+  CHECK_FALSE(mustCompare(w.c, w.a));
+  CHECK_FALSE(w.c.has("d/0"));
+  CHECK_FALSE(w.c.has("old"));
+  CHECK(w.c.has("d/1"));
+  for (TreePeer* p : {&w.a, &w.b}) sync(w.c, *p);
+  checkEqual(w.a, w.c);
+  checkEqual(w.b, w.c);
+}
+
+TEST_CASE("what somebody did while away survives: new files, edits, and what was put into a removed folder") {
+  Away w;
+  w.c.file("new", "made away");
+  REQUIRE(w.c.write("d/0", "edited, and removed by the others"));
+  REQUIRE(w.c.write("d/1", "edited"));
+  w.c.file("old/y", "put into it");
+
+  compare(w.c, w.a);
+  compare(w.a, w.c);
+  for (int i = 0; i < 3; ++i) {
+    for (auto [p, q] : {std::pair(&w.a, &w.b), std::pair(&w.b, &w.c), std::pair(&w.a, &w.c)}) {
+      if (mustCompare(*p, *q)) compare(*p, *q);
+      if (mustCompare(*q, *p)) compare(*q, *p);
+      sync(*p, *q);
+    }
+  }
+  for (TreePeer* p : {&w.a, &w.b, &w.c}) {
+    CHECK(p->holds("new", "made away"));
+    CHECK(p->holds("d/0", "edited, and removed by the others"));
+    CHECK(p->holds("d/1", "edited"));
+    CHECK(p->has("old/y"));
+    CHECK_FALSE(p->has("old/x"));
+    CHECK_FALSE(p->has("d/2"));
+  }
+  checkEqual(w.a, w.b);
+  checkEqual(w.a, w.c);
+}
+
+TEST_CASE("of two large trees only what differs is sent") {
+  Away w(4000);
+  CHECK(compare(w.c, w.a) < 2500);  // Half of it differs, nearly everywhere.
+
+  TreePeer d('d');
+  REQUIRE(d.pull(w.a));
+  checkEqual(w.a, d);
+  WholeState again;
+  while (!again.complete()) REQUIRE(ask(d, w.a, again).ok());
+  CHECK(again.changeCount() == 0);
+}
+
+TEST_CASE("who has nothing yet takes ordinary pages, whatever was forgotten") {
+  Away w;
+  TreePeer d('d');
+  CHECK_FALSE(mustCompare(d, w.a));
+  CHECK(d.pull(w.a, 50));
+  checkEqual(w.a, d);
+  CHECK(d.tree.trimmed() == w.a.tree.trimmed());
+}
+
+TEST_CASE("... unless the sender forgets more meanwhile") {
+  Away w;
+  TreePeer d('d');
+  CHECK_FALSE(d.pull(w.a, 50, 2));
+  REQUIRE(w.a.remove("d/1"));
+  for (int i = 0; i < 2; ++i) sync(w.a, w.b);
+  forget(w.a, {w.b.key});
+
+  CHECK(w.a.tree.changesFor(d.tree.requestFor(w.a.key)).code() == Code::Refused);
+  d.tree.forgetBatch(w.a.key);
+  REQUIRE(mustCompare(d, w.a));
+  compare(d, w.a);
+  CHECK_FALSE(d.has("d/1"));
+  checkEqual(w.a, d);
+}
+
+TEST_CASE("a comparison that breaks off changes nothing, and one during which a side forgets begins anew") {
+  Away w;
+  const std::string before = w.c.all();
+  WholeState state;
+  REQUIRE(ask(w.c, w.a, state).ok());
+  CHECK(w.c.all() == before);
+
+  REQUIRE(w.a.remove("d/1"));
+  for (int i = 0; i < 2; ++i) sync(w.a, w.b);
+  forget(w.a, {w.b.key});
+  CHECK(ask(w.c, w.a, state).code() == Code::Busy);
+  CHECK_FALSE(state.began());
+  while (!state.complete()) REQUIRE(ask(w.c, w.a, state).ok());
+  REQUIRE(w.c.tree.applyWhole(w.a.key, state).ok());
+  CHECK_FALSE(w.c.has("d/1"));
+  checkEqual(w.a, w.c);
+}
+
+TEST_CASE("answers that cannot be are refused") {
+  Away w;
+  WholeState state;
+  WholePage page = w.a.tree.wholeFor(w.c.tree.wholeRequest(state));
+  SUBCASE("more than was asked for") { page.outcomes.resize(1000, RangeOutcome::Equal); }
+  SUBCASE("nothing") { page.outcomes.clear(); }
+  SUBCASE("an entry of another range") {
+    REQUIRE_FALSE(page.page.changes.empty());
+    page.page.changes[0].entry.id = EntryId{};
+    page.page.changes[0].entry.id.bytes[15] = 1;
+    page.outcomes.assign(page.outcomes.size(), RangeOutcome::Equal);
+  }
+  CHECK(w.c.tree.noteWhole(state, page).code() == Code::Corrupt);
+}
