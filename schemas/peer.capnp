@@ -103,17 +103,48 @@ enum WantStatus {
   unreadable @2;
 }
 
+# One page of changes. Changes are encoded as librealize/model/codec.h says (encodeChanges), at most 4 MiB a page. If
+# compressed, they are one Zstandard frame, at most 16 MiB unpacked. authors has the origins of these changes beyond the
+# asking peer's vector, but the sender's own. acks, closed and clock come with done.
+struct PullPage {
+  changes @0 :Data;
+  cursor @1 :Data;
+  done @2 :Bool;
+  vector @3 :Vector;       # to be joined when done
+  trimmed @4 :Vector;
+  acks @5 :List(Ack);
+  closed @6 :List(UInt64);
+  clock @7 :UInt64;
+  compressed @8 :Bool;
+  authors @9 :List(Author);
+}
+
+# All entries whose ids begin with the first digits (0 to 32, of four bits) of prefix, removed ones too.
+struct IdRange {
+  prefix @0 :Data;         # 16 bytes, zero past the digits
+  digits @1 :UInt8;
+}
+
+struct RangeSum {
+  range @0 :IdRange;
+  entries @1 :UInt64;
+  sum @2 :Data;            # 16 bytes: modulo 2^128, little-endian, the BLAKE2b-128 of each entry's encodeEntry() without
+                           # replaced, and of ctx only what is beyond the vector
+}
+
+enum RangeOutcome {
+  equal @0;
+  sent @1;                 # all of it is among the changes
+  split @2;                # it differs and is large: ask for its sixteen parts
+}
+
 interface ArenaService {
   announce @0 (state :ArenaState) -> ();
   # With barrier, local changes that the sender's watch has queued are read first.
   state @1 (barrier :Bool) -> (state :ArenaState);
-  # One page of everything past the vector. Changes are encoded as librealize/model/codec.h says (encodeChanges), at most
-  # 4 MiB a page.
-  # The vector is joined only after the page with done. If compressed, changes is one Zstandard frame, at most 16 MiB
-  # unpacked. authors has the origins of these changes beyond the vector, but the sender's own.
-  pull @2 (vector :Vector, trimmed :Vector, cursor :Data) ->
-      (changes :Data, cursor :Data, done :Bool, vector :Vector, trimmed :Vector, acks :List(Ack),
-       closed :List(UInt64), clock :UInt64, compressed :Bool, authors :List(Author));
+  # One page of everything past the vector, which is joined only after the page with done. fresh: nothing is there yet but
+  # what this batch brought. Refused where one side forgot removals (trimmed) that the other never saw: then compare.
+  pull @2 (vector :Vector, trimmed :Vector, cursor :Data, fresh :Bool) -> PullPage;
   # Encoded as librealize/model/blob.h says; verified against the blob's id by the receiver.
   chunkList @3 (blob :Data, hops :UInt8) -> (list :Data);
   # The chunks come as bulk frames under the number given (chosen by the caller, unique on this connection and side).
@@ -125,4 +156,8 @@ interface ArenaService {
   # Will you keep these entries real, with these contents, for the next minute, whatever happens here? `entries` has the
   # entry's id (16 bytes) for each blob (32 bytes); without it nothing is promised.
   promise @6 (blobs :List(Data), entries :List(Data)) -> (promised :List(Bool));
+  # Compares whole states (librealize/logic/AGREEMENT.md 18). The outcomes are of the first ranges, at least one; at most
+  # 64 ranges are asked for.
+  compare @7 (vector :Vector, ranges :List(RangeSum)) ->
+      (origin :UInt64, outcomes :List(RangeOutcome), page :PullPage);
 }

@@ -12,6 +12,7 @@
 #include "librealize/peer/invalidations.h"
 #include "librealize/peer/marks.h"
 #include "librealize/peer/transfers.h"
+#include "librealize/peer/trimmer.h"
 
 namespace realize::peer {
 
@@ -86,6 +87,7 @@ struct ArenaCore::State {
   std::unique_ptr<Transfers> transfers;
   std::unique_ptr<Marks> marks;
   std::unique_ptr<Exchange> exchange;
+  std::unique_ptr<Trimmer> trimmer;
   std::unique_ptr<ArenaFileSystem> fileSystem;
   std::unique_ptr<GuardedFileSystem> guardedFileSystem;
   Hooks hooks;
@@ -136,10 +138,12 @@ Result<std::unique_ptr<ArenaCore>> ArenaCore::open(Environment env, ArenaOptions
   s.transfers = std::make_unique<Transfers>(s.core);
   s.marks = std::make_unique<Marks>(s.core);
   s.exchange = std::make_unique<Exchange>(s.core);
+  s.trimmer = std::make_unique<Trimmer>(s.core);
   s.core.folder = s.folder.get();
   s.core.transfers = s.transfers.get();
   s.core.marks = s.marks.get();
   s.core.exchange = s.exchange.get();
+  s.core.trimmer = s.trimmer.get();
   s.core.invalidations = &s.invalidations;
   s.core.transactHook = [state = &s](const std::function<void()>& work, bool rested) { return state->transact(work, rested); };
   s.core.emit = [state = &s](Event event) {
@@ -177,6 +181,7 @@ void ArenaCore::stop() {
   auto& s = *s_;
   s.core.stopping = true;
   s.exchange->stop();
+  s.trimmer->stop();
   s.transfers->stop();
   s.folder->stop();
   auto done = store::catching([&] {
@@ -378,6 +383,7 @@ void ArenaCore::State::goOn() {
   marks->resumed();
   for (auto& [key, remote] : std::map(remotes)) exchange->connected(*remote);
   if (core.suspended) return;
+  trimmer->wake();
   core.emit(Event{.whenNs = 0, .type = "resumed", .arena = "", .path = "", .peer = "", .detail = core.options.folder});
 }
 
@@ -387,7 +393,6 @@ void ArenaCore::State::suspend(const std::string& why) {
   core.suspendedWhy = why;
   core.emit(Event{.whenNs = 0, .type = "suspended", .arena = "", .path = "", .peer = "", .detail = why});
   if (folder) folder->answerBarriers();
-  if (exchange && !databaseFailed) exchange->changed(true);  // Or the others would go on calling it consensus.
 }
 
 /// After a start, what was applied to the folder before the end is not known entry by entry: compare all, in slices.
@@ -446,6 +451,13 @@ Result<PullPage> ArenaCore::servePull(const PeerKey& from, const PullRequest& re
   if (s_->databaseFailed) return Error{Code::Suspended, s_->core.suspendedWhy};
   Result<PullPage> page = Error{Code::Suspended, "the arena's database failed"};
   s_->guarded([&] { page = s_->exchange->servePull(from, request); });
+  return page;
+}
+
+Result<logic::WholePage> ArenaCore::serveCompare(const PeerKey& from, const logic::WholeRequest& request) {
+  if (s_->databaseFailed) return Error{Code::Suspended, s_->core.suspendedWhy};
+  Result<logic::WholePage> page = Error{Code::Suspended, "the arena's database failed"};
+  s_->guarded([&] { page = s_->exchange->serveCompare(from, request); });
   return page;
 }
 

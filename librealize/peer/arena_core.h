@@ -39,6 +39,7 @@ class ArenaCore final : public ArenaService {
   void onAnnounce(const PeerKey& from, const ArenaState& state) override;
   void serveState(const PeerKey& from, bool barrier, std::function<void(Result<ArenaState>)> done) override;
   Result<PullPage> servePull(const PeerKey& from, const PullRequest& request) override;
+  Result<logic::WholePage> serveCompare(const PeerKey& from, const logic::WholeRequest& request) override;
   void serveChunkList(const PeerKey& from, const BlobId& blob, uint8_t hops,
                       std::function<void(Result<ChunkList>)> done) override;
   void serveGet(const PeerKey& from, const GetRequest& request, std::function<bool(ChunkArrival)> sink,

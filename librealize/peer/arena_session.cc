@@ -153,7 +153,16 @@ void RpcRemoteArena::pull(const PullRequest& wanted, std::function<void(Result<P
     writeVector(request.initVector(), wanted.vector);
     writeVector(request.initTrimmed(), wanted.trimmed);
     request.setCursor(asData(wanted.cursor));
+    request.setFresh(wanted.fresh);
     return request.send().then([](auto&& response) { return readPage(response); });
+  });
+}
+
+void RpcRemoteArena::compare(const logic::WholeRequest& wanted, std::function<void(Result<logic::WholePage>)> done) {
+  call<logic::WholePage>(std::move(done), [wanted](schema::ArenaService::Client& client) {
+    auto request = client.compareRequest();
+    writeCompare(request, wanted);
+    return request.send().then([](auto&& response) { return readCompared(response); });
   });
 }
 
@@ -276,12 +285,27 @@ class ArenaServer final : public schema::ArenaService::Server {
     request.vector = std::move(*vector);
     request.trimmed = std::move(*trimmed);
     request.cursor = toString(params.getCursor());
+    request.fresh = params.getFresh();
     return ask<PullPage>([from = from_, request](ArenaService& service, std::function<void(Result<PullPage>)> reply) {
              reply(service.servePull(from, request));
            })
         .then([context](Result<PullPage> page) mutable -> kj::Promise<void> {
           if (!page.ok()) return toKj(page.error());
           writePage(context.getResults(), *page);
+          return kj::READY_NOW;
+        });
+  }
+
+  kj::Promise<void> compare(CompareContext context) override {
+    auto request = readCompare(context.getParams());
+    if (!request.ok()) return toKj(request.error());
+    return ask<logic::WholePage>([from = from_, request = std::move(*request)](
+                                     ArenaService& service, std::function<void(Result<logic::WholePage>)> reply) {
+             reply(service.serveCompare(from, request));
+           })
+        .then([context](Result<logic::WholePage> page) mutable -> kj::Promise<void> {
+          if (!page.ok()) return toKj(page.error());
+          writeCompared(context.getResults(), *page);
           return kj::READY_NOW;
         });
   }

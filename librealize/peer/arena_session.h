@@ -70,6 +70,7 @@ class RpcRemoteArena final : public RemoteArena, public std::enable_shared_from_
   void announce(const ArenaState& state) override;
   void askState(bool barrier, std::function<void(Result<ArenaState>)> done) override;
   void pull(const PullRequest& request, std::function<void(Result<PullPage>)> done) override;
+  void compare(const logic::WholeRequest& request, std::function<void(Result<logic::WholePage>)> done) override;
   void chunkList(const BlobId& blob, uint8_t hops, std::function<void(Result<ChunkList>)> done) override;
   uint64_t get(const GetRequest& request, std::function<void(ChunkArrival)> onChunk,
                std::function<void(Result<std::vector<WantStatus>>)> done) override;

@@ -32,6 +32,7 @@ class Marks;
 class Exchange;
 class Invalidations;
 class Authors;
+class Trimmer;
 class CacheQuota;
 
 struct ArenaOptions {
@@ -47,6 +48,7 @@ struct ArenaOptions {
 
 /// Settings of an arena (`realize config ARENA:`), all with defaults. Stored in the peer's database.
 struct ArenaSettings {
+  int64_t inactiveAfterMs = int64_t(90) * 24 * 3600 * 1000;  ///< nobody waits with forgetting for a member away for longer
   int64_t restMs = 100;           ///< a change is read when its directory has been quiet this long
   int64_t restMaxMs = 10'000;     ///< but read at the latest after this, even if writes go on (directories, not open files)
   double guardShare = 1.0 / 3;    ///< a removal of more than this share is held back
@@ -67,6 +69,7 @@ struct Core {
   Exchange* exchange = nullptr;
   Invalidations* invalidations = nullptr;
   Authors* authors = nullptr;
+  Trimmer* trimmer = nullptr;
 
   /// Runs `work` in one transaction of the store, then hands what changed in the visible tree to folder, marks,
   /// invalidations and history, and schedules an announcement: at once if the change has `rested` (it was read from

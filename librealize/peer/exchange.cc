@@ -3,6 +3,7 @@
 #include "librealize/peer/authors.h"
 #include "librealize/peer/folder.h"
 #include "librealize/peer/marks.h"
+#include "librealize/peer/trimmer.h"
 
 namespace realize::peer {
 
@@ -22,6 +23,7 @@ struct Exchange::State {
   std::map<PeerKey, ArenaState> announced;  ///< the last told on this connection
   // Jobs that come back after a reconnect must not touch the new connection: each has a number.
   std::map<PeerKey, uint64_t> connection;
+  std::map<PeerKey, logic::WholeState> wholes;  ///< being compared
   uint64_t connections = 0;
   std::shared_ptr<bool> alive = std::make_shared<bool>(true);
 
@@ -34,6 +36,10 @@ struct Exchange::State {
   void pullIfBehind(const PeerKey& key);
   void pullPage(const PeerKey& key, uint64_t number);
   void onPage(const PeerKey& key, uint64_t number, Result<PullPage> page);
+  void compareOn(const PeerKey& key, uint64_t number);
+  void onCompared(const PeerKey& key, uint64_t number, Result<logic::WholePage> page);
+  void pulled(const PeerKey& key);
+  void noteSeen(const PeerKey& key);
   void pullFailed(const PeerKey& key, uint64_t number, const Error& error);
 };
 
@@ -85,10 +91,13 @@ void Exchange::disconnected(const PeerKey& key) {
   s_->remotes.erase(key);
   s_->connection.erase(key);
   s_->announced.erase(key);
+  s_->wholes.erase(key);
   auto it = s_->members.find(key);
   if (it == s_->members.end()) return;
   it->second.connected = false;
   it->second.pulling = false;
+  auto& core = s_->core;
+  if (it->second.said && !core.stopping && !core.suspended) core.transact([&] { s_->noteSeen(key); });
 }
 
 void Exchange::changed(bool urgent) {
@@ -134,7 +143,11 @@ void Exchange::onAnnounce(const PeerKey& from, const ArenaState& state) {
       nothing.done = true;
       nothing.snapshot = state.vector;
       nothing.trimmed = state.trimmed;
-      core.transact([&] { core.tree.completeBatch(from, nothing); });
+      core.transact([&] {
+        core.tree.completeBatch(from, nothing);
+        s_->noteSeen(from);
+      });
+      core.trimmer->wake();
     }
     // Its whole tree is here, be it empty; unless it is one that waits for a tree itself.
     if (!state.settling && !state.suspended) core.folder->treeReceived();
@@ -147,14 +160,28 @@ void Exchange::State::pullIfBehind(const PeerKey& key) {
   if (member.pulling || !member.connected || !member.said || core.suspended || core.stopping) return;
   if (core.tree.vector().geq(member.said->vector)) return;
   member.pulling = true;
-  pullPage(key, connection[key]);
+  if (core.tree.needsWhole(key, member.said->vector, member.said->trimmed)) compareOn(key, connection[key]);
+  else pullPage(key, connection[key]);
+}
+
+/// It is active: nothing that it has not seen removed is forgotten.
+void Exchange::State::noteSeen(const PeerKey& key) {
+  auto row = core.store.members().get(key).value_or(store::MemberRow());
+  row.peer = key;
+  row.active = true;
+  row.lastSeenNs = core.env.clock.nowNs();
+  core.store.members().put(row);
 }
 
 void Exchange::State::pullPage(const PeerKey& key, uint64_t number) {
   auto it = remotes.find(key);
   if (it == remotes.end()) return;
-  it->second->pull(core.tree.requestFor(key), [this, alive = alive, key, number](Result<PullPage> page) {
-    if (*alive && current(key, number)) onPage(key, number, std::move(page));
+  const PullRequest request = core.tree.requestFor(key);
+  it->second->pull(request, [this, alive = alive, key, number, trimmed = request.trimmed](Result<PullPage> page) {
+    if (!*alive || !current(key, number)) return;
+    // What it sent may have been forgotten here meanwhile.
+    if (page.ok() && core.tree.trimmed() != trimmed) pullPage(key, number);
+    else onPage(key, number, std::move(page));
   });
 }
 
@@ -164,27 +191,68 @@ void Exchange::State::onPage(const PeerKey& key, uint64_t number, Result<PullPag
   const bool committed = core.transact([&] {
     for (const auto& [origin, peer] : page->authors) core.authors->learn(origin, peer, false);
     applied = core.tree.applyPage(key, *page);
-    if (!applied.ok() || !page->done) return;
-    auto row = core.store.members().get(key).value_or(store::MemberRow());
-    row.peer = key;
-    row.lastSeenNs = core.env.clock.nowNs();
-    core.store.members().put(row);
+    if (applied.ok() && page->done) noteSeen(key);
   });
   if (!committed) return pullFailed(key, number, Error{Code::Io, core.suspendedWhy});
   if (!applied.ok()) return pullFailed(key, number, applied.error());
   if (!page->done) return pullPage(key, number);
+  pulled(key);
+}
+
+void Exchange::State::pulled(const PeerKey& key) {
   auto& member = members[key];
   member.pulling = false;
   member.error.clear();
   core.folder->treeReceived();
   core.exchange->changed(true);
+  core.trimmer->wake();
   pullIfBehind(key);
+}
+
+/// One side has forgotten removals that the other never saw.
+void Exchange::State::compareOn(const PeerKey& key, uint64_t number) {
+  auto it = remotes.find(key);
+  if (it == remotes.end()) return;
+  const auto request = core.store.transact([&] { return core.tree.wholeRequest(wholes[key]); });
+  it->second->compare(request, [this, alive = alive, key, number](Result<logic::WholePage> page) {
+    if (*alive && current(key, number)) onCompared(key, number, std::move(page));
+  });
+}
+
+void Exchange::State::onCompared(const PeerKey& key, uint64_t number, Result<logic::WholePage> page) {
+  if (!page.ok()) {
+    wholes.erase(key);
+    return pullFailed(key, number, page.error());
+  }
+  auto& whole = wholes[key];
+  if (!page->page.authors.empty()) {
+    core.transact([&] { for (const auto& [origin, peer] : page->page.authors) core.authors->learn(origin, peer, false); });
+  }
+  Result<void> taken = core.tree.noteWhole(whole, *page);
+  if (taken.ok() && !whole.complete()) return compareOn(key, number);
+  const bool committed = !taken.ok() || core.transact([&] {
+    taken = core.tree.applyWhole(key, whole);
+    if (taken.ok()) noteSeen(key);
+  });
+  wholes.erase(key);
+  if (!committed) return pullFailed(key, number, Error{Code::Io, core.suspendedWhy});
+  if (!taken.ok()) return pullFailed(key, number, taken.error());
+  pulled(key);
 }
 
 void Exchange::State::pullFailed(const PeerKey& key, uint64_t number, const Error& error) {
   auto& member = members[key];
   member.pulling = false;
   member.error = error.message;
+  // It forgot removals since it said its state, and what was begun cannot be gone on with.
+  if (error.code == Code::Refused) {
+    core.transact([&] { core.tree.forgetBatch(key); });
+    if (auto it = remotes.find(key); it != remotes.end()) {
+      it->second->askState(false, [this, alive = alive, key, number](Result<ArenaState> state) {
+        if (*alive && state.ok() && current(key, number)) members[key].said = *state;
+      });
+    }
+  }
   core.env.scheduler.onCoreAfter(kRetryMs, [this, alive = alive, key, number] {
     if (*alive && current(key, number)) pullIfBehind(key);
   });
@@ -198,6 +266,14 @@ Result<PullPage> Exchange::servePull(const PeerKey&, const PullRequest& request)
   auto page = core.store.transact([&] { return core.tree.changesFor(bounded); });
   core.store.makeDurable();  // Nothing leaves before its transaction is on disk.
   if (page.ok()) page->authors = core.authors->ofNews(page->changes, request.vector);
+  return page;
+}
+
+Result<logic::WholePage> Exchange::serveCompare(const PeerKey&, const logic::WholeRequest& request) {
+  auto& core = s_->core;
+  auto page = core.store.transact([&] { return core.tree.wholeFor(request); });
+  core.store.makeDurable();
+  page.page.authors = core.authors->ofNews(page.page.changes, request.vector);
   return page;
 }
 

@@ -24,6 +24,7 @@ class Exchange {
   void changed(bool urgent);
   void onAnnounce(const PeerKey& from, const ArenaState& state);
   Result<PullPage> servePull(const PeerKey& from, const PullRequest& request);
+  Result<logic::WholePage> serveCompare(const PeerKey& from, const logic::WholeRequest& request);
   /// Our own state, durable before it is returned.
   ArenaState ownState();
   /// The same, as the answer to a peer that asks for it.

@@ -125,6 +125,7 @@ ArenaSettings PeerImpl::readSettings(const ArenaId& id) {
   ArenaSettings out;
   auto value = [&](const char* name) { return household_->setting(id.hex(), name, ""); };
   if (auto text = value("rest_ms"); !text.empty()) out.restMs = std::stoll(text);
+  if (auto text = value("inactive_after_days"); !text.empty()) out.inactiveAfterMs = std::stoll(text) * 86'400'000;
   if (auto text = value("rest_max_ms"); !text.empty()) out.restMaxMs = std::stoll(text);
   if (auto text = value("guard_share"); !text.empty()) out.guardShare = std::stod(text);
   if (auto text = value("guard_minimum"); !text.empty()) out.guardMinimum = std::stoull(text);

@@ -14,7 +14,7 @@
 
 #include "librealize/base/errno_code.h"
 #include "librealize/loop/socket.h"
-#include "librealize/peer/folder.h"
+#include "librealize/peer/trimmer.h"
 
 namespace realize {
 
@@ -193,6 +193,7 @@ Result<void> PeerImpl::start() {
   audit_.configure(auditSettings());
   tell(Event{.whenNs = systemClock().nowNs(), .type = "started", .arena = "", .path = "", .peer = self().key.hex(), .detail = ""});
   hosts_ = machineHosts();
+  householdThread_->post([this] { reviewMembers(); });
   auto listening = startListening();
   if (!listening.ok()) log(listening.error().message);
   refreshConnections();
@@ -347,6 +348,10 @@ void PeerImpl::reviewMembers() {
         row.admitted = admitted;
         core.core().transact([&] { members.put(row); });
       }
+      std::set<PeerKey> admitted;
+      for (const auto& [key, row] : view->admissions)
+        if (key.first == arena->id() && view->isAdmitted(key.first, key.second)) admitted.insert(key.second);
+      core.core().trimmer->setMembers(std::move(admitted));
       return {};
     });
     (void)reviewed;  // A closed or failing arena says so itself.
@@ -377,13 +382,6 @@ void PeerImpl::tend() {
   (void)recovered;  // Its status says so.
   openBroken();
   followAddresses();
-  for (auto& arena : allHosted()) {
-    auto looked = arena->locked([](ArenaCore& core) -> Result<void> {
-      core.core().folder->reviewRoot();
-      return {};
-    });
-    (void)looked;  // A closed or failing arena says so itself.
-  }
   if (deaf && !household_->listenAddress().empty()) {
     auto listening = startListening();
     (void)listening;  // As it was; said at the start.

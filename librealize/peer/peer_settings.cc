@@ -21,6 +21,9 @@ struct SettingKind {
 constexpr SettingKind kArenaSettings[] = {
     {"rest_ms", "100", "ms", "a change is read when its folder has been quiet this long", 0, 3'600'000, true},
     {"rest_max_ms", "10000", "ms", "but at the latest after this, while writes continue", 0, 86'400'000, true},
+    {"inactive_after_days", "90", "days",
+     "a member that is away for longer is not waited for with forgetting what was removed; it compares its whole tree when it "
+     "is back", 1, 36'500, true},
     {"guard_share", "0.333333", "share", "a removal of more than this share of the arena waits to be confirmed", 0, 1, false},
     {"guard_minimum", "100", "entries", "and only if it concerns at least so many entries", 1, 1e15, true},
     {"cache_limit_bytes", "0", "bytes",

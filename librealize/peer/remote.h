@@ -81,6 +81,7 @@ class RemoteArena {
   /// With `barrier`, the other side first reads all local changes that its watch has queued.
   virtual void askState(bool barrier, std::function<void(Result<ArenaState>)> done) = 0;
   virtual void pull(const PullRequest& request, std::function<void(Result<PullPage>)> done) = 0;
+  virtual void compare(const logic::WholeRequest& request, std::function<void(Result<logic::WholePage>)> done) = 0;
   virtual void chunkList(const BlobId& blob, uint8_t hops, std::function<void(Result<ChunkList>)> done) = 0;
   /// Returns a number for cancel(). `done` comes after the last onChunk has returned.
   virtual uint64_t get(const GetRequest& request, std::function<void(ChunkArrival)> onChunk,
@@ -101,6 +102,7 @@ class ArenaService {
   virtual void onAnnounce(const PeerKey& from, const ArenaState& state) = 0;
   virtual void serveState(const PeerKey& from, bool barrier, std::function<void(Result<ArenaState>)> done) = 0;
   virtual Result<PullPage> servePull(const PeerKey& from, const PullRequest& request) = 0;
+  virtual Result<logic::WholePage> serveCompare(const PeerKey& from, const logic::WholeRequest& request) = 0;
   virtual void serveChunkList(const PeerKey& from, const BlobId& blob, uint8_t hops,
                               std::function<void(Result<ChunkList>)> done) = 0;
   virtual void serveGet(const PeerKey& from, const GetRequest& request, std::function<bool(ChunkArrival)> sink,

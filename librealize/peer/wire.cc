@@ -60,7 +60,7 @@ Result<ArenaState> readState(schema::ArenaState::Reader in) {
   return state;
 }
 
-void writePage(schema::ArenaService::PullResults::Builder out, const PullPage& page) {
+void writePage(schema::PullPage::Builder out, const PullPage& page) {
   const std::string changes = encodeChanges(page.changes);
   const auto compressed = compressIfItPays(std::as_bytes(std::span(changes)));
   out.setCompressed(compressed.has_value());
@@ -88,7 +88,7 @@ void writePage(schema::ArenaService::PullResults::Builder out, const PullPage& p
   out.setClock(page.clock);
 }
 
-Result<PullPage> readPage(schema::ArenaService::PullResults::Reader in) {
+Result<PullPage> readPage(schema::PullPage::Reader in) {
   PullPage page;
   std::string changes = toString(in.getChanges());
   if (in.getCompressed()) {
@@ -112,6 +112,53 @@ Result<PullPage> readPage(schema::ArenaService::PullResults::Reader in) {
     REALIZE_ASSIGN(page.authors[author.getOrigin()], readFixed<PeerKey>(author.getPeer()));
   }
   page.clock = in.getClock();
+  return page;
+}
+
+void writeCompare(schema::ArenaService::CompareParams::Builder out, const logic::WholeRequest& request) {
+  writeVector(out.initVector(), request.vector);
+  auto ranges = out.initRanges(request.ranges.size());
+  for (size_t i = 0; i < request.ranges.size(); ++i) {
+    const auto& sum = request.ranges[i];
+    auto range = ranges[i].initRange();
+    range.setPrefix(asData(sum.range.prefix));
+    range.setDigits(sum.range.digits);
+    ranges[i].setEntries(sum.entries);
+    ranges[i].setSum(asData(sum.sum));
+  }
+}
+
+Result<logic::WholeRequest> readCompare(schema::ArenaService::CompareParams::Reader in) {
+  logic::WholeRequest request;
+  REALIZE_ASSIGN(request.vector, readVector(in.getVector()));
+  if (in.getRanges().size() > kMaxRanges) return corrupt("too many ranges");
+  for (auto sum : in.getRanges()) {
+    logic::RangeSum& out = request.ranges.emplace_back();
+    REALIZE_ASSIGN(out.range.prefix, readFixed<EntryId>(sum.getRange().getPrefix()));
+    out.range.digits = sum.getRange().getDigits();
+    if (!out.range.valid()) return corrupt("a range that cannot be");
+    out.entries = sum.getEntries();
+    REALIZE_ASSIGN(out.sum, readFixed<logic::TreeDigest>(sum.getSum()));
+  }
+  return request;
+}
+
+void writeCompared(schema::ArenaService::CompareResults::Builder out, const logic::WholePage& page) {
+  out.setOrigin(page.origin);
+  auto outcomes = out.initOutcomes(page.outcomes.size());
+  for (size_t i = 0; i < page.outcomes.size(); ++i) outcomes.set(i, schema::RangeOutcome(uint16_t(page.outcomes[i])));
+  writePage(out.initPage(), page.page);
+}
+
+Result<logic::WholePage> readCompared(schema::ArenaService::CompareResults::Reader in) {
+  logic::WholePage page;
+  page.origin = in.getOrigin();
+  if (in.getOutcomes().size() > kMaxRanges) return corrupt("too many ranges");
+  for (auto outcome : in.getOutcomes()) {
+    if (uint16_t(outcome) > uint16_t(logic::RangeOutcome::Split)) return corrupt("an unknown outcome of a comparison");
+    page.outcomes.push_back(logic::RangeOutcome(uint8_t(outcome)));
+  }
+  REALIZE_ASSIGN(page.page, readPage(in.getPage()));
   return page;
 }
 

@@ -8,6 +8,7 @@
 namespace realize::peer {
 
 constexpr size_t kMaxVectorItems = 4096;
+constexpr size_t kMaxRanges = 64;  ///< in one comparison
 constexpr size_t kMaxPageBytes = 16u << 20;  ///< of a page of changes, unpacked
 
 void writeVector(schema::Vector::Builder out, const VersionVector& vector);
@@ -17,8 +18,12 @@ Result<VersionVector> readVector(schema::Vector::Reader in);
 void writeState(schema::ArenaState::Builder out, const ArenaState& state);
 Result<ArenaState> readState(schema::ArenaState::Reader in);
 
-void writePage(schema::ArenaService::PullResults::Builder out, const PullPage& page);
-Result<PullPage> readPage(schema::ArenaService::PullResults::Reader in);
+void writePage(schema::PullPage::Builder out, const PullPage& page);
+Result<PullPage> readPage(schema::PullPage::Reader in);
+void writeCompare(schema::ArenaService::CompareParams::Builder out, const logic::WholeRequest& request);
+Result<logic::WholeRequest> readCompare(schema::ArenaService::CompareParams::Reader in);
+void writeCompared(schema::ArenaService::CompareResults::Builder out, const logic::WholePage& page);
+Result<logic::WholePage> readCompared(schema::ArenaService::CompareResults::Reader in);
 
 void writeGet(schema::ArenaService::GetParams::Builder out, uint64_t number, const GetRequest& request);
 Result<GetRequest> readGet(schema::ArenaService::GetParams::Reader in);

@@ -322,9 +322,9 @@ TEST_CASE("messages between peers of this version mean what they meant") {
   page.closed = {6};
   page.clock = 45;
   capnp::MallocMessageBuilder pageNow;
-  peer::writePage(pageNow.initRoot<schema::ArenaService::PullResults>(), page);
+  peer::writePage(pageNow.initRoot<schema::PullPage>(), page);
   Recorded pageThen("message-page", pageNow);
-  auto pageRead = peer::readPage((*pageThen).getRoot<schema::ArenaService::PullResults>());
+  auto pageRead = peer::readPage((*pageThen).getRoot<schema::PullPage>());
 
   capnp::MallocMessageBuilder helloNow;
   auto hello = helloNow.initRoot<schema::Hello>();

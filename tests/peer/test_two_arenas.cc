@@ -1,5 +1,6 @@
 #include <doctest/doctest.h>
 
+#include "librealize/peer/trimmer.h"
 #include "tests/peer/two_arenas.h"
 
 using namespace realize;
@@ -41,6 +42,45 @@ TEST_CASE("edits, renames and removals on either side arrive on the other") {
   REQUIRE(peers.settle());
   CHECK(!peers.a->has("renamed/sub/file3"));
   CHECK(peers.a->has("renamed/sub/file4"));
+}
+
+TEST_CASE("who was away while removals were forgotten comes back: nothing returns, and nothing it did is lost") {
+  TwoArenas peers;
+  for (int i = 0; i < 300; ++i) peers.a->write("dir/" + std::to_string(i), "content " + std::to_string(i));
+  peers.connect();
+  peers.b->with([](ArenaCore& core) { core.core().marks->set(Core::rootRecord(), Mark::Real); });
+  REQUIRE(peers.settle());
+  peers.disconnect();
+
+  for (int i = 0; i < 60; ++i) std::filesystem::remove(peers.a->folder + "/dir/" + std::to_string(i));
+  peers.b->write("dir/7", "edited on b meanwhile");
+  peers.b->write("new", "made on b meanwhile");
+  peers.b->restart(peers.pool);
+  auto removed = [&] {
+    peers.a->with([](ArenaCore& core) { core.core().folder->drainWatch(); });
+    return peers.a->with([](ArenaCore& core) { return !core.core().folder->settling() && core.stat("dir/59").code() == Code::NotFound; });
+  };
+  const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(20);
+  while (!removed() && std::chrono::steady_clock::now() < end) std::this_thread::yield();
+  const auto inactive = peers.a->with([&](ArenaCore& arena) {
+    auto& core = arena.core();
+    core.settings.inactiveAfterMs = -1;
+    core.trimmer->turn();
+    return std::pair(!core.store.members().get(peers.b->key)->active, !core.tree.trimmed().empty());
+  });
+  CHECK(inactive.first);
+  REQUIRE(inactive.second);
+  peers.connect();
+  REQUIRE(peers.settle());
+
+  for (auto* peer : {peers.a.get(), peers.b.get()}) {
+    CHECK_FALSE(peer->has("dir/0"));
+    CHECK_FALSE(peer->has("dir/59"));
+    CHECK(peer->has("dir/60"));
+    CHECK(peer->read("dir/7") == "edited on b meanwhile");
+    CHECK(peer->read("new") == "made on b meanwhile");
+  }
+  CHECK(peers.a->with([&](ArenaCore& core) { return core.core().store.members().get(peers.b->key)->active; }));
 }
 
 TEST_CASE("two edits while apart keep both versions and each side goes on showing its own") {

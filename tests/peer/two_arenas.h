@@ -111,6 +111,9 @@ class DirectRemote final : public RemoteArena {
   void pull(const PullRequest& request, std::function<void(Result<PullPage>)> done) override {
     other_.scheduler->onCore([this, request, done] { back<Result<PullPage>>(done)(other_.core->servePull(self_.key, request)); });
   }
+  void compare(const logic::WholeRequest& request, std::function<void(Result<logic::WholePage>)> done) override {
+    other_.scheduler->onCore([this, request, done] { back<Result<logic::WholePage>>(done)(other_.core->serveCompare(self_.key, request)); });
+  }
   void chunkList(const BlobId& blob, uint8_t hops, std::function<void(Result<ChunkList>)> done) override {
     other_.scheduler->onCore([this, blob, hops, done] {
       other_.core->serveChunkList(self_.key, blob, hops, back<Result<ChunkList>>(done));

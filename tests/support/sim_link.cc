@@ -87,6 +87,9 @@ class SimLink::Remote final : public peer::RemoteArena {
   void pull(const peer::PullRequest& request, std::function<void(Result<peer::PullPage>)> done) override {
     c_.call<peer::PullPage>(side_, [from = me(), request](ArenaService& s, auto reply) { reply(s.servePull(from, request)); }, done);
   }
+  void compare(const logic::WholeRequest& request, std::function<void(Result<logic::WholePage>)> done) override {
+    c_.call<logic::WholePage>(side_, [from = me(), request](ArenaService& s, auto reply) { reply(s.serveCompare(from, request)); }, done);
+  }
   void chunkList(const BlobId& blob, uint8_t hops, std::function<void(Result<ChunkList>)> done) override {
     c_.call<ChunkList>(side_, [from = me(), blob, hops](ArenaService& s, auto reply) { s.serveChunkList(from, blob, hops, reply); }, done);
   }
