@@ -393,6 +393,7 @@ void ArenaCore::State::suspend(const std::string& why) {
   core.suspendedWhy = why;
   core.emit(Event{.whenNs = 0, .type = "suspended", .arena = "", .path = "", .peer = "", .detail = why});
   if (folder) folder->answerBarriers();
+  if (exchange && !databaseFailed) exchange->changed(true);  // Or the others would go on calling it consensus.
 }
 
 /// After a start, what was applied to the folder before the end is not known entry by entry: compare all, in slices.

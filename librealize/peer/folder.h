@@ -73,6 +73,9 @@ class Folder {
   void answerBarriers();
   /// Forgets problems that are none any more. Throws DatabaseError.
   void reviewProblems();
+  /// Looks whether the folder's path still leads to the folder that is open here: a disk that was unmounted lazily, or
+  /// another one mounted over it, raises no event. If not, the arena is suspended until it does. Cheap; for now and then.
+  void reviewRoot();
   /// Removals held back by the guard. confirm: apply them (or with keep: bring the entries back to disk).
   uint64_t heldRemovals() const;
   Result<uint64_t> confirmHeld(bool keep);

@@ -287,6 +287,10 @@ void Folder::State::startPass() {
     scanWanted = false;
     scanning = true;
     scannedEntries = 0;
+    {
+      std::lock_guard held(watch->mutex);
+      if (watch->watcher) watch->exhausted = false;  // All are added again.
+    }
     dirty.clear();
     paths.push_back("");
   } else {
@@ -435,25 +439,32 @@ void Folder::State::takeNotes(const std::vector<logic::Note>& notes) {
   }
 }
 
+/// Also of a folder that was made since the scan. The next scan tries to watch all of them again.
+void Folder::State::sayIfUnwatched() {
+  {
+    std::lock_guard held(watch->mutex);
+    if (!watch->exhausted || scanWanted) return;
+  }
+  if (std::exchange(unwatchedSaid, true)) return;
+  problem("", "stale", "too few inotify watches: changes are noticed by a scan once a minute only. Raise "
+                       "fs.inotify.max_user_watches (sysctl); `realize arena rescan " + core.options.name + "` tries again at once");
+  if (std::exchange(unwatchedScanDue, true)) return;
+  core.env.scheduler.onCoreAfter(kUnwatchedScanMs, [this, alive = alive] {
+    if (!*alive) return;
+    unwatchedScanDue = false;
+    core.folder->rescanAll();
+  });
+}
+
 void Folder::State::endPass() {
   passRunning = false;
   if (scanning) {
     scanning = false;
     joining = false;
     core.transact([&] { core.store.problems().eraseKind("stale"); });
-    bool exhausted = false;
-    {
-      std::lock_guard held(watch->mutex);
-      exhausted = watch->exhausted;
-    }
-    if (exhausted) {
-      problem("", "stale", "too few inotify watches: changes are noticed by a scan once a minute only. Raise "
-                           "fs.inotify.max_user_watches (sysctl) and restart");
-      core.env.scheduler.onCoreAfter(kUnwatchedScanMs, [this, alive = alive] {
-        if (*alive) core.folder->rescanAll();
-      });
-    }
+    unwatchedSaid = false;
   }
+  sayIfUnwatched();
   pumpHashes();
   schedulePass();
   settled();

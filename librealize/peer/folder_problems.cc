@@ -106,4 +106,16 @@ void Folder::reviewProblems() {
     if (problem.kind == "unreadable") s.hint(parentPath(problem.path));
 }
 
+void Folder::reviewRoot() {
+  auto& s = *s_;
+  auto& core = s.core;
+  if (core.suspended || core.stopping || !s.root || !core.options.userFolder) return;
+  const auto open = s.root->stat("");
+  auto named = core.env.disk.openRoot(core.options.folder);
+  const auto there = named.ok() ? (*named)->stat("") : Result<FileStat>(named.error());
+  if (open.ok() && there.ok() && open->device == there->device && open->inode == there->inode) return;
+  s.lost("its folder " + core.options.folder + " is gone or its disk is not mounted. Nothing is removed anywhere; it goes on when "
+         "the folder is back");
+}
+
 }  // namespace realize::peer

@@ -136,6 +136,9 @@ struct Folder::State {
   void onListed(std::shared_ptr<ListingBatch> batch, std::shared_ptr<logic::ReconcileInput> input, int round);
   void keepKnownNames(logic::ReconcileInput& input);
   void endPass();
+  void sayIfUnwatched();
+  bool unwatchedSaid = false;     ///< since the last scan began
+  bool unwatchedScanDue = false;  ///< a scan is scheduled because of it
   void changedByUs(const std::string& directory);
   void directoryMoved(const std::string& from, const std::string& to, bool byUs);
   void leaveBehind(const logic::ReconcileInput& input);

@@ -14,6 +14,7 @@
 
 #include "librealize/base/errno_code.h"
 #include "librealize/loop/socket.h"
+#include "librealize/peer/folder.h"
 #include "librealize/peer/trimmer.h"
 
 namespace realize {
@@ -382,6 +383,13 @@ void PeerImpl::tend() {
   (void)recovered;  // Its status says so.
   openBroken();
   followAddresses();
+  for (auto& arena : allHosted()) {
+    auto looked = arena->locked([](ArenaCore& core) -> Result<void> {
+      core.core().folder->reviewRoot();
+      return {};
+    });
+    (void)looked;  // A closed or failing arena says so itself.
+  }
   if (deaf && !household_->listenAddress().empty()) {
     auto listening = startListening();
     (void)listening;  // As it was; said at the start.

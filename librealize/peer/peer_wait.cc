@@ -129,12 +129,12 @@ PeerStatus PeerImpl::status() {
     failed.consensusWhy = "suspended";
     out.arenas.push_back(std::move(failed));
   }
-  if (const auto lost = audit_.lost(); lost.lines > 0)
-    out.problems.push_back({"", "audit", plural(lost.lines, "line") + " of the audit log could not be written since the start: " +
-                                             lost.why + ". `realize config` says where it is and how much is kept"});
   if (auto trouble = household_->trouble())
     out.problems.push_back({"", trouble->code == Code::NoSpace ? "no-space" : "database",
                             trouble->message + ". What changes in the household cannot be noted; it is tried again"});
+  if (const auto lost = audit_.lost(); lost.lines > 0)
+    out.problems.push_back({"", "audit", plural(lost.lines, "line") + " of the audit log could not be written since the start: " +
+                                             lost.why + ". `realize config` says where it is and how much is kept"});
   std::lock_guard held(mutex_);
   out.listen = listening_;
   for (const auto& [id, error] : broken_) {
