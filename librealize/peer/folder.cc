@@ -362,6 +362,7 @@ void Folder::State::noteUnsynced(NodeId node, uint8_t how) {
 }
 
 void Folder::noteLeaving(NodeId node) { s_->noteUnsynced(node, kLeaving); }
+void Folder::noteNew(NodeId node) { s_->noteUnsynced(node); }
 void Folder::noteOnDisk(NodeId node) {
   if (s_->core.store.unsynced().has(node)) s_->noteUnsynced(node, kOnDisk);
 }

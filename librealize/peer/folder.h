@@ -106,6 +106,8 @@ class Folder {
   bool notePlacing(const std::vector<Placing>& files);
   /// In the transaction that placed them, after all were. What was not placed stays where it is until that has ended.
   void placingDone();
+  /// A name that was made just now, and is not on the disk yet: should a power cut take it, that is no removal by the user.
+  void noteNew(NodeId node);
   /// A complete, synced file at `tempPath` (in kTempFolder or kCacheFolder, beneath the root) with the content of head
   /// `dot` of `id`: put in place by rename or exchange. What was displaced, if not as we knew it, stays (the exchange is
   /// undone and it is read as a local edit). On success the disk table has the row and `tempPath` is gone.

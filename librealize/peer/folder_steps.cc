@@ -318,6 +318,7 @@ NodeId Folder::State::bindDirectory(NodeId parent, const std::string& name, cons
   if (node == 0) return 0;
   auto record = core.tree.get(*id);
   putRow(node, core.store.nodeOf(*parentId).value_or(parent), name, EntryKind::Directory, stat, BlobId(), record ? Core::baseOf(record->entry, nullptr) : std::vector<Dot>());
+  noteUnsynced(node);  // A power cut may take its name: no removal by the user.
   core.folder->entryChanged(*id);
   return node;
 }
@@ -348,6 +349,7 @@ void Folder::State::bindSymlink(NodeId parent, const std::string& name, const Fi
   const NodeId node = core.store.nodeOf(*id).value_or(0);
   if (!node || !record) return;
   putRow(node, core.store.nodeOf(*parentId).value_or(parent), name, EntryKind::Symlink, stat, BlobId(), Core::baseOf(record->entry, nullptr));
+  noteUnsynced(node);  // As in bindDirectory.
   core.folder->entryChanged(*id);
 }
 

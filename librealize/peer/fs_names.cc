@@ -274,6 +274,7 @@ Result<Attributes> ArenaFileSystem::makeSymlink(NodeId parent, const std::string
     auto row = s.rowOf(entry->node, parent, name, *stat);
     row.base = s.fullBase(entry->id);
     core.store.disk().put(row);
+    core.folder->noteNew(entry->node);
   }, false);
   if (!noted || !entry.ok()) {
     auto gone = stat ? root->unlink(path) : Result<void>();
