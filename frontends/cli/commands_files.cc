@@ -76,6 +76,7 @@ int runStat(Invocation& invocation) {
   std::string own = entry.value("mark", "none");
   std::string effective = entry.value("effective_mark", "none");
   row("mark", own != "none" ? own : effective == "none" ? "none" : effective + " (from a folder above)");
+  if (entry.contains("stays_real")) row("stays real", nameOf(entry, "stays_real"));
   row("consensus", entry.value("consensus", false) ? "yes" : "not yet");
   std::string holders;
   for (auto& holder : entry.value("holders", json::array()))
@@ -182,6 +183,9 @@ int runMark(Invocation& invocation) {
     done.push_back(*result);
   }
   if (invocation.line.json) return printJson({{"marked", done}});
+  for (auto& place : done)
+    for (auto& file : place.value("stays_real", json::array()))
+      print(nameOf(place, "arena") + ":" + nameOf(file, "path") + " stays real for now: " + nameOf(file, "detail") + "\n");
   return 0;
 }
 

@@ -12,6 +12,7 @@ using nlohmann::json;
 namespace {
 
 constexpr size_t kShownProblems = 10;
+constexpr uint64_t kStaysRealTold = 10;  // As many as status tells of.
 
 uint64_t number(const json& object, const char* key) { return object.value(key, uint64_t{0}); }
 bool flag(const json& object, const char* key) { return object.value(key, false); }
@@ -76,7 +77,10 @@ std::string arenaText(const json& arena) {
   if (auto n = number(arena, "missing_files"))
     line("marked real, not here yet: " + filesAndBytes(n, number(arena, "missing_bytes")));
   if (auto n = number(arena, "unconfirmed_files"))
-    line("kept until a holder confirms: " + filesAndBytes(n, number(arena, "unconfirmed_bytes")));
+    line("marked unreal, still real here: " + filesAndBytes(n, number(arena, "unconfirmed_bytes")));
+  for (auto& file : arena.value("stays_real", json::array()))
+    line("  " + name + ":" + nameOf(file, "path") + ": " + nameOf(file, "detail"));
+  if (number(arena, "unconfirmed_files") > kStaysRealTold) line("  ... 'realize stat PATH' says it of each");
   if (auto n = number(arena, "conflicts"))
     line(countText(n, "conflict", "conflicts") + ": see 'realize conflicts " + name + "'");
   if (auto n = number(arena, "held_removals"))

@@ -102,6 +102,8 @@ json toJson(const ArenaStatus& arena) {
   putText(out, "folder", arena.folder);
   putText(out, "suspended_why", arena.suspendedWhy);
   putText(out, "consensus_why", arena.consensusWhy);
+  out["stays_real"] = listOf(arena.staysReal);
+  out["letting_go"] = arena.lettingGo;
   out["members"] = listOf(arena.members);
   out["problems"] = listOf(arena.problems);
   out["mounts"] = textsOf(arena.mounts);
@@ -155,6 +157,7 @@ json toJson(const EntryInfo& entry) {
               {"consensus", entry.consensus},
               {"heads", listOf(entry.heads)},
               {"holders", textsOf(entry.holders)}};
+  if (!entry.staysReal.empty()) putText(out, "stays_real", entry.staysReal);
   putText(out, "path", entry.path);
   return out;
 }

@@ -2,6 +2,7 @@
 #include <chrono>
 #include <future>
 #include <nlohmann/json.hpp>
+#include <thread>
 
 #include "frontends/daemon/json_forms.h"
 #include "frontends/daemon/verbs.h"
@@ -135,7 +136,20 @@ Result<json> mark(VerbContext& context, const Args& args) {
   if (!wish) return Error{Code::InvalidArgument, word + ": a mark is one of real, unreal, none"};
   REALIZE_ASSIGN(FoundPath place, pathArgument(context, args));
   REALIZE_TRY(place.arena->mark(place.path, *wish));
-  return placeOf(place);
+  json out = placeOf(place);
+  if (*wish != Mark::Unreal) return out;
+  // What stays real at once, and why, is worth a moment.
+  ArenaStatus status;
+  for (int look = 0; look < 20; ++look) {
+    REALIZE_ASSIGN(status, place.arena->status());
+    if (!status.lettingGo) break;
+    std::this_thread::sleep_for(std::chrono::milliseconds(100));
+  }
+  json stays = json::array();
+  for (const auto& file : status.staysReal)
+    if (place.path.empty() || file.path == place.path || file.path.starts_with(place.path + "/")) stays.push_back(toJson(file));
+  out["stays_real"] = stays;
+  return out;
 }
 
 Result<json> resolve(VerbContext& context, const Args& args) {

@@ -45,6 +45,7 @@ class Describer {
     info.real = row.has_value();
     info.mark = core_.marks->own(record.node);
     info.effectiveMark = core_.marks->effective(record);
+    if (info.real) info.staysReal = core_.marks->whyReal(record);
     const auto heads = core_.tree.shownHeads(record.entry.id);
     const auto shown = core_.shownVersion(record);
     for (const auto& head : heads) info.heads.push_back(describeHead(head, row, shown));
@@ -296,6 +297,15 @@ ArenaStatus ArenaCore::status() {
   status.missingBytes = c.marks->missingBytes();
   status.unconfirmedFiles = c.marks->unconfirmedFiles();
   status.unconfirmedBytes = c.marks->unconfirmedBytes();
+  status.lettingGo = c.marks->lettingGo();
+  constexpr size_t kStaysRealTold = 10;
+  for (const auto& task : c.store.unconfirmed().next({}, kStaysRealTold)) {
+    auto id = c.store.idOf(task.node);
+    auto record = id ? c.tree.get(*id) : std::nullopt;
+    auto path = id ? c.shownPath(*id) : Result<std::string>(Error{Code::NotFound, ""});
+    if (!record || !path.ok()) continue;
+    if (auto why = c.marks->whyReal(*record); !why.empty()) status.staysReal.push_back({*path, "stays-real", std::move(why)});
+  }
   status.cachedBytes = c.transfers->cachedBytesTotal();
   countConflicts(c, status);
   status.heldRemovals = c.folder->heldRemovals();

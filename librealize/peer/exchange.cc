@@ -111,6 +111,11 @@ void Exchange::changed(bool urgent) {
   else core.env.scheduler.onCoreAfter(core.settings.restMs, job);
 }
 
+void Exchange::tellAgain() {
+  s_->announced.clear();
+  changed(false);
+}
+
 void Exchange::State::announceNow() {
   announcing = announcingNow = false;
   if (remotes.empty() || core.stopping) return;
@@ -127,6 +132,7 @@ void Exchange::onAnnounce(const PeerKey& from, const ArenaState& state) {
   if (it == s_->members.end() || !it->second.connected) return;
   it->second.said = state;
   auto& core = s_->core;
+  core.marks->peerTold();
   if (state.origin == core.tree.origin()) {
     core.suspend("another running peer has this peer's database of the arena: one of them is a copy. Nothing is sent or "
                  "taken. On the one that has the copy: `realize arena leave " + core.options.name +

@@ -22,6 +22,8 @@ class Exchange {
   void disconnected(const PeerKey& key);
   /// The tree, the missing bytes or the settling changed: announce soon (after the rest; at once when `urgent`).
   void changed(bool urgent);
+  /// Announces soon, also to whom has been told the same already: it may ask for something that is not in it.
+  void tellAgain();
   void onAnnounce(const PeerKey& from, const ArenaState& state);
   Result<PullPage> servePull(const PeerKey& from, const PullRequest& request);
   Result<logic::WholePage> serveCompare(const PeerKey& from, const logic::WholeRequest& request);

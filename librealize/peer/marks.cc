@@ -16,6 +16,7 @@ namespace {
 constexpr size_t kWalkSlice = 500;
 constexpr size_t kPromiseBatch = 64;
 constexpr int64_t kRetryMs = 2000;
+constexpr int64_t kRetryMostMs = 60'000;
 constexpr int64_t kNsPerMs = 1'000'000;
 }  // namespace
 
@@ -30,7 +31,10 @@ struct Marks::State {
   std::map<BlobId, int64_t> promises;      // given by us: monotonic ns until when; in the database, too
   bool dropping = false;                   // a round of unrealizing is under way
   bool dropAgain = false;
-  bool retryScheduled = false;
+  bool askedAll = false;                   // in a round that has ended, since there was last reason to ask
+  int64_t retryMs = kRetryMs;              // doubled while nothing comes of it
+  uint64_t retries = 0;                    // only the last that was scheduled counts
+  bool droppedSome = false;                // in this round
 
   void load();
   void walkSlice();
@@ -47,6 +51,8 @@ struct Marks::State {
   void prunePromises();
   bool promised(const BlobId& blob);
   void endRound(bool anyLeft);
+  void startRound();
+  void retryIn(int64_t ms);
 };
 
 Marks::Marks(Core& core) : s_(std::make_unique<State>(core)) {}
@@ -79,6 +85,8 @@ void Marks::set(const logic::Record& record, Mark mark) {
     if (record.entry.id != kRootEntry) entryChanged(record.entry.id);
     s_->core.folder->entryChanged(record.entry.id);
   });
+  s_->askedAll = false;
+  s_->core.exchange->tellAgain();  // Who waits for somebody to keep what he lets go may ask us now.
   if (record.entry.kind != EntryKind::Directory) return;
   s_->walk.push_back(record.entry.id);
   if (!s_->walking) {
@@ -306,15 +314,52 @@ bool Marks::State::promised(const BlobId& blob) {
 }
 
 void Marks::wakeUnrealize() {
-  if (s_->dropping) {
-    s_->dropAgain = true;
+  s_->retryMs = kRetryMs;
+  s_->startRound();
+}
+
+void Marks::State::startRound() {
+  if (dropping) {
+    dropAgain = true;
     return;
   }
-  if (s_->core.stopping) return;
-  s_->dropping = true;
-  s_->core.env.scheduler.onCore([s = s_.get(), alive = s_->alive] {
-    if (*alive) s->dropRound({});
+  if (core.stopping) return;
+  dropping = true;
+  droppedSome = false;
+  core.env.scheduler.onCore([this, alive = alive] {
+    if (*alive) dropRound({});
   });
+}
+
+void Marks::peerTold() {
+  if (s_->core.store.unconfirmed().totals().count == 0 || s_->retryMs == kRetryMs) return;  // It is tried soon as it is.
+  s_->retryMs = kRetryMs;
+  if (!s_->dropping) s_->retryIn(kRetryMs);
+}
+
+void Marks::State::retryIn(int64_t ms) {
+  core.env.scheduler.onCoreAfter(ms, [this, alive = alive, number = ++retries] {
+    if (*alive && number == retries) startRound();
+  });
+}
+
+bool Marks::lettingGo() const { return s_->walking || s_->dropping; }
+
+std::string Marks::whyReal(const logic::Record& record) {
+  auto& core = s_->core;
+  if (record.entry.kind != EntryKind::File || !core.store.unconfirmed().hasNode(record.node)) return "";
+  const auto row = core.store.disk().get(record.node);
+  if (!row) return "";
+  if (core.exchange->remotes().empty()) return "no other peer is connected that could keep it";
+  if (row->dirty || core.store.unsynced().has(record.node)) return "it was changed or put here a moment ago";
+  if (s_->promised(row->blob)) return "another peer was promised, within the last minute, that it is kept here";
+  const auto path = core.folder->diskPath(record.node);
+  auto root = core.folder->root();
+  auto file = root && path ? root->open(*path, OpenMode::Read) : Result<std::unique_ptr<DiskFile>>(Error{Code::NotFound, ""});
+  auto quiet = file.ok() ? (*file)->nobodyWrites() : Result<bool>(true);
+  if (quiet.ok() && !*quiet) return "somebody has it open for writing";
+  if (!s_->askedAll) return "other peers are being asked to keep it";
+  return "no other connected peer promises to keep it";
 }
 
 /// Goes once through what is marked unreal and still Real, asking one connected peer after the other to keep it.
@@ -402,6 +447,7 @@ bool Marks::State::drop(const store::BlobTask& task, std::vector<std::pair<BlobI
                       root->stat(Transfers::cachePath(task.blob)).ok();
   if (!core.folder->displace(*id, cached ? "" : Transfers::cachePath(task.blob)).ok()) return false;  // Busy: the next round tries again.
   core.store.unconfirmed().eraseNode(task.node);
+  droppedSome = true;
   if (!cached) moved.emplace_back(task.blob, task.sizeBytes);
   core.invalidations->nodeChanged(task.node, false);
   auto path = core.shownPath(*id);
@@ -413,15 +459,13 @@ void Marks::State::endRound(bool anyLeft) {
   dropping = false;
   if (dropAgain) {
     dropAgain = false;
-    return core.marks->wakeUnrealize();
+    return startRound();
   }
-  if (!anyLeft || retryScheduled) return;
-  retryScheduled = true;
-  core.env.scheduler.onCoreAfter(kRetryMs, [this, alive = alive] {
-    if (!*alive) return;
-    retryScheduled = false;
-    core.marks->wakeUnrealize();
-  });
+  askedAll = true;
+  if (!anyLeft) return;
+  if (droppedSome) retryMs = kRetryMs;
+  retryIn(retryMs);
+  retryMs = std::min(2 * retryMs, kRetryMostMs);
 }
 
 }  // namespace realize::peer

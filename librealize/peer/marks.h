@@ -35,6 +35,10 @@ class Marks {
   uint64_t missingBytes();
   uint64_t unconfirmedFiles();
   uint64_t unconfirmedBytes();
+  /// Why a file that is marked unreal is still Real: for people; "" where it is not so.
+  std::string whyReal(const logic::Record& record);
+  /// Marks are being applied, or other peers asked to keep what is to become unreal.
+  bool lettingGo() const;
   /// Is this entry kept real by us: effective mark Real, the bytes of every head here and synced?
   bool keepsReal(const logic::Record& record);
 
@@ -50,8 +54,11 @@ class Marks {
   void resumed();
 
   /// Tries to make unreal what is marked Unreal and still Real on disk: only after another connected peer promised to
-  /// keep it (RemoteArena::promise). Called when peers connect, after marks change, and when files become real elsewhere.
+  /// keep it (RemoteArena::promise). Called when peers connect, and after marks change. What nobody promises is asked for
+  /// again, ever more seldom.
   void wakeUnrealize();
+  /// A peer told its state, and may keep more than before: what is still Real is asked for again soon.
+  void peerTold();
 
  private:
   struct State;

@@ -130,3 +130,38 @@ TEST_CASE("bytes that another entry got from a name that went are not lost, also
   REQUIRE_MESSAGE(got->ok(), (got->ok() ? "" : got->error().message));
   CHECK((*got)->size() == std::string("the only bytes").size());
 }
+
+TEST_CASE_FIXTURE(Keepers, "what all mark unreal at once stays everywhere, is said so, and is asked for ever more seldom") {
+  mark(*a, "x", Mark::Unreal);
+  mark(*b, "x", Mark::Unreal);
+  pass(300'000);
+  CHECK(has(*a, "x"));
+  CHECK(has(*b, "x"));
+  for (auto* peer : {a.get(), b.get()}) {
+    const auto status = peer->core->status();
+    REQUIRE(status.staysReal.size() == 1);
+    CHECK(status.staysReal[0].path == "x");
+    CHECK(status.staysReal[0].detail == "no other connected peer promises to keep it");
+    const auto entry = peer->core->stat("x");
+    REQUIRE(entry.ok());
+    CHECK(entry->staysReal == status.staysReal[0].detail);
+  }
+  const uint64_t before = link->messages();
+  pass(600'000);
+  CHECK(link->messages() - before <= 100);  // An ask and an answer a minute, from each.
+
+  mark(*b, "x", Mark::Real);
+  CHECK(until([&] { return !has(*a, "x"); }, 5'000));
+  CHECK(has(*b, "x"));
+  CHECK(a->core->status().staysReal.empty());
+  CHECK(a->core->stat("x")->staysReal.empty());
+}
+
+TEST_CASE_FIXTURE(Keepers, "alone, a file that is marked unreal stays, and is said to want a peer") {
+  link->cut();
+  mark(*a, "x", Mark::Unreal);
+  pass(10'000);
+
+  CHECK(has(*a, "x"));
+  CHECK(a->core->stat("x")->staysReal == "no other peer is connected that could keep it");
+}

@@ -78,6 +78,8 @@ struct ArenaStatus {
   uint64_t realFiles = 0, realBytes = 0;
   uint64_t missingFiles = 0, missingBytes = 0;  ///< marked real, not here yet
   uint64_t unconfirmedFiles = 0, unconfirmedBytes = 0;  ///< kept here because no holder has confirmed them yet
+  std::vector<Problem> staysReal;  ///< the first of these files that are marked unreal, and why they are still Real
+  bool lettingGo = false;  ///< marks are being applied, or peers asked to keep what is to become unreal
   uint64_t cachedBytes = 0;
   uint64_t conflicts = 0;
   uint64_t heldRemovals = 0;  ///< entries of a mass removal held back until confirmed; 0: none
@@ -129,6 +131,7 @@ struct EntryInfo {
   uint64_t cachedBytes = 0;  ///< of an Unreal file, bytes here
   Mark mark = Mark::None;           ///< set on this entry itself
   Mark effectiveMark = Mark::None;  ///< with what it inherits
+  std::string staysReal;   ///< why it is still Real though marked unreal, for people; else empty
   bool consensus = false;  ///< one head, acknowledged by every active member
   std::vector<HeadInfo> heads;
   std::vector<std::string> holders;  ///< peers known to keep it real; nobody is asked so far, and this is empty

@@ -1,5 +1,6 @@
 """What becomes of bytes on disks: holes, open files, space, versions that are kept, who keeps what."""
 
+import concurrent.futures
 import os
 import time
 
@@ -57,3 +58,27 @@ def sparse_files_stay_sparse(h):
     check(used(folder_b / "sparse") <= data + 2 * MIB, "back from the cache it takes", used(folder_b / "sparse"))
     equal(b.json("verify", "docs")["whole"], True)
     equal(a.json("verify", "docs")["whole"], True)
+
+
+def unreal_at_once_keeps_and_says_so(h):
+    """Promises that cross: both let go at the same moment, so that both keep it, until one of them means to."""
+    a, b, folder_a, folder_b = h.pair({"x": "content", "d/y": "more"})
+    b.run("mark", "real", "docs:")
+    h.agree(a, b)
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        list(pool.map(lambda peer: peer.run("mark", "unreal", "docs:"), (a, b)))
+    here = lambda path: [folder for folder in (folder_a, folder_b) if (folder / path).exists()]
+    for _ in range(3):
+        h.agree(a, b)
+        check(here("x") and here("d/y"), "a file is nowhere any more")
+    for path in ("x", "d/y"):
+        keeper = a if (folder_a / path).exists() else b
+        until(lambda: "promise" in keeper.entry(path).get("stays_real", ""), "stat says why")
+        check(path in [file["path"] for file in keeper.arena()["stays_real"]], "status says which")
+        check(f"docs:{path}: " in keeper.text("status"), "and says it to people")
+        check(f"docs:{path} stays real for now: " in keeper.text("mark", "unreal", f"docs:{path}"), "mark says it")
+    a.run("mark", "real", "docs:x", "docs:d/y")
+    h.agree(a, b)
+    until(lambda: not (folder_b / "x").exists() and not (folder_b / "d/y").exists(), "b lets go")
+    equal((read(folder_a / "x"), read(folder_a / "d/y")), (b"content", b"more"))
+    equal(b.arena()["stays_real"], [])
