@@ -28,6 +28,7 @@ std::vector<CommandSpec> daemonCommands();     ///< commands_daemon.cc: init, se
 std::vector<CommandSpec> householdCommands();  ///< commands_household.cc: invite, join, key, peer ...
 std::vector<CommandSpec> arenaCommands();      ///< commands_arena.cc: arena ..., conflicts, resolve, confirm, history
 std::vector<CommandSpec> cacheCommands();      ///< commands_cache.cc: cache ...
+std::vector<CommandSpec> undoCommands();       ///< commands_undo.cc
 std::vector<CommandSpec> fileCommands();       ///< commands_files.cc: ls, stat, cat, fetch, mark
 std::vector<CommandSpec> mountCommands();      ///< commands_mount.cc: mount, unmount
 CommandSpec mountProgram();                    ///< commands_mount.cc: realize-mount
@@ -49,6 +50,8 @@ std::string whoDid(const nlohmann::json& change);
 Result<nlohmann::json> ask(const Invocation& invocation, const std::string& verb, const nlohmann::json& args);
 Result<nlohmann::json> ask(const Invocation& invocation, const std::string& verb, const nlohmann::json& args,
                            const ReplyHandlers& handlers);
+/// Handlers that put all items of an answer into `list`, which must outlive the call.
+ReplyHandlers collecting(nlohmann::json& list);
 /// For a verb whose result says nothing: prints `done` (unless empty), or the result with --json.
 int askAndSay(const Invocation& invocation, const std::string& verb, const nlohmann::json& args, const std::string& done);
 /// {"key": text}, with key_hex where it is not UTF-8; null texts are left out.

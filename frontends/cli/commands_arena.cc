@@ -75,12 +75,6 @@ std::string headLine(const json& head) {
 }
 
 /// Collects a long list that comes in parts.
-ReplyHandlers collecting(json& list) {
-  list = json::array();
-  ReplyHandlers handlers;
-  handlers.items = [&list](const json& part) { list.insert(list.end(), part.begin(), part.end()); };
-  return handlers;
-}
 
 int runConflicts(Invocation& invocation) {
   json entries;

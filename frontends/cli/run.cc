@@ -45,7 +45,7 @@ int runVersion(Invocation& invocation) {
 
 std::vector<CommandSpec> allCommands() {
   std::vector<CommandSpec> all;
-  for (auto part : {daemonCommands(), householdCommands(), arenaCommands(), cacheCommands(), fileCommands(), mountCommands()})
+  for (auto part : {daemonCommands(), householdCommands(), arenaCommands(), undoCommands(), cacheCommands(), fileCommands(), mountCommands()})
     all.insert(all.end(), part.begin(), part.end());
   all.push_back({.name = "version", .summary = "print the version", .example = "realize version", .run = runVersion});
   all.push_back({.name = "help",
@@ -116,6 +116,13 @@ Result<json> ask(const Invocation& invocation, const std::string& verb, const js
 Result<json> ask(const Invocation& invocation, const std::string& verb, const json& args, const ReplyHandlers& handlers) {
   REALIZE_ASSIGN(auto client, Client::connect(invocation.stateDir));
   return client->call(verb, args, handlers);
+}
+
+ReplyHandlers collecting(json& list) {
+  list = json::array();
+  ReplyHandlers handlers;
+  handlers.items = [&list](const json& part) { list.insert(list.end(), part.begin(), part.end()); };
+  return handlers;
 }
 
 int askAndSay(const Invocation& invocation, const std::string& verb, const json& args, const std::string& done) {

@@ -235,6 +235,20 @@ json toJson(const CacheStatus& status) {
           {"why", status.why}};
 }
 
+json toJson(const UndoItem& item) {
+  json out = {{"change", item.change},
+              {"when_ns", item.whenNs},
+              {"what", item.what},
+              {"kind", kindName(item.kind)},
+              {"size_bytes", item.sizeBytes},
+              {"here", item.here},
+              {"state", item.state}};
+  putText(out, "peer", item.peer);
+  putText(out, "path", item.path);
+  putText(out, "detail", item.detail);
+  return out;
+}
+
 json toJson(const Progress& progress) {
   return {{"done_bytes", progress.doneBytes},
           {"total_bytes", progress.totalBytes},

@@ -29,6 +29,7 @@ nlohmann::json toJson(const Progress& progress);
 nlohmann::json toJson(const VerifyReport& report);
 nlohmann::json toJson(const WhyReport& report);
 nlohmann::json toJson(const CacheStatus& status);
+nlohmann::json toJson(const UndoItem& item);
 nlohmann::json toJson(const Setting& setting);
 
 }  // namespace realize::daemon

@@ -7,7 +7,7 @@ namespace realize::daemon {
 using nlohmann::json;
 
 Result<json> runVerb(VerbContext& context, const Request& request) {
-  for (auto verbs : {peerVerbs(), arenaVerbs(), cacheVerbs(), fileVerbs(), mountVerbs()})
+  for (auto verbs : {peerVerbs(), arenaVerbs(), cacheVerbs(), undoVerbs(), fileVerbs(), mountVerbs()})
     for (auto& verb : verbs)
       if (verb.name == request.verb) return verb.run(context, request.args);
   return Error{Code::Unsupported, "this daemon does not know '" + request.verb +

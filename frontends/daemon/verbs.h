@@ -48,6 +48,7 @@ struct Verb {
 std::span<const Verb> peerVerbs();   ///< verbs_peer.cc: status, stop, peers, invites, settings, events
 std::span<const Verb> arenaVerbs();  ///< verbs_arena.cc: arenas, waiting, conflicts, history
 std::span<const Verb> cacheVerbs();  ///< verbs_cache.cc
+std::span<const Verb> undoVerbs();   ///< verbs_undo.cc
 std::span<const Verb> fileVerbs();   ///< verbs_files.cc: ls, stat, cat, fetch, mark, resolve
 std::span<const Verb> mountVerbs();  ///< verbs_mount.cc
 

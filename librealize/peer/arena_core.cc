@@ -175,6 +175,7 @@ void ArenaCore::start(Mark rootMark, bool joining) {
   if (s.fresh && rootMark != Mark::None) s.marks->set(Core::rootRecord(), rootMark);
   s.applyAll(++s.applyRound, 0);
   s.transfers->limitChanged();
+  s.transfers->start();
 }
 
 void ArenaCore::stop() {
@@ -197,7 +198,7 @@ ArenaFileSystem& ArenaCore::fileSystem() { return *s_->fileSystem; }
 FileSystem& ArenaCore::guardedFileSystem() { return *s_->guardedFileSystem; }
 void ArenaCore::setSettings(const ArenaSettings& settings) {
   s_->core.settings = settings;
-  s_->transfers->limitChanged();
+  s_->transfers->settingsChanged();
 }
 
 void ArenaCore::beginLife() {
@@ -291,6 +292,8 @@ void ArenaCore::State::distribute(const std::vector<logic::Effect>& effects, boo
   Paths paths(*this, effects);
   for (const auto& effect : effects) {
     note(effect, paths);
+    if (effect.kind == EntryKind::File && effect.wasShown && (effect.gone() || effect.contentChanged))
+      for (const auto& head : effect.oldHeads) transfers->noteGone(head.version.blob);
     if (effect.kind == EntryKind::File && effect.isShown && (effect.appeared() || effect.contentChanged))
       for (const auto& head : tree.shownHeads(effect.id)) transfers->noteNamed(head.version.blob, effect.id);
     if (marks->entryChanged(effect.id)) folder->entryChanged(effect.id);
@@ -311,6 +314,15 @@ void ArenaCore::State::note(const logic::Effect& effect, Paths& paths) {
   row.path = Paths::joined(there ? paths.now(effect.parent) : paths.before(effect.oldParent), there ? effect.name : effect.oldName);
   if (effect.moved()) row.detail = Paths::joined(paths.before(effect.oldParent), effect.oldName);
   row.peer = authors.of(effect, tree);
+  if (effect.wasShown && !effect.oldHeads.empty() && (effect.gone() || (effect.contentChanged && effect.kind != EntryKind::Directory))) {
+    // Of several versions, the one that was shown here.
+    const auto* disk = store->disk().peek(row.node);
+    auto old = effect.oldHeads.begin();
+    for (auto head = old; disk && head != effect.oldHeads.end(); ++head)
+      if (head->version.blob == disk->blob) old = head;
+    row.kind = effect.kind;
+    if (old->version.target == EntryId()) row.old = old->version;  // The bytes of a hard link are another entry's.
+  }
   const std::string peer = row.peer == PeerKey() ? "" : row.peer.hex();
   if (effect.isShown && effect.kind == EntryKind::File && tree.shownHeads(effect.id).size() > 1)
     core.emit(Event{.whenNs = row.whenNs, .type = "conflict", .arena = "", .path = row.path, .peer = peer, .detail = ""});

@@ -54,6 +54,8 @@ struct ArenaSettings {
   double guardShare = 1.0 / 3;    ///< a removal of more than this share is held back
   uint64_t guardMinimum = 100;    ///< and of at least this many entries
   uint64_t cacheLimitBytes = 0;   ///< Real files and the cache together; 0: as all arenas together (sharedQuota)
+  double unlinkedShare = 0.1;     ///< what was removed or replaced may take this share of the free space,
+  int64_t unlinkedDays = 30;      ///< for so long
 };
 
 struct Core {

@@ -150,6 +150,15 @@ void Folder::State::clearLeftovers(uint64_t device, const std::vector<Placed>& p
         giveBack(from, *path);
         continue;
       }
+      if (aside.whose == Aside::Known && item.stat.type == FileStat::Type::File) {
+        // It made way for another, and was on its way to the cache.
+        auto content = hashFile(*root, from, item.stat);
+        store::DiskRow known;
+        known.kind = EntryKind::File;
+        known.sizeBytes = item.stat.sizeBytes;
+        if (content.ok()) known.blob = content->blob;
+        if (content.ok() && keepUnlinked(known, from)) continue;
+      }
       auto gone = root->unlink(from);
       (void)gone;  // Only takes space.
     }

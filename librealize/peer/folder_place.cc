@@ -62,12 +62,31 @@ Folder::State::Aside Folder::State::readAside(const std::string& name, const Fil
   return aside;
 }
 
+/// What a peer removed or replaced can be brought back for a while: it moves to the cache. Its bytes have been on the disk
+/// since it was placed or told of. False: there is no room, or its bytes are elsewhere, too.
+bool Folder::State::keepUnlinked(const store::DiskRow& row, const std::string& path) {
+  if (row.kind != EntryKind::File || row.dirty) return false;
+  const std::string to = Transfers::cachePath(row.blob);
+  const auto cached = core.store.cache().get(row.blob);
+  if (cached && cached->complete) return path == to;  // There already, also as this very file.
+  auto stat = root->stat(path);
+  if (!stat.ok() || stat->links > 1 || stat->sizeBytes != row.sizeBytes) return false;
+  if (!core.transfers->mayKeepUnlinked(row.blob, row.sizeBytes)) return false;
+  if ((stat->mode & 07600) != 0600 && !root->setMode(path, 0600).ok()) return false;
+  if (path != to && !root->rename(path, to, RenameKind::Replace).ok()) return false;
+  // Its name is not synced here: that of what left the cache for the user's folder a moment ago would go for good, before
+  // its new one is there.
+  core.transfers->adoptUnlinked(row.blob, row.sizeBytes);
+  return true;
+}
+
 /// A peer's rename can hand the bytes of one entry to another, and this may be the only place that has them: then they
 /// move to the cache, where the other entry finds them.
 Result<void> Folder::State::letGo(const store::DiskRow& row, const std::string& path) {
   auto id = core.store.idOf(row.node);
   const auto others = row.kind == EntryKind::File ? core.transfers->neededElsewhere(row.blob, id.value_or(EntryId()))
                                                   : std::vector<EntryId>();
+  if (others.empty() && keepUnlinked(row, path)) return {};
   if (others.empty()) return root->unlink(path);
   const std::string to = Transfers::cachePath(row.blob);
   // A second name of the file is another file, and what is in the cache changes for nobody.

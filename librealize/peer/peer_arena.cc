@@ -10,6 +10,7 @@
 #include "librealize/peer/marks.h"
 #include "librealize/peer/peer_impl.h"
 #include "librealize/peer/transfers.h"
+#include "librealize/peer/undo.h"
 #include "librealize/peer/verify.h"
 
 namespace realize::peer {
@@ -39,6 +40,8 @@ class ArenaHandle final : public Arena {
   Result<std::vector<HistoryItem>> history(const std::string& path, size_t limit) override;
   Result<WhyReport> why(const std::string& path) override;
   Result<ArenaStatus> status() override { return ask_.status(*arena_); }
+  Result<std::vector<UndoItem>> undoable(const std::string& path, int64_t sinceNs, size_t limit) override;
+  Result<UndoReport> undo(const UndoRequest& request, bool dryRun) override;
   Result<uint64_t> shrinkCache(uint64_t bytes) override;
   Result<CacheStatus> cacheStatus() override;
   Result<VerifyReport> verify(std::function<bool(const Progress&)> progress) override;
@@ -50,8 +53,9 @@ class ArenaHandle final : public Arena {
     uint64_t sizeBytes = 0;
   };
   void name(EntryInfo& entry);
+  UndoItem itemOf(Core& core, const store::HistoryRow& row, const std::string& state);
   Result<std::vector<Wanted>> filesBelow(const std::string& path);
-  Result<void> fetchContent(const std::string& path, const BlobId& blob, uint64_t sizeBytes);
+  Result<void> fetchContent(const std::function<Result<EntryId>(Core&)>& entry, const BlobId& blob, uint64_t sizeBytes);
 
   std::shared_ptr<Hosted> arena_;
   ArenaQuestions ask_;
@@ -205,12 +209,12 @@ Result<std::vector<EntryInfo>> ArenaHandle::conflicts() {
 }
 
 /// Brings one content into the cache, for that entry. Blocks.
-Result<void> ArenaHandle::fetchContent(const std::string& path, const BlobId& blob, uint64_t sizeBytes) {
+Result<void> ArenaHandle::fetchContent(const std::function<Result<EntryId>(Core&)>& entry, const BlobId& blob, uint64_t sizeBytes) {
   auto outcome = std::make_shared<std::promise<Result<void>>>();
   auto fetched = outcome->get_future();
   REALIZE_TRY(arena_->locked([&](ArenaCore& core) -> Result<void> {
-    REALIZE_ASSIGN(auto record, core.core().recordAt(path));
-    core.core().transfers->keep(record.entry.id, blob, sizeBytes, [outcome](Result<void> result) { outcome->set_value(std::move(result)); });
+    REALIZE_ASSIGN(const EntryId id, entry(core.core()));
+    core.core().transfers->keep(id, blob, sizeBytes, [outcome](Result<void> result) { outcome->set_value(std::move(result)); });
     return {};
   }));
   // An arena that was closed answers nothing any more.
@@ -224,7 +228,11 @@ Result<void> ArenaHandle::resolve(const std::string& path, const std::string& la
   std::optional<HeadInfo> missing;
   auto resolved = arena_->locked([&](ArenaCore& core) { return core.resolve(tidy, label, &missing); });
   if (!missing) return resolved;
-  if (auto here = fetchContent(tidy, missing->blob, missing->sizeBytes); !here.ok())
+  auto entryAt = [&](Core& core) -> Result<EntryId> {
+    REALIZE_ASSIGN(auto record, core.recordAt(tidy));
+    return record.entry.id;
+  };
+  if (auto here = fetchContent(entryAt, missing->blob, missing->sizeBytes); !here.ok())
     return here.code() == Code::Unreachable ? resolved : here;
   return arena_->locked([&](ArenaCore& core) { return core.resolve(tidy, label); });
 }
@@ -254,6 +262,75 @@ Result<WhyReport> ArenaHandle::why(const std::string& path) {
   for (auto& head : report.versions) head.peer = ask_.nameOf(head.peer);
   for (auto& peer : report.peers) peer.peer = ask_.nameOf(peer.peer);
   for (auto& item : report.changes) item.peer = ask_.nameOf(item.peer);
+  return report;
+}
+
+UndoItem ArenaHandle::itemOf(Core& core, const store::HistoryRow& row, const std::string& state) {
+  UndoItem item;
+  item.change = row.number;
+  item.whenNs = row.whenNs;
+  item.peer = row.peer == PeerKey() ? "" : ask_.nameOf(row.peer.hex());
+  item.what = row.what;
+  item.path = row.path;
+  item.kind = row.kind;
+  item.sizeBytes = row.old->sizeBytes;
+  item.here = row.kind != EntryKind::File || row.old->sizeBytes == 0 || core.transfers->complete(row.old->blob);
+  item.state = state;
+  return item;
+}
+
+Result<std::vector<UndoItem>> ArenaHandle::undoable(const std::string& path, int64_t sinceNs, size_t limit) {
+  REALIZE_ASSIGN(auto tidy, tidyPath(path));
+  return arena_->locked([&](ArenaCore& arena) -> Result<std::vector<UndoItem>> {
+    std::vector<UndoItem> out;
+    for (const auto& row : arena.core().store.history().undoable(tidy, sinceNs, 0, limit)) out.push_back(itemOf(arena.core(), row, "listed"));
+    return out;
+  });
+}
+
+Result<UndoReport> ArenaHandle::undo(const UndoRequest& request, bool dryRun) {
+  constexpr size_t kAtOnce = 200;
+  UndoRequest tidied = request;
+  REALIZE_ASSIGN(tidied.path, tidyPath(request.path));
+  REALIZE_ASSIGN(auto rows, arena_->locked([&](ArenaCore& core) { return planUndo(core.core(), tidied); }));
+  UndoReport report;
+  for (size_t at = 0; at < rows.size(); at += kAtOnce) {
+    const size_t end = std::min(rows.size(), at + kAtOnce);
+    std::map<size_t, std::string> unreachable;
+    for (size_t i = at; i < end && !dryRun; ++i) {
+      if (rows[i].kind != EntryKind::File || rows[i].old->sizeBytes == 0) continue;
+      auto entry = [&](Core& core) -> Result<EntryId> {
+        return entryToUndo(core, rows[i]);
+      };
+      auto fetched = fetchContent(entry, rows[i].old->blob, rows[i].old->sizeBytes);
+      if (!fetched.ok()) unreachable[i] = fetched.code() == Code::Unreachable ? "no connected peer has its bytes any more" : fetched.error().message;
+    }
+    // The bytes and their names are on the disk before a version speaks of them.
+    REALIZE_ASSIGN(auto root, arena_->locked([](ArenaCore& arena) -> Result<std::shared_ptr<Directory>> { return arena.core().folder->root(); }));
+    if (!dryRun && root) REALIZE_TRY(root->syncAll());
+    REALIZE_TRY(arena_->locked([&](ArenaCore& arena) -> Result<void> {
+      auto& core = arena.core();
+      const bool done = core.transact([&] {
+        for (size_t i = at; i < end; ++i) {
+          auto item = itemOf(core, rows[i], dryRun ? "would" : "restored");
+          item.detail = unreachable.contains(i) ? unreachable[i] : whyNotUndone(core, rows[i]);
+          if (dryRun && item.detail.empty() && !item.here) item.detail = "its bytes are asked of other peers";
+          else if (!dryRun && item.detail.empty() && !item.here) item.detail = "its bytes went away again";
+          bool left = !item.detail.empty() && !(dryRun && !item.here);
+          if (!left && !dryRun)
+            if (auto undone = undoOne(core, rows[i]); !undone.ok()) {
+              left = true;
+              item.detail = undone.error().message;
+            }
+          if (left) item.state = "left";
+          ++(left ? report.left : report.restored);
+          report.items.push_back(std::move(item));
+        }
+      });
+      if (!done) return Error{Code::Suspended, core.suspendedWhy};
+      return {};
+    }));
+  }
   return report;
 }
 

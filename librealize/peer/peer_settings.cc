@@ -29,6 +29,9 @@ constexpr SettingKind kArenaSettings[] = {
     {"cache_limit_bytes", "0", "bytes",
      "what Real files and the cache may take together; the cache gives way; 0: the limit of all arenas together, if set", 0, 9e18,
      true},
+    {"unlinked_share", "0.1", "share",
+     "of the disk's free space that what peers removed or replaced may take here, until it is too old or room is needed", 0, 1, false},
+    {"unlinked_days", "30", "days", "how long that is kept", 0, 36500, true},
 };
 
 constexpr SettingKind kSharedCacheLimit = {

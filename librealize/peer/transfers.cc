@@ -254,6 +254,7 @@ void Transfers::State::cleanSoon() {
     if (!*alive) return;
     cleaning = false;
     clean();
+    keepUnlinkedLimit();
     const bool kept = keepLimit();
     if ((!blobs.empty() || !kept) && !core.stopping) cleanSoon();
   });

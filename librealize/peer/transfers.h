@@ -81,10 +81,21 @@ class Transfers {
   static std::string cachePath(const BlobId& blob);
   /// Drops down to `bytes`: unlinked first, then least recently used; never what is open, wanted, unconfirmed or pinned.
   uint64_t shrink(uint64_t bytes);
+  /// Contents that no entry here shows any more (transfers_unlinked.cc). A peer's change takes this content from the folder:
+  /// true if there is room to keep it, for which older ones may have gone.
+  bool mayKeepUnlinked(const BlobId& blob, uint64_t sizeBytes);
+  /// Its whole file has been moved to cachePath(blob). Within a transaction.
+  void adoptUnlinked(const BlobId& blob, uint64_t sizeBytes);
+  /// An entry shows it no more, or was removed: if it is in the cache it goes first, and in time. Within a transaction.
+  void noteGone(const BlobId& blob);
+  /// The disk is full: they make way.
+  void dropUnlinked();
+
   /// Whose bytes these are, and how much of them could go. Cost: all rows of the cache.
   CacheStatus cacheStatus();
   /// The limit is another one, or Real files took of it: kept soon, in a job of its own.
   void limitChanged();
+  void settingsChanged();
 
   /// The file in the cache does not hold what this row says: both go, the file to `aside` where its bytes are pinned. False
   /// if it is in use, or the row is another by now.
@@ -98,6 +109,7 @@ class Transfers {
   /// The folder hashed a file: its chunk list is known (kept if of more than one chunk).
   void noteChunkList(const BlobId& blob, const ChunkList& list);
 
+  void start();
   void stop();
   /// A peer sent a damaged content for this path, lately, and neither has it sent a right one nor is another there now.
   bool stillCorrupt(const std::string& path);

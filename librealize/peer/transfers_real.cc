@@ -129,6 +129,7 @@ Result<void> Transfers::State::noteAndPlace(const EntryId& id, Dot dot, const st
 void Transfers::noteNamed(const BlobId& blob, const EntryId& id) {
   // Where another entry has these bytes on this disk, and may give them up: that is not forgotten by a restart.
   auto& store = s_->core.store;
+  if (store.cache().unlinkedTotals().count) store.cache().setUnlinked(blob, false, 0);
   if (!blob.isZero() && blob != emptyBlobId() && store.disk().anyWithBlob(blob)) {
     const auto node = store.nodeOf(id);
     const auto row = node ? store.disk().get(*node) : std::nullopt;

@@ -135,6 +135,7 @@ void Transfers::pin(const BlobId& blob, const std::vector<EntryId>& entries) {
                                   [](uint8_t a, char b) { return a == uint8_t(b); });
     if (!known) ids.append(entry.bytes.begin(), entry.bytes.end());
   }
+  store.cache().setUnlinked(blob, false, 0);
   if (ids.size() == before) return;
   if (ids.size() > kMostPinners * EntryId::size()) ids = kUnnamed;  // Too many to look at: kept for good.
   store.setValue(key, ids);
@@ -204,6 +205,11 @@ bool Transfers::State::keepLimit() {
   if (left <= allowedBytes(left)) return true;  // Which says what is used now, too.
   cleanSoon();
   return false;
+}
+
+void Transfers::settingsChanged() {
+  s_->unlinkedLookedNs = INT64_MIN;
+  limitChanged();
 }
 
 void Transfers::limitChanged() {

@@ -155,6 +155,9 @@ struct Transfers::State {
   int64_t liveBytes = 0;               ///< of contents in `blobs`, beside what the database says is there
   bool roomAwaited = false;            ///< somebody waits until what is being noted can be dropped
   bool limitLooksSoon = false;
+  uint64_t unlinkedAllowedBytes = 0;   ///< when last looked at
+  int64_t unlinkedLookedNs = INT64_MIN;  ///< monotonic
+  bool expiring = false;
   std::set<uint64_t> gatherings;       ///< by request, not answered or cancelled yet
 
   // Wanted (transfers_wanted.cc)
@@ -238,6 +241,12 @@ struct Transfers::State {
   uint64_t stepEnd(const BlobState& blob, uint64_t at, uint64_t end);
   static bool allHere(const BlobState& blob, uint64_t offset, uint64_t end);
   static std::shared_ptr<void> lease(const BlobState& blob, uint32_t first, uint32_t last);
+
+  // transfers_unlinked.cc
+  uint64_t unlinkedAllowed();
+  void evictUnlinked(uint64_t bytes, int64_t olderThanNs);
+  void keepUnlinkedLimit();
+  void expireLater();
 
   // transfers_wanted.cc
   void pumpWanted(bool again = false);

@@ -322,6 +322,7 @@ void Transfers::State::settleFailed(NodeId node, const BlobId& blob, const Error
   postponed.insert({node, blob});
   if (error.code == Code::NoSpace) {
     outOfSpace = true;
+    core.transfers->dropUnlinked();
     problem("", "no-space", "no space left on the disk of the arena's folder: files marked real are not complete. Free "
                             "some space; it goes on by itself");
     return retryLater(3000);

@@ -120,11 +120,12 @@ uint64_t BlobTable::count() {
 CacheTable::CacheTable(Database& db)
     : db_(db),
       totals_(db, "cache"),
+      unlinkedTotals_(db, "unlinked"),
       get_(db, "SELECT " CACHE_COLUMNS " FROM cache WHERE blob = ?"),
       put_(db, "INSERT OR REPLACE INTO cache (" CACHE_COLUMNS ") VALUES (?, ?, ?, ?, ?, ?, ?)"),
       erase_(db, "DELETE FROM cache WHERE blob = ?"),
       setLastRead_(db, "UPDATE cache SET last_read_ns = ? WHERE blob = ?"),
-      setUnlinked_(db, "UPDATE cache SET unlinked = ? WHERE blob = ?"),
+      setUnlinked_(db, "UPDATE cache SET unlinked = ?, last_read_ns = max(last_read_ns, ?) WHERE blob = ?"),
       evictionOrder_(db, "SELECT " CACHE_COLUMNS " FROM cache WHERE unlinked = ? ORDER BY last_read_ns LIMIT ?"),
       all_(db, "SELECT blob FROM cache") {}
 
@@ -143,8 +144,12 @@ std::optional<CacheRow> CacheTable::get(const BlobId& blob) {
 
 void CacheTable::put(const CacheRow& row) {
   db_.together([&] {
-    if (auto old = get(row.blob)) totals_.subtract(old->storedBytes);
+    if (auto old = get(row.blob)) {
+      totals_.subtract(old->storedBytes);
+      if (old->unlinked) unlinkedTotals_.subtract(old->storedBytes);
+    }
     totals_.add(row.storedBytes);
+    if (row.unlinked) unlinkedTotals_.add(row.storedBytes);
     put_.run(row.blob, row.sizeBytes, row.storedBytes, row.present, row.complete, row.lastReadNs, row.unlinked);
   });
 }
@@ -154,12 +159,32 @@ void CacheTable::erase(const BlobId& blob) {
     auto old = get(blob);
     if (!old) return;
     totals_.subtract(old->storedBytes);
+    if (old->unlinked) unlinkedTotals_.subtract(old->storedBytes);
     erase_.run(blob);
   });
 }
 
 void CacheTable::setLastRead(const BlobId& blob, int64_t lastReadNs) { setLastRead_.run(lastReadNs, blob); }
-void CacheTable::setUnlinked(const BlobId& blob, bool unlinked) { setUnlinked_.run(unlinked, blob); }
+
+void CacheTable::setUnlinked(const BlobId& blob, bool unlinked, int64_t whenNs) {
+  db_.together([&] {
+    auto old = get(blob);
+    if (!old || old->unlinked == unlinked) return;
+    if (unlinked) unlinkedTotals_.add(old->storedBytes);
+    else unlinkedTotals_.subtract(old->storedBytes);
+    setUnlinked_.run(unlinked, whenNs, blob);
+  });
+}
+
+void CacheTable::writeBack() {
+  totals_.writeBack();
+  unlinkedTotals_.writeBack();
+}
+
+void CacheTable::forget() {
+  totals_.forget();
+  unlinkedTotals_.forget();
+}
 
 std::vector<CacheRow> CacheTable::evictionOrder(size_t limit) {
   // One index read twice: unlinked DESC and age ASC together would sort all rows.

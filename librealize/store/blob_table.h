@@ -71,19 +71,22 @@ class CacheTable {
   void erase(const BlobId& blob);
   /// Notes a read. At most once a minute for a blob, so that reads do not become writes: the caller keeps count.
   void setLastRead(const BlobId& blob, int64_t lastReadNs);
-  void setUnlinked(const BlobId& blob, bool unlinked);
+  /// With when that was, which is its age from then on.
+  void setUnlinked(const BlobId& blob, bool unlinked, int64_t whenNs);
   /// In the order of eviction: unlinked ones, then least recently read.
   std::vector<CacheRow> evictionOrder(size_t limit);
   std::vector<BlobId> all();
   /// Rows and stored bytes.
   const Totals& totals() { return totals_.get(); }
+  /// Of these, what is unlinked.
+  const Totals& unlinkedTotals() { return unlinkedTotals_.get(); }
 
-  void writeBack() { totals_.writeBack(); }
-  void forget() { totals_.forget(); }
+  void writeBack();
+  void forget();
 
  private:
   Database& db_;
-  TotalsKeeper totals_;
+  TotalsKeeper totals_, unlinkedTotals_;
   Statement get_, put_, erase_, setLastRead_, setUnlinked_, evictionOrder_, all_;
 };
 

@@ -46,24 +46,28 @@ struct HistoryRow {
   NodeId node = 0;
   std::string path;     ///< at that time, any bytes
   std::string detail;   ///< a move's old path, say
+  EntryKind kind = EntryKind::File;  ///< where `old` is
+  std::optional<Version> old{};      ///< what it took away: blob, size, mode, time and link target
   bool operator==(const HistoryRow&) const = default;
 };
 
 /// The last kKept things that happened, for people. Not the history that peers exchange: that is in the entries.
 class HistoryTable {
  public:
-  static constexpr uint64_t kKept = 100'000;
+  static constexpr uint64_t kKept = 300'000;  ///< also what a mass removal can be undone by
   explicit HistoryTable(Database& db);
   void add(const HistoryRow& row);
   /// Newest first: what happened to `path` and below it ("" is the root), with numbers less than `before`.
   std::vector<HistoryRow> list(const std::string& path, size_t limit, uint64_t before = UINT64_MAX);
   /// Newest first, under whatever names. Looks through all that is kept.
   std::vector<HistoryRow> ofNode(NodeId node, size_t limit);
+  /// Newest first: what took something away since then, at `path` and below it; or with that number, if one is given.
+  std::vector<HistoryRow> undoable(const std::string& path, int64_t sinceNs, uint64_t number, size_t limit);
   uint64_t count();
 
  private:
   uint64_t added_ = 0;
-  Statement add_, trim_, list_, ofNode_, count_;
+  Statement add_, addOld_, trim_, list_, ofNode_, undoable_, count_;
 };
 
 }  // namespace realize::store

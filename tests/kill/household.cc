@@ -139,6 +139,12 @@ std::vector<std::string> KillHousehold::temporariesOfB() const {
   return out;
 }
 
+bool KillHousehold::cachedAtB(const std::string& content) const {
+  for (const auto& item : fs::directory_iterator(b_->folder() + "/" + peer::kCacheFolder))
+    if (contentOf(item.path()) == content) return true;
+  return false;
+}
+
 bool KillHousehold::isHead(const std::string& path, const std::string& content) {
   ContentHasher hasher(content.size());
   hasher.add(std::as_bytes(std::span(content)));

@@ -35,6 +35,7 @@ class KillHousehold {
   std::vector<std::pair<std::string, std::string>> filesOfB() const;
   std::string contentAtB(const std::string& path) const;
   std::vector<std::string> temporariesOfB() const;
+  bool cachedAtB(const std::string& content) const;  ///< a file of its cache holds this
   /// Contents that count as a version of the path, in the tree that A shows.
   bool isHead(const std::string& path, const std::string& content);
 

@@ -36,6 +36,7 @@ struct Story {
   std::string before;                                   ///< what both have at first under the path
   std::string after;                                    ///< what B has there in the end
   std::set<std::string> others = {"sub"};               ///< names that may be there besides
+  bool takes = false;                                   ///< A removes or replaces `before`: B keeps it in its cache
   std::function<void(KillHousehold&)> change = {};      ///< by A, while B is away
   std::function<void(peer::Core&)> act = {};            ///< by B's user, once B is there
 };
@@ -71,6 +72,7 @@ std::vector<Story> stories() {
   std::vector<Story> all;
   auto edit = [&](const std::string& name, size_t size) {
     Story story{.name = name, .before = text(size, 1), .after = text(size + 7, 2)};
+    story.takes = true;
     story.change = [after = story.after](KillHousehold& h) { h.writeAtA("sub/doc", after); };
     all.push_back(story);
   };
@@ -84,9 +86,9 @@ std::vector<Story> stories() {
     all.back().change = [content](KillHousehold& h) { h.writeAtA("sub/doc", content); };
     all.push_back({.name = what + " becomes unreal", .before = content, .after = kNone, .change = {}, .act = marked(Mark::Unreal)});
   }
-  all.push_back({.name = "a file is removed", .before = text(3000, 4), .after = kNone});
+  all.push_back({.name = "a file is removed", .before = text(3000, 4), .after = kNone, .takes = true});
   all.back().change = [](KillHousehold& h) { h.inFolderOfA([](Directory& root) { REQUIRE(root.unlink("sub/doc").ok()); }); };
-  all.push_back({.name = "a file is renamed over another", .before = text(3000, 5), .after = text(3000, 6), .others = {"sub", "sub/new"}});
+  all.push_back({.name = "a file is renamed over another", .before = text(3000, 5), .after = text(3000, 6), .others = {"sub", "sub/new"}, .takes = true});
   all.back().change = [](KillHousehold& h) {
     h.inFolderOfA([](Directory& root) { REQUIRE(root.rename("sub/new", "sub/doc", RenameKind::Replace).ok()); });
   };
@@ -165,6 +167,7 @@ std::string secondLife(KillHousehold& h, const Story& story, const std::string& 
   for (const auto& [path, content] : h.filesOfB())
     if (written.empty() && path != story.path && !story.others.contains(path)) return "a file is left in the folder: " + path;
   if (written.empty() && h.contentAtB(story.path) != story.after) return "the name holds other than the new content";
+  if (written.empty() && story.takes && !h.cachedAtB(story.before)) return "what a peer took away is not kept to be brought back";
   if (wroteOverOld && story.after != kNone && story.after != story.before && story.others.size() == 1 && !h.isHead(story.path, story.after))
     return "the other peer's version is gone, though the user has not seen it";
   return "";

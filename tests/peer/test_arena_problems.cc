@@ -46,6 +46,9 @@ TEST_CASE_FIXTURE(Settled, "a special file is a problem of its own path until it
 }
 
 TEST_CASE_FIXTURE(Settled, "a removal that the disk refused is no problem once the file is gone, or wanted again") {
+  ArenaSettings settings;
+  settings.unlinkedDays = 0;  // Else it moves to the cache.
+  b->core->setSettings(settings);
   b->disk.fail(FakeOp::Unlink, "/gone~", Code::Io, 0, 1'000'000);
   REQUIRE(folder(*a).unlink("plan.txt").ok());
   REQUIRE(until([&] { return problem(*b, "plan.txt", "not-removed"); }));

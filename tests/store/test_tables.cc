@@ -226,7 +226,7 @@ TEST_CASE("unlinked blobs are evicted first and then the least recently read") {
     store->cache().put(row(4, 200, false));
   });
   store->cache().setLastRead(blobNumber(2), 400);
-  store->cache().setUnlinked(blobNumber(1), true);
+  store->cache().setUnlinked(blobNumber(1), true, 200);  // Its age stays what it was, 300.
   store.reopen();
 
   std::vector<BlobId> order;
@@ -234,6 +234,7 @@ TEST_CASE("unlinked blobs are evicted first and then the least recently read") {
   CHECK(order == std::vector{blobNumber(1), blobNumber(3), blobNumber(4), blobNumber(2)});
   CHECK(store->cache().evictionOrder(1).size() == 1);
   CHECK(store->cache().totals() == Totals{4, 100});
+  CHECK(store->cache().unlinkedTotals() == Totals{2, 40});
   CHECK(store->cache().get(blobNumber(4)) == row(4, 200, false));
 
   store->transact([&] { store->cache().erase(blobNumber(4)); store->cache().erase(blobNumber(4)); });

@@ -69,7 +69,7 @@ _realize() {
     case $word in
       --state) _realize_program+=(--state "${_realize_words[i + 1]}"); ((++i)) ;;
       --state=*) _realize_program+=("$word") ;;
-      --name | --listen | --arena | --expires | --timeout | -t | --count | --number | -n | -o) ((++i)) ;;
+      --name | --listen | --arena | --expires | --since | --change | --timeout | -t | --count | --number | -n | -o) ((++i)) ;;
       -*) ;;
       *)
         if [[ -z $command ]]; then
@@ -90,7 +90,7 @@ _realize() {
     -o) _realize_offer "$current" <<<$'allow_other\nno_allow_other\nthreads='; return ;;
   esac
 
-  local commands='init serve stop status wait config watch invite join key peer arena conflicts resolve confirm verify history cache ls stat why cat fetch mark mount unmount version help'
+  local commands='init serve stop status wait config watch invite join key peer arena conflicts resolve confirm undo verify history cache ls stat why cat fetch mark mount unmount version help'
   if [[ $current == -* ]]; then
     local options='--state --json --help'
     case "$command $second" in
@@ -101,6 +101,7 @@ _realize() {
       'invite '*) options+=' --arena --no-arenas --expires' ;;
       'arena leave') options+=' --force' ;;
       'confirm '*) options+=' --keep' ;;
+      'undo '*) options+=' --since --change --dry-run' ;;
       'history '*) options+=' --number' ;;
       'ls '*) options+=' -l' ;;
       'mount '*) options+=' -o' ;;
@@ -147,7 +148,7 @@ _realize() {
         [[ $current == *:* ]] || _realize_files -f "$current"
       fi
       ;;
-    ls | stat | why | cat | fetch | resolve | history)
+    ls | stat | why | undo | cat | fetch | resolve | history)
       _realize_offer "$current" < <(_realize_arena_paths "$current")
       [[ $current == *:* ]] || _realize_files -f "$current"
       ;;

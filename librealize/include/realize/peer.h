@@ -226,6 +226,11 @@ class Arena {
   /// the history has it. Errors: NotFound.
   virtual Result<WhyReport> why(const std::string& path) = 0;
   virtual Result<ArenaStatus> status() = 0;
+  /// Newest first: changes since then at `path` and below that took something away. Blocks shortly.
+  virtual Result<std::vector<UndoItem>> undoable(const std::string& path, int64_t sinceNs, size_t limit) = 0;
+  /// Brings back what was removed or replaced, as new changes; bytes that are not here are fetched first. With `dryRun`
+  /// nothing is done. Errors: NotFound (nothing to undo), InvalidArgument (a folder that is there, without a time).
+  virtual Result<UndoReport> undo(const UndoRequest& request, bool dryRun) = 0;
   /// Drops cached bytes down to `bytes`; returns how many were dropped.
   virtual Result<uint64_t> shrinkCache(uint64_t bytes) = 0;
   virtual Result<CacheStatus> cacheStatus() = 0;

@@ -6,6 +6,8 @@
 #include <string>
 #include <vector>
 
+#include "realize/types.h"
+
 namespace realize {
 
 /// Something that no longer holds the bytes that it should.
@@ -47,6 +49,34 @@ struct CacheStatus {
   uint64_t comingBytes = 0;       ///< of files that become Real
   uint64_t pinnedBytes = 0;       ///< further versions of a conflict, and what another name needs
   std::string why;                ///< why the cache is larger than allowed, or may be nothing; empty: it is not
+};
+
+/// What to bring back: what was removed or replaced.
+struct UndoRequest {
+  std::string path;       ///< within the arena; "" all of it: then `sinceNs` is needed
+  int64_t sinceNs = 0;    ///< Unix time: the state of then, of all below `path` that changed since. 0: the last change of `path`
+                          ///< itself, with what was removed together with it
+  uint64_t change = 0;    ///< or only that change
+};
+
+/// A change that took something away.
+struct UndoItem {
+  uint64_t change = 0;    ///< its number
+  int64_t whenNs = 0;
+  std::string peer;       ///< who did it, where known
+  std::string what;       ///< "remove" or "edit"
+  std::string path;       ///< then
+  EntryKind kind = EntryKind::File;
+  uint64_t sizeBytes = 0;
+  bool here = false;      ///< its bytes are on this peer
+  std::string state;      ///< "listed"; of undo(): "restored", "would", "left"
+  std::string detail;     ///< why it was left
+};
+
+struct UndoReport {
+  std::vector<UndoItem> items;
+  uint64_t restored = 0;  ///< or would be
+  uint64_t left = 0;
 };
 
 }  // namespace realize

@@ -366,7 +366,7 @@ TEST_CASE("everything a script reads is valid JSON") {
   for (auto words : std::vector<std::vector<std::string>>{
            {"status"}, {"status", "conflicted"}, {"ls", "conflicted:"}, {"stat", "conflicted:x"}, {"history"},
            {"conflicts"}, {"config"}, {"config", "conflicted:"}, {"peer", "list"}, {"arena", "list"}, {"cache", "show"},
-           {"cache", "shrink", "1G"}, {"cache", "clear", "conflicted"}, {"cache", "limit", "conflicted", "1G"}, {"cache", "limit", "none"}, {"mark", "real", "conflicted:x"}, {"resolve", "conflicted:x", "abc-1"},
+           {"cache", "shrink", "1G"}, {"undo"}, {"undo", "conflicted:x", "--dry-run"}, {"undo", "conflicted:", "--since", "1h"}, {"cache", "clear", "conflicted"}, {"cache", "limit", "conflicted", "1G"}, {"cache", "limit", "none"}, {"mark", "real", "conflicted:x"}, {"resolve", "conflicted:x", "abc-1"},
            {"confirm", "conflicted"}, {"verify"}, {"why", "conflicted:x"}, {"verify", "conflicted"}, {"invite"}, {"join", "good-code"}, {"arena", "join", "offered"}, {"key"},
            {"fetch", "conflicted:"}, {"version"}, {"ls", "conflicted:none"}, {"peer", "add", "b", std::string(64, 'a')},
            {"arena", "admit", "conflicted", "b"}, {"arena", "withdraw", "conflicted", "b"}, {"arena", "rescan", "conflicted"}, {"peer", "remove", "b"}, {"stop"}}) {
@@ -455,7 +455,7 @@ TEST_CASE("help teaches every command with an example") {
   CHECK(all.out.find("exit codes:") != std::string::npos);
 
   for (std::string name : {"init", "serve", "stop", "invite", "join", "peer add", "arena join", "ls", "stat", "cat", "fetch",
-                           "mark", "status", "wait", "conflicts", "resolve", "confirm", "verify", "why", "history", "watch", "cache show", "cache limit", "cache shrink", "cache clear",
+                           "mark", "status", "wait", "conflicts", "resolve", "confirm", "undo", "verify", "why", "history", "watch", "cache show", "cache limit", "cache shrink", "cache clear",
                            "config", "mount", "unmount"}) {
     CAPTURE(name);
     CHECK(all.out.find("  " + name) != std::string::npos);

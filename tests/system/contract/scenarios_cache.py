@@ -84,3 +84,37 @@ def arenas_share_a_limit(h):
     # An arena with a limit of its own takes nothing from the others.
     b.run("cache", "limit", "more", "200000")
     until(lambda: not cache(b, "more")["limit_shared"] and cache(b, "more")["cached_bytes"] <= 200_000, sums)
+
+
+def removed_and_replaced_files_come_back(h):
+    files = {f"d/f{i}": noise(3000, 100 + i) for i in range(20)}
+    a, b, folder_a, folder_b = h.pair({**files, "plan.txt": "first", "other": "stays"})
+    b.run("mark", "real", "docs:")
+    h.agree(a, b)
+    for i in range(20):
+        os.unlink(folder_a / f"d/f{i}")
+    os.rmdir(folder_a / "d")
+    write(folder_a / "plan.txt", "second")
+    a.wait("docs")
+    h.agree(a, b)
+    equal(read(folder_b / "plan.txt"), b"second")
+    check(not (folder_b / "d").exists())
+    check(cache(b)["unlinked_bytes"] == 20 * 3000 + len("first"), cache(b))
+    listed = b.json("undo")["items"]
+    equal({item["path"] for item in listed}, {*files, "d", "plan.txt"})
+    equal({item["peer"] for item in listed}, {"a"})
+    # The one who removed them has not the bytes: they come from b.
+    would = a.json("undo", "docs:d", "--dry-run")
+    equal((would["restored"], would["left"]), (21, 0))
+    check(not (folder_a / "d").exists())
+    done = a.json("undo", "docs:d")
+    equal((done["restored"], done["left"]), (21, 0), done)
+    b.run("undo", "docs:plan.txt")
+    h.agree(a, b)
+    for folder in (folder_a, folder_b):
+        for name, content in files.items():
+            equal(read(folder / name), content)
+        equal(read(folder / "plan.txt"), b"first")
+    b.fails(None, "undo", "docs:")
+    b.fails(4, "undo", "docs:", "--since", "1h")  # All is as it was.
+    b.fails(4, "undo", "docs:nothing-here")
