@@ -240,9 +240,17 @@ Result<void> Folder::State::begin() {
   guard.setSettings(guardSettings());
   auto stat = root->stat("");
   if (!stat.ok()) return stat.error();
+  std::vector<Placed> placed;
+  if (anyPlacing()) {
+    core.transact([&] {
+      placed = placedBefore();
+      keepPlacing(placed);
+    });
+    // Before the files go that tell what was not placed.
+    REALIZE_TRY(store::catching([&] { core.store.makeDurable(); }));
+  }
   core.transact([&] {
     auto row = core.store.disk().get(kRootNode).value_or(store::DiskRow());
-    const auto placed = placedBefore();
     clearLeftovers(row.device, placed);
     checkCache();
     row.node = kRootNode;

@@ -36,24 +36,29 @@ std::vector<Noted> decode(const std::string& bytes) {
   return out;
 }
 
-bool sameFile(const FileStat& a, const FileStat& b) { return a.inode == b.inode && a.birthNs == b.birthNs; }
-
-}  // namespace
-
-bool Folder::notePlacing(const std::vector<Placing>& files) {
-  auto& core = s_->core;
+std::string encode(const std::vector<Noted>& files) {
   ByteWriter writer;
   for (const auto& file : files) {
-    const auto node = core.store.nodeOf(file.id);
-    if (!node) continue;
-    writer.number(*node);
+    writer.number(file.node);
     writer.fixed64(file.dot.origin);
     writer.number(file.dot.seq);
     writer.fixed64(file.file.inode);
     writer.signedNumber(file.file.birthNs);
     writer.byte(file.named ? 1 : 0);
   }
-  return core.transact([&] { core.store.setValue(kPlacingKey, writer.take()); });
+  return writer.take();
+}
+
+bool sameFile(const FileStat& a, const FileStat& b) { return a.inode == b.inode && a.birthNs == b.birthNs; }
+
+}  // namespace
+
+bool Folder::notePlacing(const std::vector<Placing>& files) {
+  auto& core = s_->core;
+  std::vector<Noted> noted;
+  for (const auto& file : files)
+    if (const auto node = core.store.nodeOf(file.id)) noted.push_back({*node, file.dot, file.file, file.named});
+  return core.transact([&] { core.store.setValue(kPlacingKey, encode(noted)); });
 }
 
 void Folder::placingDone() { s_->core.store.setValue(kPlacingKey, ""); }
@@ -90,6 +95,17 @@ std::vector<Folder::State::Placed> Folder::State::placedBefore() {
     out.push_back({node, dot, file, parent, name});
   }
   return out;
+}
+
+bool Folder::State::anyPlacing() { return !core.store.getValue(kPlacingKey).value_or("").empty(); }
+
+/// Of the others it is known that they did not come to their place; what told that goes next.
+void Folder::State::keepPlacing(const std::vector<Placed>& placed) {
+  auto noted = decode(core.store.getValue(kPlacingKey).value_or(""));
+  std::erase_if(noted, [&](const Noted& file) {
+    return std::none_of(placed.begin(), placed.end(), [&](const Placed& p) { return p.node == file.node && p.dot == file.dot; });
+  });
+  core.store.setValue(kPlacingKey, encode(noted));
 }
 
 /// As the transaction would have done that did not come to its end. What is in the folder is read anew.

@@ -126,7 +126,9 @@ struct Folder::State {
   void flushUnsyncedSoon();
 
   // folder_placing.cc
+  bool anyPlacing();
   std::vector<Placed> placedBefore();
+  void keepPlacing(const std::vector<Placed>& placed);
   void takePlaced(const std::vector<Placed>& placed, uint64_t device);
 
   // folder_inbound.cc
