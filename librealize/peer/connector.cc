@@ -150,7 +150,9 @@ Result<void> Connector::sessionReady(PeerSession& session) {
   auto old = peer.session;
   if (old && !old->closed() && old.get() != &session) {
     const bool sameProcess = old->remoteLife() == session.remoteLife();
-    if (sameProcess && dialledBySmaller(*old) && !dialledBySmaller(session))
+    // Both have dialled at once. Later, who dials has lost the old one, which this side may not know for a while.
+    const bool crossing = clock_.nowNs() - peer.sinceNs < kSteadyNs;
+    if (sameProcess && crossing && dialledBySmaller(*old) && !dialledBySmaller(session))
       return Error{Code::Exists, "there is a connection already"};
   }
   peer.session = session.shared_from_this();
