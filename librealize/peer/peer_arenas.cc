@@ -82,7 +82,7 @@ Error PeerImpl::unknownArena(const std::string& name) {
 
 std::vector<std::string> PeerImpl::arenaNames() {
   std::vector<std::string> out;
-  for (const auto& [id, row] : household_->view()->arenas) out.push_back(row.name);
+  for (const auto view = household_->view(); const auto& [id, row] : view->arenas) out.push_back(row.name);
   std::sort(out.begin(), out.end());
   return out;
 }
@@ -111,7 +111,7 @@ Result<std::string> PeerImpl::prepareFolder(const std::string& name, const std::
   const std::string wanted = path;
   if (isWithin(wanted, stateDir_) || isWithin(stateDir_, wanted))
     return Error{Code::Refused, folder + ": overlaps with this peer's state folder " + stateDir_};
-  for (const auto& [id, row] : household_->view()->arenas) {
+  for (const auto view = household_->view(); const auto& [id, row] : view->arenas) {
     if (row.ownFolder || !(isWithin(wanted, row.folder) || isWithin(row.folder, wanted))) continue;
     return Error{Code::Refused, folder + ": overlaps with " + row.folder + ", the folder of arena " + row.name +
                                     "; arenas cannot lie within each other"};
@@ -198,7 +198,7 @@ Result<void> PeerImpl::addArena(store::ArenaRow row, bool joining, Mark rootMark
 Result<void> PeerImpl::createArena(const std::string& name, const std::string& folder) {
   REALIZE_TRY(checkName("arena", name));
   std::lock_guard one(changing_);
-  for (const auto& [id, row] : household_->view()->arenas)
+  for (const auto view = household_->view(); const auto& [id, row] : view->arenas)
     if (row.name == name) return Error{Code::Exists, name + ": this peer is in an arena of that name already"};
   for (const auto& [id, offeredName] : offered(connections()))
     if (offeredName == name)
@@ -236,7 +236,7 @@ std::vector<std::string> PeerImpl::offeredArenas() {
 Result<void> PeerImpl::joinArena(const std::string& name, const std::string& folder) {
   REALIZE_TRY(checkName("arena", name));
   std::lock_guard one(changing_);
-  for (const auto& [id, row] : household_->view()->arenas)
+  for (const auto view = household_->view(); const auto& [id, row] : view->arenas)
     if (row.name == name) return Error{Code::Exists, name + ": this peer is in an arena of that name already"};
   const auto start = std::chrono::steady_clock::now();
   std::vector<ArenaId> found;

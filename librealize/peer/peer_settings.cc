@@ -89,7 +89,7 @@ Result<void> PeerImpl::setAudit(const std::string& name, const std::string& valu
     const auto there = std::filesystem::symlink_status(checked, failed).type();
     if (there != std::filesystem::file_type::not_found && there != std::filesystem::file_type::regular)
       return Error{Code::InvalidArgument, checked + ": is there already, and is no file"};
-    for (const auto& [id, row] : household_->view()->arenas)
+    for (const auto view = household_->view(); const auto& [id, row] : view->arenas)
       if (checked.starts_with(row.folder + "/"))
         return Error{Code::Refused, checked + ": is in the folder of arena " + row.name + ", where each line would be a change"};
   }
