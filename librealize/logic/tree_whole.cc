@@ -335,7 +335,7 @@ size_t Tree::trim(const std::vector<PeerKey>& active, const std::function<bool(c
     });
     if (open || !records_.placedIn(id).empty() || !records_.linksTo(id).empty()) continue;
     if (std::any_of(displaced_.begin(), displaced_.end(),
-                    [&](const EntryId& other) { return other != id && records_.find(other)->entry.place.parent == id; })) {
+                    [&, &id = id](const EntryId& other) { return other != id && records_.find(other)->entry.place.parent == id; })) {
       continue;
     }
     countOut(record);
