@@ -603,7 +603,8 @@ def a_removed_peer_knows_it(h):
     h.introduce(a, c)
     c.run("arena", "join", "docs")
     h.agree(a, b, c)
-    check(all(peer.arena()["consensus"] for peer in (a, b, c)))
+    # B and C, who cannot meet before both know of each other, hear of each other's consent through A.
+    until(lambda: all(peer.arena()["consensus"] for peer in (a, b, c)), "all agree")
 
     a.run("peer", "remove", "b")
     until(lambda: [p["kind"] for p in b.status()["problems"]] == ["removed"], "b knows that it was removed")
