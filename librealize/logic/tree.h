@@ -264,14 +264,16 @@ class Tree {
 
   void reissue(const EntryId& id, const std::vector<Origin>& lost, bool place);
   void reissueOrphans();
-  bool isFreshFor(const PeerKey& sender, const std::string& cursor);
+  void tellLast(ChangePage& page) const;
+  bool isFreshFor(const PeerKey& sender);
 
   static Result<void> checkChange(const Change& change);
+  void takeUnknown(const Change& change, bool dead);
 
   // tree_whole.cc
   RangeSum sumOf(const IdRange& range);
   TreeDigest hashOf(const Record& record);
-  void takeUnknown(const Change& change, bool dead);
+  bool isNamed(const EntryId& id);
   void issueAgain(const std::vector<EntryId>& entries);
 
   TreeRecords records_;

@@ -63,6 +63,12 @@ Error wholeNeeded() { return {Code::Refused, "one side has forgotten deletions t
 
 }  // namespace
 
+VersionVector beyond(const VersionVector& ctx, const VersionVector& vector) {
+  VersionVector out;
+  for (const auto& [origin, seq] : ctx.items()) if (seq > vector.get(origin)) out.set(origin, seq);
+  return out;
+}
+
 size_t roughBytes(const Change& change) {
   const Entry& e = change.entry;
   size_t bytes = 96 + e.place.name.size() + e.place.oldName.size() + 12 * (e.touch.size() + e.live.size());
@@ -172,12 +178,15 @@ Result<ChangePage> Tree::changesFor(const PageRequest& request) {
   page.cursor = builder.cursor.encode();
   page.snapshot = builder.cursor.snapshot;
   page.trimmed = covered ? state_.trimmed : builder.cursor.trimmed;
-  if (page.done) {
-    page.acks = acks_;
-    page.closed.assign(closed_.begin(), closed_.end());
-    page.clock = state_.clock;
-  }
+  if (page.done) tellLast(page);
   return page;
+}
+
+// What completeBatch() takes beside the snapshot.
+void Tree::tellLast(ChangePage& page) const {
+  page.acks = acks_;
+  page.closed.assign(closed_.begin(), closed_.end());
+  page.clock = state_.clock;
 }
 
 PageRequest Tree::requestFor(const PeerKey& sender) {
@@ -185,22 +194,23 @@ PageRequest Tree::requestFor(const PeerKey& sender) {
   request.vector = state_.vector;
   request.trimmed = state_.trimmed;
   request.cursor = records_.store().getValue(cursorKey(sender)).value_or("");
-  request.fresh = isFreshFor(sender, request.cursor);
+  request.fresh = isFreshFor(sender);
   return request;
 }
 
-// Nothing is here but what the batch under way, with that cursor, has brought.
-bool Tree::isFreshFor(const PeerKey& sender, const std::string& cursor) {
+// Nothing is here but what the batch of that sender has brought that is under way.
+bool Tree::isFreshFor(const PeerKey& sender) {
   if (!state_.vector.empty()) return false;
-  if (records_.dirtyCount() == 0 && records_.store().touchOrigins().empty()) return true;
-  return !cursor.empty() && records_.store().getValue(kFreshKey) == sender.hex();
+  TreeStore& store = records_.store();
+  if (records_.dirtyCount() == 0 && store.touchOrigins().empty()) return true;
+  return !store.getValue(cursorKey(sender)).value_or("").empty() && store.getValue(kFreshKey) == sender.hex();
 }
 
 Result<void> Tree::applyPage(const PeerKey& sender, const ChangePage& page) {
   Call call(*this);
   TreeStore& store = records_.store();
   const bool covered = state_.vector.geq(page.trimmed);  // The other direction the sender has looked at.
-  const bool fresh = state_.vector.empty() && isFreshFor(sender, store.getValue(cursorKey(sender)).value_or(""));
+  const bool fresh = isFreshFor(sender);
   if (!covered && !fresh) {
     noteCursor(sender, "");
     return wholeNeeded();
@@ -245,37 +255,37 @@ Result<void> Tree::apply(const Change& change) {
   REALIZE_TRY(checkChange(change));
   if (change.seen.get(state_.origin) > state_.seq) beginLife();
 
+  if (!known) {
+    takeUnknown(change, false);
+    return {};
+  }
   Claimed before = claimedOf(known);
   VersionVector seen = state_.vector;
-  if (known) seen.join(known->entry.ctx);
-  if (known && seen.geq(change.seen) && known->entry.touch.geq(theirs.touch) && known->entry.ctx.empty() &&
-      theirs == known->entry) {
+  seen.join(known->entry.ctx);
+  if (seen.geq(change.seen) && known->entry.touch.geq(theirs.touch) && known->entry.ctx.empty() && theirs == known->entry) {
     return {};  // Sent again, as after a broken connection.
   }
-  Entry merged;
-  if (known) {
-    merged = mergeEntries(known->entry, seen, theirs, change.seen);
-  } else {
-    merged = theirs;
-    merged.ctx = seen;
-    merged.ctx.join(change.seen);
-  }
-  // Seen is the join of vector and context: what the vector covers need not be kept.
-  VersionVector beyond;
-  for (const auto& [origin, seq] : merged.ctx.items()) if (seq > state_.vector.get(origin)) beyond.set(origin, seq);
-  merged.ctx = std::move(beyond);
+  Entry merged = mergeEntries(known->entry, seen, theirs, change.seen);
+  merged.ctx = beyond(merged.ctx, state_.vector);
   state_.clock = std::max(state_.clock, merged.place.stamp.clock);
-
-  if (!known) {
-    Entry blank;
-    blank.id = theirs.id;
-    blank.kind = theirs.kind;
-    known = &records_.insert(std::move(blank));
-  }
   beginEdit(*known);
   known->entry = std::move(merged);
   endEdit(*known, before);
   return {};
+}
+
+// An entry without any record here (rule 14); `dead`: of which nobody claims the name any more.
+void Tree::takeUnknown(const Change& change, bool dead) {
+  Entry blank;
+  blank.id = change.entry.id;
+  blank.kind = change.entry.kind;
+  Record& record = records_.insert(std::move(blank));
+  beginEdit(record);
+  record.entry = change.entry;
+  record.entry.ctx = beyond(change.seen, state_.vector);
+  if (dead) record.entry.live.clear();
+  state_.clock = std::max(state_.clock, record.entry.place.stamp.clock);
+  endEdit(record, claimedOf(nullptr));
 }
 
 void Tree::completeBatch(const PeerKey& sender, const ChangePage& page) {

@@ -10,6 +10,7 @@
 
 #include "librealize/base/hash.h"
 #include "librealize/logic/tree.h"
+#include "librealize/logic/tree_call.h"
 #include "librealize/model/codec.h"
 
 namespace realize::logic {
@@ -42,16 +43,6 @@ TreeDigest digestOf(const Record& r) {
   return out;
 }
 
-// Modulo 2^128, little-endian.
-void add(TreeDigest& sum, const TreeDigest& term, bool subtract) {
-  int carry = 0;
-  for (size_t i = 0; i < TreeDigest::size(); ++i) {
-    int n = subtract ? int(sum.bytes[i]) - term.bytes[i] + carry : int(sum.bytes[i]) + term.bytes[i] + carry;
-    sum.bytes[i] = uint8_t(n & 0xff);
-    carry = n >> 8;
-  }
-}
-
 // The loser's name: base, '~' and so many digits of the id; the base is cut, between characters, where a folder could
 // not hold the whole.
 std::string suffixed(const std::string& base, const std::string& hex, size_t digits) {
@@ -62,6 +53,15 @@ std::string suffixed(const std::string& base, const std::string& hex, size_t dig
 }
 
 }  // namespace
+
+void add(TreeDigest& sum, const TreeDigest& term, bool subtract) {
+  int carry = 0;
+  for (size_t i = 0; i < TreeDigest::size(); ++i) {
+    int n = subtract ? int(sum.bytes[i]) - term.bytes[i] + carry : int(sum.bytes[i]) + term.bytes[i] + carry;
+    sum.bytes[i] = uint8_t(n & 0xff);
+    carry = n >> 8;
+  }
+}
 
 Record* Tree::shown(const EntryId& id) {
   Record* r = records_.find(id);

@@ -26,22 +26,6 @@ void setDigit(EntryId& id, uint8_t at, uint8_t digit) {
   byte = at % 2 == 0 ? uint8_t((byte & 0x0f) | digit << 4) : uint8_t((byte & 0xf0) | digit);
 }
 
-// Modulo 2^128, little-endian.
-void addTo(TreeDigest& sum, const TreeDigest& term) {
-  unsigned carry = 0;
-  for (size_t i = 0; i < TreeDigest::size(); ++i) {
-    carry += unsigned(sum.bytes[i]) + term.bytes[i];
-    sum.bytes[i] = uint8_t(carry);
-    carry >>= 8;
-  }
-}
-
-VersionVector beyond(const VersionVector& ctx, const VersionVector& vector) {
-  VersionVector out;
-  for (const auto& [origin, seq] : ctx.items()) if (seq > vector.get(origin)) out.set(origin, seq);
-  return out;
-}
-
 bool anyBeyond(const std::vector<Dot>& dots, const VersionVector& vector) {
   return std::any_of(dots.begin(), dots.end(), [&](Dot dot) { return !vector.covers(dot); });
 }
@@ -86,14 +70,14 @@ RangeSum Tree::sumOf(const IdRange& range) {
   RangeSum out{range, 0, {}};
   for (const EntryId& id : records_.store().idsBetween(range.prefix, range.last())) {
     ++out.entries;
-    addTo(out.sum, hashOf(*records_.find(id)));
+    add(out.sum, hashOf(*records_.find(id)), false);
   }
   return out;
 }
 
 bool Tree::needsWhole(const PeerKey& sender, const VersionVector& theirs, const VersionVector& theirTrimmed) {
   if (state_.vector.geq(theirTrimmed) && theirs.geq(state_.trimmed)) return false;
-  return !isFreshFor(sender, requestFor(sender).cursor);
+  return !requestFor(sender).fresh;
 }
 
 WholePage Tree::wholeFor(const WholeRequest& request) {
@@ -126,9 +110,7 @@ WholePage Tree::wholeFor(const WholeRequest& request) {
   out.page.done = true;
   out.page.snapshot = state_.vector;
   out.page.trimmed = state_.trimmed;
-  out.page.acks = acks_;
-  out.page.closed.assign(closed_.begin(), closed_.end());
-  out.page.clock = state_.clock;
+  tellLast(out.page);
   return out;
 }
 
@@ -194,24 +176,6 @@ Result<void> Tree::noteWhole(WholeState& state, const WholePage& page) {
 
 // --- Taking
 
-// An entry without any record here.
-void Tree::takeUnknown(const Change& change, bool dead) {
-  Entry entry = change.entry;
-  VersionVector seen = state_.vector;
-  seen.join(change.seen);
-  entry.ctx = beyond(seen, state_.vector);
-  if (dead) entry.live.clear();
-  state_.clock = std::max(state_.clock, entry.place.stamp.clock);
-  Entry blank;
-  blank.id = entry.id;
-  blank.kind = entry.kind;
-  Record& record = records_.insert(std::move(blank));
-  const Claimed before = claimedOf(nullptr);
-  beginEdit(record);
-  record.entry = std::move(entry);
-  endEdit(record, before);
-}
-
 Result<void> Tree::applyWhole(const PeerKey& sender, const WholeState& state) {
   Call call(*this);
   if (!state.complete()) return {Code::Internal, "a comparison of whole trees is not complete"};
@@ -265,15 +229,10 @@ Result<void> Tree::applyWhole(const PeerKey& sender, const WholeState& state) {
     }
   }
   // Of what was forgotten here, what something stands in or links to comes back, removed as it is.
-  auto isNeeded = [&](const EntryId& id) {
-    if (!records_.placedIn(id).empty() || !records_.linksTo(id).empty()) return true;
-    return std::any_of(displaced_.begin(), displaced_.end(),
-                       [&](const EntryId& other) { return records_.find(other)->entry.place.parent == id; });
-  };
   for (bool found = !forgotten.empty(); found;) {
     found = false;
     for (auto it = forgotten.begin(); it != forgotten.end();) {
-      if (isNeeded(it->first)) {
+      if (isNamed(it->first)) {
         takeUnknown(it->second, true);
         it = forgotten.erase(it);
         found = true;
@@ -310,6 +269,13 @@ void Tree::issueAgain(const std::vector<EntryId>& entries) {
 
 // --- Forgetting
 
+// Another record has it as parent or as target.
+bool Tree::isNamed(const EntryId& id) {
+  if (!records_.placedIn(id).empty() || !records_.linksTo(id).empty()) return true;
+  return std::any_of(displaced_.begin(), displaced_.end(),
+                     [&](const EntryId& other) { return other != id && records_.find(other)->entry.place.parent == id; });
+}
+
 size_t Tree::trim(const std::vector<PeerKey>& active, const std::function<bool(const Record&)>& mayForget, size_t limit) {
   Call call(*this);
   VersionVector stable;
@@ -333,11 +299,7 @@ size_t Tree::trim(const std::vector<PeerKey>& active, const std::function<bool(c
     const bool open = std::any_of(e.ctx.items().begin(), e.ctx.items().end(), [&](const auto& item) {
       return item.second > state_.vector.get(item.first) && !closed_.count(item.first);
     });
-    if (open || !records_.placedIn(id).empty() || !records_.linksTo(id).empty()) continue;
-    if (std::any_of(displaced_.begin(), displaced_.end(),
-                    [&, &id = id](const EntryId& other) { return other != id && records_.find(other)->entry.place.parent == id; })) {
-      continue;
-    }
+    if (open || isNamed(id)) continue;
     countOut(record);
     displaced_.erase(id);
     records_.erase(id);
