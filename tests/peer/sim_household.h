@@ -63,6 +63,12 @@ struct SimHousehold {
     }
     return false;
   }
+  /// All start, connect and come to rest.
+  void startAndMeet() {
+    start();
+    connect();
+    REQUIRE(settle());
+  }
   bool settled() {
     auto& first = peers[0]->core->core();
     for (auto& peer : peers) {

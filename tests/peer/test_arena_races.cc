@@ -276,8 +276,7 @@ TEST_CASE("a folder renamed away and made anew elsewhere is two folders here, an
   std::promise<void> read;
   peers.a->with([&](ArenaCore& core) { core.core().folder->barrier([&] { read.set_value(); }); });
   read.get_future().wait();
-  peers.connect();
-  REQUIRE(peers.settle());
+  peers.meet();
 
   for (auto* peer : {peers.a.get(), peers.b.get()}) {
     CHECK(peer->read("e/inside") == "in d");
@@ -378,8 +377,7 @@ TEST_CASE("a file that a crash left on its way to the cache is back at its place
     fs::rename(peers.b->folder + "/plan.txt", peers.b->folder + "/.realize/cache/" + blob.hex());
     std::ofstream(peers.b->folder + "/.realize/cache/" + blob.hex(), std::ios::app) << " and edited";
   });
-  peers.connect();
-  REQUIRE(peers.settle());
+  peers.meet();
 
   CHECK(peers.b->read("plan.txt") == "old and edited");
   CHECK(peers.a->read("plan.txt") == "old and edited");
@@ -519,8 +517,7 @@ TEST_CASE("bytes that come damaged are refused, said, and had from another peer"
 TEST_CASE("a chunk that comes once more does not end up in the file that was made of it") {
   TwoArenas peers;
   peers.a->write("film", std::string(600'000, 'f'));
-  peers.connect();
-  REQUIRE(peers.settle());
+  peers.meet();
   peers.ba->beforeDone = [&](const std::function<void(ChunkArrival)>& onChunk, const ChunkArrival& last) {
     if (!until([&] { return peers.b->has("film"); }, 1000)) return;
     std::ofstream(peers.b->folder + "/film", std::ios::binary | std::ios::in) << std::string(600'000, 'e');

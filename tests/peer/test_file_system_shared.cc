@@ -71,8 +71,7 @@ TEST_CASE("another peer's files are read through the mount before and without be
   peers.a->write("dir/large", large);
   peers.a->write("small", "text");
   peers.a->write("empty", "");
-  peers.connect();
-  REQUIRE(peers.settle());
+  peers.meet();
   auto& fs = peers.b->core->fileSystem();
 
   const NodeId small = *nodeAt(fs, "small");
@@ -91,8 +90,7 @@ TEST_CASE("another peer's files are read through the mount before and without be
 TEST_CASE("without a connection an Unreal file cannot be read or opened for writing") {
   TwoArenas peers(false, Mark::Unreal);
   peers.a->write("file", "text");
-  peers.connect();
-  REQUIRE(peers.settle());
+  peers.meet();
   peers.disconnect();
   auto& fs = peers.b->core->fileSystem();
   const NodeId node = *nodeAt(fs, "file");
@@ -104,8 +102,7 @@ TEST_CASE("without a connection an Unreal file cannot be read or opened for writ
 TEST_CASE("an Unreal file opened for writing is fetched, and the edit arrives at the other peer") {
   TwoArenas peers(false, Mark::Unreal);
   peers.a->write("plan", "a draft of some length");
-  peers.connect();
-  REQUIRE(peers.settle());
+  peers.meet();
   auto& fs = peers.b->core->fileSystem();
   const NodeId node = *nodeAt(fs, "plan");
 
@@ -126,8 +123,7 @@ TEST_CASE("names made, moved and removed in one peer's mount follow in the other
   peers.a->write("a/one", "1");
   peers.a->write("a/two", "22");
   peers.a->write("three", "333");
-  peers.connect();
-  REQUIRE(peers.settle());
+  peers.meet();
   auto& fs = peers.b->core->fileSystem();
 
   const NodeId a = *nodeAt(fs, "a");
@@ -153,8 +149,7 @@ TEST_CASE("names made, moved and removed in one peer's mount follow in the other
 TEST_CASE("a peer's edit of a file that is open here does not touch the open version") {
   TwoArenas peers(false, Mark::Unreal);
   peers.a->write("file", "first");
-  peers.connect();
-  REQUIRE(peers.settle());
+  peers.meet();
   auto& fs = peers.b->core->fileSystem();
   const NodeId node = *nodeAt(fs, "file");
   REQUIRE(*readFile(fs, node) == "first");
@@ -183,8 +178,7 @@ TEST_CASE("an edit through the mount while apart is beside the other peer's, and
   fs.release(temp->handle);
   REQUIRE(fs.rename(kRootNode, ".plan.tmp", kRootNode, "plan", RenameFlag::Replace).ok());
   peers.a->write("plan", "draft A!");
-  peers.connect();
-  REQUIRE(peers.settle());
+  peers.meet();
 
   CHECK(peers.a->read("plan") == "draft A!");
   CHECK(peers.b->read("plan") == "draft B");

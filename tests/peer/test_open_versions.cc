@@ -83,8 +83,7 @@ TEST_CASE("what was opened Unreal is read as it was, though the file became real
     TwoArenas peers(true, Mark::Unreal);
     const std::string text = noise(size);
     peers.a->write("film", text);
-    peers.connect();
-    REQUIRE(peers.settle());
+    peers.meet();
     auto& fs = peers.b->core->fileSystem();
     const FileHandle handle = openAt(fs, "film");
     REQUIRE(*readSome(fs, handle, 0, 10) == text.substr(0, 10));
@@ -107,8 +106,7 @@ TEST_CASE("what was opened Unreal is not read from another file with its bytes o
     const std::string text = noise(size);
     peers.a->write("one", text);
     peers.a->write("two", text);
-    peers.connect();
-    REQUIRE(peers.settle());
+    peers.meet();
     mark(*peers.b, "one", Mark::Real);
     REQUIRE(peers.settle());
     REQUIRE(!peers.b->has("two"));
@@ -131,8 +129,7 @@ TEST_CASE("what was opened Unreal gives no bytes rather than others where its ow
   const std::string text = noise(3'000'000);
   peers.a->write("one", text);
   peers.a->write("two", text);
-  peers.connect();
-  REQUIRE(peers.settle());
+  peers.meet();
   mark(*peers.b, "one", Mark::Real);
   REQUIRE(peers.settle());
   auto& fs = peers.b->core->fileSystem();
@@ -154,8 +151,7 @@ TEST_CASE("what was opened Unreal is read from here once it is real here, withou
     TwoArenas peers(true, Mark::Unreal);
     const std::string text = noise(size);
     peers.a->write("film", text);
-    peers.connect();
-    REQUIRE(peers.settle());
+    peers.meet();
     auto& fs = peers.b->core->fileSystem();
     const FileHandle handle = openAt(fs, "film");
     mark(*peers.b, "film", Mark::Real);
@@ -171,8 +167,7 @@ TEST_CASE("what was opened Unreal is moved into the folder where there is no spa
   TwoArenas peers(true, Mark::Unreal);
   const std::string text = noise(3'000'000);
   peers.a->write("film", text);
-  peers.connect();
-  REQUIRE(peers.settle());
+  peers.meet();
   auto& fs = peers.b->core->fileSystem();
   const FileHandle handle = openAt(fs, "film");
   peers.b->disk.meddler.spaceLeftBytes = 4'000'000;
@@ -190,8 +185,7 @@ TEST_CASE("what was opened Unreal gives nothing of the version that replaced it"
   TwoArenas peers(true, Mark::Unreal);
   const std::string text = noise(3'000'000);
   peers.a->write("film", text);
-  peers.connect();
-  REQUIRE(peers.settle());
+  peers.meet();
   auto& fs = peers.b->core->fileSystem();
   const FileHandle handle = openAt(fs, "film");
   REQUIRE((*readSome(fs, handle, 0, 10) == text.substr(0, 10)));

@@ -35,13 +35,11 @@ std::vector<BlobId> headsOf(ArenaPeer& peer, const std::string& path) {
 /// Both have edited `plan`, and know of it.
 void makeConflict(TwoArenas& peers, size_t size) {
   peers.a->write("plan", "draft");
-  peers.connect();
-  REQUIRE(peers.settle());
+  peers.meet();
   peers.disconnect();
   peers.a->write("plan", std::string(size, 'a'));
   peers.b->write("plan", std::string(size, 'b'));
-  peers.connect();
-  REQUIRE(peers.settle());
+  peers.meet();
   REQUIRE(headsOf(*peers.a, "plan").size() == 2);
 }
 
@@ -79,8 +77,7 @@ TEST_CASE("versions of a conflict are kept no longer once the file is removed") 
   REQUIRE(peers.settle());
   peers.disconnect();
   std::filesystem::remove(peers.b->folder + "/plan");
-  peers.connect();
-  REQUIRE(peers.settle());
+  peers.meet();
 
   CHECK(headsOf(*peers.a, "plan").empty());
   CHECK(leftCached(*peers.a) == 0);
@@ -127,8 +124,7 @@ TEST_CASE("pins that an earlier version set are kept for whom they were, and end
   peers.disconnect();
 
   peers.b->restart(peers.pool);
-  peers.connect();
-  REQUIRE(peers.settle());
+  peers.meet();
 
   CHECK(leftCached(*peers.b) == 1);
   CHECK(headsOf(*peers.b, "plan").size() == 2);

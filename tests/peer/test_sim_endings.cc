@@ -36,9 +36,7 @@ void kill(SimHousehold& home, size_t peer) {
 TEST_CASE("who overwrites a version that took its place when the database failed has seen it") {
   SimHousehold home({Mark::Real});
   home.write(kA, "f", "first");
-  home.start();
-  home.connect();
-  REQUIRE(home.settle());
+  home.startAndMeet();
   auto& b = *home.peers[kB];
   b.onCall = [&](const FakeCall& call) {
     if (isOfProgram(b, call) && call.path2 == kFile) b.disk.setFreeBytes(0);
@@ -64,9 +62,7 @@ TEST_CASE("who renames, removes or saves over a version that took its place when
       const bool known = how < 3;
       SimHousehold home({Mark::Real});
       if (known) home.write(kA, "f", "first");
-      home.start();
-      home.connect();
-      REQUIRE(home.settle());
+      home.startAndMeet();
       auto& b = *home.peers[kB];
       bool over = false;
       b.onCall = [&](const FakeCall& call) {
@@ -103,9 +99,7 @@ TEST_CASE("what a user writes before a version takes its place has not seen it")
     CAPTURE(before);
     SimHousehold home({Mark::Real});
     home.write(kA, "f", "first");
-    home.start();
-    home.connect();
-    REQUIRE(home.settle());
+    home.startAndMeet();
     auto& b = *home.peers[kB];
     bool over = false;
     b.onCall = [&](const FakeCall& call) {
@@ -132,9 +126,7 @@ TEST_CASE("what a user writes before a version takes its place has not seen it")
 TEST_CASE("a file that was to leave the folder, and stayed, can be removed while the program is down") {
   SimHousehold home({Mark::Real});
   home.write(kA, "f", "first");
-  home.start();
-  home.connect();
-  REQUIRE(home.settle());
+  home.startAndMeet();
   auto& b = *home.peers[kB];
   std::unique_ptr<DiskFile> open;
   b.onCall = [&](const FakeCall& call) {
@@ -166,9 +158,7 @@ TEST_CASE("what was written into a file just put there can be removed after a po
     CAPTURE(seed);
     SimHousehold home({Mark::Real}, seed + 1);
     home.write(kA, "f", "first");
-    home.start();
-    home.connect();
-    REQUIRE(home.settle());
+    home.startAndMeet();
     home.write(kA, "f", "second");
     for (int i = 0; i < 3000 && home.read(kB, "f") != "second"; ++i) home.runFor(1);
     home.write(kB, "f", "third");
@@ -196,9 +186,7 @@ TEST_CASE("a folder just made, in which its user wrote, can be removed after a p
   for (uint64_t seed = 0; seed < 10; ++seed) {
     CAPTURE(seed);
     SimHousehold home({Mark::Real}, seed + 1);
-    home.start();
-    home.connect();
-    REQUIRE(home.settle());
+    home.startAndMeet();
     REQUIRE(home.folder(kA)->makeDirectory("x", 0755).ok());
     for (int i = 0; i < 3000 && !home.folder(kB)->stat("x").ok(); ++i) home.runFor(1);
     home.write(kB, "x/f", "mine");
@@ -230,9 +218,7 @@ TEST_CASE("what was put in place is not edited back by a power cut after the pro
     CAPTURE(seed);
     SimHousehold home({Mark::Real}, seed + 1);
     home.write(kA, "f", "first");
-    home.start();
-    home.connect();
-    REQUIRE(home.settle());
+    home.startAndMeet();
     home.write(kA, "f", "second");
     for (int i = 0; i < 3000 && home.read(kB, "f") != "second"; ++i) home.runFor(1);
     home.runFor(20);
@@ -252,9 +238,7 @@ TEST_CASE("what was put in place is not edited back by a power cut after the pro
 
 TEST_CASE("who relays asks for the chunk list that it has not") {
   SimHousehold home({Mark::Unreal, Mark::Real});
-  home.start();
-  home.connect();
-  REQUIRE(home.settle());
+  home.startAndMeet();
   home.disconnect();
   std::string film;
   for (uint32_t i = 0, word = 1; i < 600'000; ++i) film += char(word = word * 1664525 + 1013904223 + (word >> 24));
@@ -280,9 +264,7 @@ TEST_CASE("a file whose folder its user moved is looked for there, though a peer
     SimHousehold home({Mark::Real});
     home.write(kA, "x/d/f", "f");
     home.write(kA, "x/other", "o");
-    home.start();
-    home.connect();
-    REQUIRE(home.settle());
+    home.startAndMeet();
 
     REQUIRE(home.folder(kA)->unlink("x/d/f").ok());
     home.runFor(after);
@@ -300,9 +282,7 @@ TEST_CASE("a folder that its user renamed while a peer gave away its name is wat
     SimHousehold home({Mark::Real});
     home.write(kA, "one/1", "1");
     home.write(kA, "two", "2");
-    home.start();
-    home.connect();
-    REQUIRE(home.settle());
+    home.startAndMeet();
 
     auto a = home.folder(kA);
     REQUIRE(a->rename("one", "aside", RenameKind::NoReplace).ok());
@@ -323,9 +303,7 @@ TEST_CASE("a folder that its user renamed while a peer gave away its name is wat
 
 TEST_CASE("what nobody has and nobody wants goes, too, if its author removed it") {
   SimHousehold home({Mark::Unreal});
-  home.start();
-  home.connect();
-  REQUIRE(home.settle());
+  home.startAndMeet();
   home.core(kA).marks->set(peer::Core::rootRecord(), Mark::Unreal);
   home.write(kB, "f", "only here");
   for (int i = 0; i < 1000 && !home.core(kA).recordAt("f").ok(); ++i) home.runFor(1);

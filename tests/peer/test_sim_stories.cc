@@ -22,9 +22,7 @@ TEST_CASE("what was put back under its name is there after a power cut, too") {
     CAPTURE(seed);
     SimHousehold home({Mark::Real}, seed + 1);
     home.write(kA, "f", "first");
-    home.start();
-    home.connect();
-    REQUIRE(home.settle());
+    home.startAndMeet();
     int races = 0;
     home.peers[kB]->onCall = [&](const FakeCall& call) {
       if (!home.peers[kB]->userActing && isRename(call, kFile) && ++races == 1) home.write(kB, "f", "mine of B");
@@ -52,9 +50,7 @@ TEST_CASE("what was written into a version that had a name for a moment only is 
     CAPTURE(renames);
     SimHousehold home({Mark::Real});
     home.write(kA, "f", "first");
-    home.start();
-    home.connect();
-    REQUIRE(home.settle());
+    home.startAndMeet();
     int races = 0, seen = 0;
     bool over = false;
     auto& b = *home.peers[kB];
@@ -88,9 +84,7 @@ TEST_CASE("a cached content that somebody took away is missing, not empty") {
   const std::string film(400'000, 'f');
   SimHousehold home({Mark::Unreal});
   home.write(kA, "film", film);
-  home.start();
-  home.connect();
-  REQUIRE(home.settle());
+  home.startAndMeet();
   REQUIRE(home.fetch(kB, film) == film);
   home.runFor(20'000);  // Nobody has it open any more.
   home.disconnect();
@@ -121,9 +115,7 @@ TEST_CASE("what the cache got for good is not the empty file before it, after a 
     const std::string theirs(3000, 't');
     SimHousehold home({Mark::Real}, seed + 1);
     home.write(kA, "f", "first");
-    home.start();
-    home.connect();
-    REQUIRE(home.settle());
+    home.startAndMeet();
     home.disconnect();
     home.write(kB, "f", "mine of B");
     home.write(kA, "f", theirs);
@@ -153,9 +145,7 @@ TEST_CASE("what is in a folder that moved below another mark is made real there,
   SimHousehold home({Mark::Unreal});
   home.write(kA, "keep/k", "k");
   home.write(kA, "trip/photos/p", "p");
-  home.start();
-  home.connect();
-  REQUIRE(home.settle());
+  home.startAndMeet();
   home.core(kB).marks->set(*home.core(kB).recordAt("keep"), Mark::Real);
   REQUIRE(home.settle());
   REQUIRE_FALSE(home.inFolder(kB, "p"));
@@ -176,9 +166,7 @@ TEST_CASE("a name that a user cleared and a peer gave to another is told as both
     SimHousehold home({Mark::Real}, seed + 1);
     home.write(kA, "one", "first");
     home.write(kA, "two/t", "t");
-    home.start();
-    home.connect();
-    REQUIRE(home.settle());
+    home.startAndMeet();
     home.disconnect();
     auto a = home.folder(kA);
     REQUIRE(a->rename("one", "aside", RenameKind::NoReplace).ok());
@@ -204,9 +192,7 @@ TEST_CASE("bytes that another peer knows of outlive a power cut, also where a re
     CAPTURE(seed);
     SimHousehold home({Mark::Real}, seed + 1);
     home.write(kA, "f", "first");
-    home.start();
-    home.connect();
-    REQUIRE(home.settle());
+    home.startAndMeet();
     const std::string mine(9000, 'm');
     auto& b = *home.peers[kB];
     // The rename that A's brings about here is on the disk, what the database says of it is not.
@@ -250,9 +236,7 @@ TEST_CASE("folders that changed places are watched where they are") {
     SimHousehold home({Mark::Real}, seed + 1);
     home.write(kA, "one/1", "1");
     home.write(kA, "two/2", "2");
-    home.start();
-    home.connect();
-    REQUIRE(home.settle());
+    home.startAndMeet();
     home.write(kA, "c", "c");
     home.runFor(int64_t(80 + seed));  // This has rested in a moment, and is read with what follows.
     auto a = home.folder(kA);
@@ -274,9 +258,7 @@ TEST_CASE("folders that changed places are watched where they are") {
 TEST_CASE("a folder that a peer removed goes once its user has taken out what he was still writing") {
   SimHousehold home({Mark::Real});
   home.write(kA, "trip/f", "first");
-  home.start();
-  home.connect();
-  REQUIRE(home.settle());
+  home.startAndMeet();
   auto b = home.folder(kB);
   auto open = b->open("trip/f", OpenMode::ReadWrite);
   REQUIRE(open.ok());
@@ -298,9 +280,7 @@ TEST_CASE("a folder that a peer removed goes once its user has taken out what he
 TEST_CASE("a version that was removed before anyone had it gives way to what who renamed the file has") {
   SimHousehold home({Mark::Real});
   home.write(kA, "f", "first");
-  home.start();
-  home.connect();
-  REQUIRE(home.settle());
+  home.startAndMeet();
   home.disconnect();
 
   home.write(kB, "f", "second");
@@ -318,9 +298,7 @@ TEST_CASE("a version that was removed before anyone had it gives way to what who
 
 TEST_CASE("a file that was removed before anyone had its bytes goes, though somebody renamed it") {
   SimHousehold home({Mark::Real});
-  home.start();
-  home.connect();
-  REQUIRE(home.settle());
+  home.startAndMeet();
   home.write(kB, "f", "only here");
   for (int i = 0; i < 1000 && !home.core(kA).recordAt("f").ok(); ++i) home.runFor(1);
   home.disconnect();
@@ -357,9 +335,7 @@ TEST_CASE("what a user wrote into a version that the database forgot with the po
     CAPTURE(seed);
     SimHousehold home({Mark::Real}, seed + 1);
     home.write(kA, "f", "first");
-    home.start();
-    home.connect();
-    REQUIRE(home.settle());
+    home.startAndMeet();
     auto& b = *home.peers[kB];
     int placed = 0;
     bool off = false;

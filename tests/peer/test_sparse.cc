@@ -48,8 +48,7 @@ TEST_CASE("a sparse file stays sparse on its way to the other's folder, to the c
   TwoArenas peers(true, Mark::Real);
   const uint64_t size = 400 * kMiB + 5;
   makeSparse(peers.a->folder + "/sparse", size, {10, 100 * kMiB + 7, 399 * kMiB});
-  peers.connect();
-  REQUIRE(peers.settle());
+  peers.meet();
 
   const std::string file = peers.b->folder + "/sparse";
   CHECK(std::filesystem::file_size(file) == size);
@@ -62,8 +61,7 @@ TEST_CASE("a sparse file stays sparse on its way to the other's folder, to the c
   CHECK(allocated(only(peers.b->folder + "/.realize/cache")) <= kMiB);
   peers.disconnect();
   mark(*peers.b, Mark::Real);
-  peers.connect();
-  REQUIRE(peers.settle());
+  peers.meet();
 
   CHECK(allocated(file) <= kMiB);
   CHECK((peers.b->read("sparse") == peers.a->read("sparse")));
@@ -72,8 +70,7 @@ TEST_CASE("a sparse file stays sparse on its way to the other's folder, to the c
 TEST_CASE("a file that is one hole needs no bytes, and has them after a restart") {
   TwoArenas peers(true, Mark::Real);
   makeSparse(peers.a->folder + "/hole", 64 * kMiB, {});
-  peers.connect();
-  REQUIRE(peers.settle());
+  peers.meet();
 
   CHECK(std::filesystem::file_size(peers.b->folder + "/hole") == 64 * kMiB);
   CHECK(allocated(peers.b->folder + "/hole") == 0);
@@ -84,8 +81,7 @@ TEST_CASE("a file that is one hole needs no bytes, and has them after a restart"
 TEST_CASE("what a user edits into a hole arrives, and a hole that he makes of data") {
   TwoArenas peers(true, Mark::Real);
   makeSparse(peers.a->folder + "/sparse", 64 * kMiB, {10, 32 * kMiB, 50 * kMiB});
-  peers.connect();
-  REQUIRE(peers.settle());
+  peers.meet();
 
   makeSparse(peers.a->folder + "/sparse", 64 * kMiB, {40 * kMiB, 64 * kMiB - 20});
   REQUIRE(peers.settle());

@@ -70,8 +70,7 @@ TEST_CASE("who was away while removals were forgotten comes back: nothing return
   });
   CHECK(inactive.first);
   REQUIRE(inactive.second);
-  peers.connect();
-  REQUIRE(peers.settle());
+  peers.meet();
 
   for (auto* peer : {peers.a.get(), peers.b.get()}) {
     CHECK_FALSE(peer->has("dir/0"));
@@ -94,8 +93,7 @@ TEST_CASE("two edits while apart keep both versions and each side goes on showin
   peers.a->write("plan.txt", "draft A");
   peers.b->write("plan.txt", "draft B!");
   peers.a->with([](ArenaCore& core) { core.core().folder->drainWatch(); });
-  peers.connect();
-  REQUIRE(peers.settle());
+  peers.meet();
 
   CHECK(peers.a->read("plan.txt") == "draft A");
   CHECK(peers.b->read("plan.txt") == "draft B!");
@@ -120,8 +118,7 @@ TEST_CASE("a version whose bytes are elsewhere is not chosen before they are her
   peers.a->write("plan.txt", "draft A");
   peers.b->write("plan.txt", "draft B!");
   peers.a->with([](ArenaCore& core) { core.core().marks->set(Core::rootRecord(), Mark::None); });
-  peers.connect();
-  REQUIRE(peers.settle());
+  peers.meet();
   auto label = peers.a->with([](ArenaCore& core) {
     const auto info = core.stat("plan.txt");
     for (const auto& head : info->heads)

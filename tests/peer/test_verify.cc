@@ -109,8 +109,7 @@ TEST_CASE("what nobody has the right bytes of stays as it is, is told, and repai
   CHECK(peers.problems()[0].kind == "repairing");
   CHECK(peers.b->with([](ArenaCore& core) { return core.status(); }).missingFiles == 1);
 
-  peers.connect();
-  REQUIRE(peers.settle());
+  peers.meet();
 
   CHECK(peers.b->read("plan.txt") == "the right bytes");
   CHECK(keptOf(*peers.b) == std::vector<std::string>{"the wrong bytes"});

@@ -228,6 +228,11 @@ struct TwoArenas {
     }
     return false;
   }
+  /// They connect and come to rest.
+  void meet() {
+    connect();
+    REQUIRE(settle());
+  }
 
   test::TempDir dir;
   Pool pool;
