@@ -82,7 +82,7 @@ std::string arenaText(const json& arena) {
     line("  " + name + ":" + nameOf(file, "path") + ": " + nameOf(file, "detail"));
   if (number(arena, "unconfirmed_files") > kStaysRealTold) line("  ... 'realize stat PATH' says it of each");
   if (auto n = number(arena, "conflicts"))
-    line(countText(n, "conflict", "conflicts") + ": see 'realize conflicts " + name + "'");
+    line(countText(n, "conflict", "conflicts") + ": see 'realize conflicts " + name + "', or the folder conflicts in a mount");
   if (auto n = number(arena, "held_removals"))
     line("held back: the removal of " + countText(n, "entry", "entries") + "; 'realize confirm " + name +
          "' lets it happen, with --keep brings them back");

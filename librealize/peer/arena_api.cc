@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "librealize/peer/arena_core.h"
+#include "librealize/peer/conflicts.h"
 #include "librealize/peer/exchange.h"
 #include "librealize/peer/folder.h"
 #include "librealize/peer/marks.h"
@@ -15,13 +16,6 @@ namespace {
 constexpr size_t kMaxProblems = 1000;
 constexpr size_t kListPage = 1000;
 constexpr size_t kMaxWhyChanges = 1000;
-
-std::string labelOf(const Dot& dot) {
-  char text[48];
-  std::snprintf(text, sizeof text, "%llx-%llx", static_cast<unsigned long long>(dot.origin),
-                static_cast<unsigned long long>(dot.seq));
-  return text;
-}
 
 /// Changes in `ahead` that `behind` has not.
 uint64_t changesBetween(const VersionVector& ahead, const VersionVector& behind) {
@@ -117,25 +111,10 @@ Result<std::vector<EntryInfo>> ArenaCore::list(const std::string& path) {
 }
 
 namespace {
-void eachConflict(Core& c, const std::function<void(const logic::Record&)>& found) {
-  NodeId after = 0;
-  while (true) {
-    const auto ids = c.store.withSeveralHeads(after, kListPage);
-    if (ids.empty()) return;
-    for (const auto& id : ids) {
-      after = std::max(after, c.store.nodeOf(id).value_or(0));
-      auto record = c.tree.get(id);
-      if (!record || !record->shown || record->entry.kind == EntryKind::Directory) continue;
-      if (c.tree.shownHeads(id).size() >= 2) found(*record);
-    }
-  }
-}
-
 /// The tables' sums have the size of the newest version; shown is the one that this peer's folder has.
 void countConflicts(Core& c, ArenaStatus& status) {
-  eachConflict(c, [&](const logic::Record& record) {
+  eachConflict(c, [&](const logic::Record& record, const std::vector<logic::ShownHead>& heads) {
     ++status.conflicts;
-    const auto heads = c.tree.shownHeads(record.entry.id);
     const auto newest = std::max_element(heads.begin(), heads.end(), [](const auto& x, const auto& y) {
       return std::pair(x.version.stamp, x.dot) < std::pair(y.version.stamp, y.dot);
     });
@@ -148,29 +127,13 @@ Result<std::vector<EntryInfo>> ArenaCore::conflicts() {
   auto& c = core();
   Describer describer(c);
   std::vector<EntryInfo> out;
-  eachConflict(c, [&](const logic::Record& record) {
+  eachConflict(c, [&](const logic::Record& record, const std::vector<logic::ShownHead>&) {
     auto path = c.shownPath(record.entry.id);
     if (path.ok()) out.push_back(describer.describe(record, *path));
   });
   std::sort(out.begin(), out.end(), [](const auto& a, const auto& b) { return a.path < b.path; });
   return out;
 }
-
-namespace {
-/// Safe in the cache, or in the entry's own file, still as it was read. A file of another entry is edited by users who know
-/// nothing of this one.
-bool keptFor(Core& c, const std::optional<store::DiskRow>& row, const Version& version) {
-  if (version.sizeBytes == 0 || (row && row->blob == version.blob)) return true;
-  const auto cached = c.store.cache().get(version.blob);
-  return cached && cached->complete;
-}
-bool asRead(Core& c, const store::DiskRow& row) {
-  auto root = c.folder->root();
-  auto path = c.folder->diskPath(row.node);
-  auto stat = root && path ? root->stat(*path) : Result<FileStat>(Error{Code::NotFound, ""});
-  return stat.ok() && row.matches(*stat);
-}
-}  // namespace
 
 Result<void> ArenaCore::resolve(const std::string& path, const std::string& label, std::optional<HeadInfo>* missing) {
   auto& c = core();
@@ -184,39 +147,7 @@ Result<void> ArenaCore::resolve(const std::string& path, const std::string& labe
   });
   if (chosen == heads.end())
     return Error{Code::NotFound, where + ": no version is labelled " + label + "; `realize conflicts` lists them"};
-  const Error unread{Code::Busy, where + ": has changes here that are not read yet; try again in a moment"};
-  auto row = c.store.disk().get(record.node);
-  if (row && row->dirty) return unread;
-  // The version that a choice makes is a new one, and this peer answers for its bytes: where the chosen one was, it may be
-  // replaced at this moment by an edit that has seen no choice.
-  const Version& version = chosen->version;
-  if (record.entry.kind == EntryKind::File && !keptFor(c, row, version)) {
-    if (missing) {
-      missing->emplace();
-      (*missing)->blob = version.blob;
-      (*missing)->sizeBytes = version.sizeBytes;
-    }
-    return Error{Code::Unreachable, where + ": the bytes of that version are not here, so it cannot be chosen here yet; connect "
-                                            "a peer that has them"};
-  }
-  if (record.entry.kind == EntryKind::File && row && row->blob == version.blob && !asRead(c, *row)) return unread;
-  Result<void> resolved;
-  c.transact([&] {
-    resolved = c.tree.resolve(record.entry.id, chosen->dot);
-    if (!resolved.ok()) return;
-    if (!row || row->blob != version.blob) {
-      // Who had it may be replacing it: it may be nowhere but in our cache.
-      if (record.entry.kind == EntryKind::File && c.transfers->cachedForGood(version.blob))
-        c.transfers->pin(version.blob, {record.entry.id});
-      return;
-    }
-    // The folder has it: an edit of that file from now on is one of the chosen version.
-    const auto* now = c.tree.peek(record.entry.id);
-    const auto head = logic::shownHeads(now->entry).front();
-    row->base = Core::baseOf(now->entry, &head);
-    c.store.disk().put(*row);
-  });
-  return resolved;
+  return chooseVersion(c, record, chosen->dot, where, missing);
 }
 
 namespace {

@@ -6,6 +6,7 @@
 
 #include "librealize/peer/arena_file_system.h"
 #include "librealize/peer/authors.h"
+#include "librealize/peer/conflict_folder.h"
 #include "librealize/peer/exchange.h"
 #include "librealize/peer/folder.h"
 #include "librealize/peer/guarded_file_system.h"
@@ -89,6 +90,7 @@ struct ArenaCore::State {
   std::unique_ptr<Exchange> exchange;
   std::unique_ptr<Trimmer> trimmer;
   std::unique_ptr<ArenaFileSystem> fileSystem;
+  std::unique_ptr<ConflictFolder> conflictFolder;
   std::unique_ptr<GuardedFileSystem> guardedFileSystem;
   Hooks hooks;
   int depth = 0;
@@ -154,9 +156,11 @@ Result<std::unique_ptr<ArenaCore>> ArenaCore::open(Environment env, ArenaOptions
     else if (state->hooks.emit) state->hooks.emit(std::move(event));
   };
   s.core.watchChanged = s.hooks.watchChanged;
+  s.core.nameOf = s.hooks.nameOf;
   s.core.suspend = [state = &s](const std::string& why) { state->suspend(why); };
   s.fileSystem = std::make_unique<ArenaFileSystem>(s.core);
-  s.guardedFileSystem = std::make_unique<GuardedFileSystem>(*s.fileSystem, [state = &s](const Error& error) {
+  s.conflictFolder = std::make_unique<ConflictFolder>(s.core, *s.fileSystem);
+  s.guardedFileSystem = std::make_unique<GuardedFileSystem>(*s.conflictFolder, [state = &s](const Error& error) {
     std::lock_guard held(state->env.scheduler.coreLock());
     if (!state->core.stopping) state->databaseFails(error);
   });
@@ -292,6 +296,7 @@ void ArenaCore::State::distribute(const std::vector<logic::Effect>& effects, boo
   Paths paths(*this, effects);
   for (const auto& effect : effects) {
     note(effect, paths);
+    conflictFolder->noteChange(effect);
     if (effect.kind == EntryKind::File && effect.wasShown && (effect.gone() || effect.contentChanged))
       for (const auto& head : effect.oldHeads) transfers->noteGone(head.version.blob);
     if (effect.kind == EntryKind::File && effect.isShown && (effect.appeared() || effect.contentChanged))
@@ -396,6 +401,7 @@ void ArenaCore::State::goOn() {
   for (auto& [key, remote] : std::map(remotes)) exchange->connected(*remote);
   if (core.suspended) return;
   trimmer->wake();
+  conflictFolder->noteAll();
   core.emit(Event{.whenNs = 0, .type = "resumed", .arena = "", .path = "", .peer = "", .detail = core.options.folder});
 }
 

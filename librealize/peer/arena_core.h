@@ -16,6 +16,7 @@ class ArenaCore final : public ArenaService {
   struct Hooks {
     std::function<void(Event)> emit;  ///< called under the core lock; must only queue
     std::function<void()> watchChanged{};  ///< likewise: Folder::watchDescriptor() is another one now
+    std::function<std::string(const PeerKey&)> nameOf{};  ///< likewise must not wait; empty: keys instead of names
   };
   /// Opens or makes the database and the folder. `fresh`: the arena was just created or joined here.
   /// Errors: as of the database (WrongVersion, Corrupt); an absent folder is not an error but suspends.
@@ -29,7 +30,8 @@ class ArenaCore final : public ArenaService {
 
   Core& core();
   ArenaFileSystem& fileSystem();
-  /// The same for frontends: a failing database is an error there, and suspends the arena. Thread: any.
+  /// The same for frontends, with the versions of conflicts (conflict_folder.h): a failing database is an error there, and
+  /// suspends the arena. Thread: any.
   FileSystem& guardedFileSystem();
   void setSettings(const ArenaSettings& settings);
   /// Another process may be using a copy of this database: what is changed from now on is told apart from what it changed.

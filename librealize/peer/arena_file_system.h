@@ -1,6 +1,7 @@
 #pragma once
 
 #include <memory>
+#include <utility>
 
 #include "librealize/peer/core.h"
 #include "realize/filesystem.h"
@@ -16,6 +17,11 @@ class ArenaFileSystem final : public FileSystem {
   ~ArenaFileSystem() override;
   /// Ends every open file; later calls fail with Suspended.
   void close();
+
+  /// Opens a content for reading, whatever entry shows it; `attributes` are those of the handle. Core lock held.
+  FileHandle openVersion(const Attributes& attributes, const BlobId& blob);
+  /// Who what is not on disk belongs to: the owner of the arena's folder. Core lock held.
+  std::pair<uint32_t, uint32_t> owner();
 
   Result<Attributes> lookup(NodeId parent, const std::string& name) override;
   Result<Attributes> attributes(NodeId node) override;

@@ -81,6 +81,7 @@ struct Core {
   std::function<bool(const std::function<void()>& work, bool rested)> transactHook{};
   /// For `watch` and applications. Cheap.
   std::function<void(Event)> emit{};
+  std::function<std::string(const PeerKey&)> nameOf{};  ///< a peer's name for people; may be empty
   std::function<void()> watchChanged{};  ///< the folder's watch is another one; may be empty
   /// The arena cannot be trusted now (folder gone, database failing): everything stops but status. Idempotent.
   std::function<void(std::string why)> suspend{};

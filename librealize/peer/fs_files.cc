@@ -130,6 +130,14 @@ void ArenaFileSystem::open(NodeId node, OpenFlags flags, std::function<void(Resu
   if (now) done(std::move(*now));
 }
 
+FileHandle ArenaFileSystem::openVersion(const Attributes& attributes, const BlobId& blob) {
+  auto handle = std::make_shared<OpenHandle>();
+  handle->node = attributes.node;
+  handle->atOpen = attributes;
+  handle->blob = s_->core.transfers->open(blob, attributes.sizeBytes);
+  return s_->keep(std::move(handle));
+}
+
 void ArenaFileSystem::State::openForWriting(const Found& entry, OpenFlags flags, std::function<void(Result<FileHandle>)> done) {
   auto& scheduler = core.env.scheduler;
   const uint64_t number = owed->add([done](std::optional<Error> error) { done(*error); });

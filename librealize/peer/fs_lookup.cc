@@ -24,6 +24,8 @@ std::pair<uint32_t, uint32_t> ArenaFileSystem::State::folderOwner() {
   return *owner;
 }
 
+std::pair<uint32_t, uint32_t> ArenaFileSystem::owner() { return s_->folderOwner(); }
+
 Attributes ArenaFileSystem::State::ofStat(NodeId node, const FileStat& stat) {
   Attributes out;
   out.node = node;

@@ -39,7 +39,7 @@ Result<std::shared_ptr<Hosted>> Hosted::open(std::shared_ptr<Pool> pool, Start s
   REALIZE_ASSIGN(out->core_, ArenaCore::open(std::move(environment), std::move(start.options), start.settings,
                                              {std::move(start.emit), [weak = std::weak_ptr(out)] {
                                                 if (auto hosted = weak.lock(); hosted && hosted->watchChanged_) hosted->watchChanged_();
-                                              }}, start.fresh));
+                                              }, std::move(start.nameOf)}, start.fresh));
   auto started = store::catching([&] {
     bool joining = start.joining;
     // Once a member's whole tree has arrived, what is missing in the folder is missing.

@@ -30,6 +30,7 @@ class Hosted final : public HostedArena {
     bool joining = false;
     Mark rootMark = Mark::None;
     std::function<void(Event)> emit;
+    std::function<std::string(const PeerKey&)> nameOf;
   };
   /// Errors: as ArenaCore::open; for a fresh arena also when its folder cannot be used.
   static Result<std::shared_ptr<Hosted>> open(std::shared_ptr<Pool> pool, Start start);

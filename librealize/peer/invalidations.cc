@@ -72,6 +72,11 @@ std::shared_ptr<void> Invalidations::subscribe(InvalidationSink& sink) {
   });
 }
 
+bool Invalidations::anybody() const {
+  std::lock_guard held(s_->mutex);
+  return !s_->sinks.empty();
+}
+
 void Invalidations::nodeChanged(NodeId node, bool content) {
   std::lock_guard held(s_->mutex);
   if (s_->sinks.empty()) return;

@@ -14,6 +14,8 @@ class Invalidations {
   Invalidations();
   ~Invalidations();
   std::shared_ptr<void> subscribe(InvalidationSink& sink);
+  /// Whether there is anyone to tell. Any thread.
+  bool anybody() const;
   /// Any thread; queued and coalesced.
   void nodeChanged(NodeId node, bool content);
   void nameChanged(NodeId parent, const std::string& name, NodeId removed);

@@ -149,6 +149,7 @@ Result<void> PeerImpl::runArena(store::ArenaRow row, bool fresh, bool joining, M
   start.joining = joining;
   start.rootMark = rootMark;
   start.emit = [this](Event event) { tell(std::move(event)); };
+  start.nameOf = [this](const PeerKey& key) { return household_->view()->nameOf(key); };
   REALIZE_ASSIGN(auto hosted, Hosted::open(pool_, std::move(start)));
   {
     std::lock_guard held(mutex_);

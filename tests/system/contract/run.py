@@ -17,6 +17,7 @@ import traceback
 import harness
 import scenarios_bytes
 import scenarios_cache
+import scenarios_conflicts
 import scenarios_faults
 import scenarios_mount
 import scenarios_tree
@@ -24,7 +25,7 @@ import scenarios_tree
 
 def scenarios():
     found = {}
-    for module in (scenarios_tree, scenarios_mount, scenarios_cache, scenarios_faults, scenarios_bytes):
+    for module in (scenarios_tree, scenarios_mount, scenarios_cache, scenarios_conflicts, scenarios_faults, scenarios_bytes):
         for name, value in vars(module).items():
             if callable(value) and getattr(value, "__module__", "") == module.__name__ \
                     and value.__code__.co_varnames[:1] == ("h",):

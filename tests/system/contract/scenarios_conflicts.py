@@ -1,0 +1,142 @@
+"""Conflicts: where their versions are seen, and what becomes of them."""
+
+import errno
+import os
+import subprocess
+
+from harness import check, equal, need_fuse, read, tree, until, write
+
+
+def in_conflict(h, path="sub/plan.txt", b_real=True):
+    """Two peers whose versions of one file differ; b is mounted from the beginning."""
+    a, b, folder_a, folder_b = h.pair({path: "draft", "other.txt": "x"})
+    if b_real:
+        b.run("mark", "real", "docs:")
+    h.agree(a, b)
+    mount = b.mount()
+    equal(sorted(os.listdir(mount)), sorted({path.split("/")[0], "other.txt"}))
+    check(not (mount / "conflicts").exists(), "nothing is in conflict yet")
+    a.stop()
+    until(lambda: not b.connection(a)["connected"], "b notices")
+    write(folder_a / path, "by a")
+    write(mount / path, "by b, longer")
+    a.serve()
+    until(lambda: a.arena()["conflicts"] == 1 and b.arena()["conflicts"] == 1, "the conflict is known")
+    h.agree(a, b)
+    return a, b, folder_a, folder_b, mount
+
+
+def refused(number, action, *words):
+    try:
+        action()
+    except OSError as error:
+        equal(error.errno, number, *words)
+    else:
+        raise AssertionError(f"was not refused: {words}")
+
+
+def renamed(version, entry):
+    try:
+        os.rename(version, entry)
+    except OSError as error:
+        equal(error.errno, errno.EBUSY)
+        return False
+    return True
+
+
+def conflicts_in_the_mount(h):
+    need_fuse()
+    a, b, folder_a, folder_b, mount = in_conflict(h)
+    place = mount / "conflicts"
+    until(place.is_dir, "the kernel hears of it")
+    equal(sorted(os.listdir(mount)), ["conflicts", "other.txt", "sub"])
+    equal(os.listdir(place), ["sub"])
+    equal(os.listdir(place / "sub"), ["plan.txt"])
+
+    versions = {read(place / "sub/plan.txt" / name): place / "sub/plan.txt" / name
+                for name in os.listdir(place / "sub/plan.txt")}
+    equal(sorted(versions), [b"by a", b"by b, longer"])
+    of_a, of_b = versions[b"by a"], versions[b"by b, longer"]
+    check("_a_" in of_a.name and "_b_" in of_b.name and of_a.name.endswith(".txt"), of_a.name, of_b.name)
+    heads = {head["peer"]: head for head in b.entry("sub/plan.txt")["heads"]}
+    for peer, version in (("a", of_a), ("b", of_b)):
+        equal(os.getxattr(version, "user.realize.label").decode(), heads[peer]["label"])
+        equal(os.getxattr(version, "user.realize.peer").decode(), peer)
+        check(os.getxattr(version, "user.realize.blob").decode()[:8] in version.name, version.name)
+        equal(os.stat(version).st_size, heads[peer]["size_bytes"])
+    equal(os.getxattr(of_b, "user.realize.status"), b"here, shown")
+    listing = subprocess.run(["ls", "-laR", place], capture_output=True, text=True, timeout=60)
+    equal((listing.returncode, listing.stderr), (0, ""))
+
+    # Nothing in it can be changed.
+    refused(errno.EROFS, lambda: os.unlink(of_a), "rm")
+    refused(errno.EROFS, lambda: os.rename(of_a, mount / "elsewhere"), "mv to another name")
+    refused(errno.EROFS, lambda: os.rename(place, mount / "mine"), "mv of the folder")
+    refused(errno.EROFS, lambda: os.rename(mount / "other.txt", place / "sub/plan.txt/new"), "mv into it")
+    refused(errno.EROFS, lambda: write(place / "sub/plan.txt/new", "x"), "a new file")
+    refused(errno.EROFS, lambda: (place / "sub/plan.txt/new").mkdir(), "a new folder")
+    refused(errno.EROFS, lambda: os.chmod(of_a, 0o600), "chmod")
+    refused(errno.EROFS, lambda: os.rmdir(place), "rmdir")
+    equal(len(os.listdir(place / "sub/plan.txt")), 2)
+    subprocess.run(["cp", of_a, h.root / "copy"], check=True, timeout=60)
+    equal(read(h.root / "copy"), b"by a")
+
+    # Nobody takes it for content.
+    check(b"conflicts" not in tree(folder_b) and b"conflicts" not in tree(folder_a))
+    b.fails(4, "stat", "docs:conflicts")
+    equal(b.arena()["files"], 2)
+
+    # The numbers are the same after a restart.
+    numbers = {path.name: os.stat(path).st_ino for path in (of_a, of_b)}
+    b.unmount()
+    b.stop()
+    b.serve()
+    equal(b.mount(), mount)
+    equal({path.name: os.stat(path).st_ino for path in (of_a, of_b)}, numbers)
+
+    # The user's own entry of that name comes first, on whatever peer it was made.
+    write(folder_a / "conflicts/mine", "the user's")
+    h.agree(a, b)
+    until(lambda: (mount / "conflicts/mine").exists() and (mount / "conflicts.1").is_dir(), "the name is the user's")
+    equal(read(mount / "conflicts/mine"), b"the user's")
+    of_a = mount / "conflicts.1/sub/plan.txt" / of_a.name
+    equal(os.stat(of_a).st_ino, numbers[of_a.name])
+
+    # To rename a version over its entry is to choose it.
+    held = os.open(of_a, os.O_RDONLY)
+    subprocess.run(["mv", of_a, mount / "sub/plan.txt"], check=True, timeout=60)
+    until(lambda: read(mount / "sub/plan.txt") == b"by a", "the version is in the folder")
+    h.agree(a, b)
+    until(lambda: not (mount / "conflicts.1").exists(), "there is no conflict any more")
+    until(lambda: os.stat(mount / "sub/plan.txt").st_ino == b.entry("sub/plan.txt")["node"], "the name is the entry's")
+    equal(sorted(os.listdir(mount)), ["conflicts", "other.txt", "sub"])
+    equal(os.pread(held, 100, 0), b"by a")
+    os.close(held)
+    until(lambda: read(folder_b / "sub/plan.txt") == b"by a", "it is in b's folder")
+    equal(read(folder_a / "sub/plan.txt"), b"by a")
+    equal((a.arena()["conflicts"], b.arena()["conflicts"]), (0, 0))
+
+
+def versions_are_fetched_when_read(h):
+    need_fuse()
+    a, b, folder_a, _ = h.pair({"plan.txt": "draft"}, b_folder=False)
+    mount = b.mount()
+    a.stop()
+    until(lambda: not b.connection(a)["connected"], "b notices")
+    equal(b.arena()["conflicts"], 0)
+    write(folder_a / "plan.txt", "by a")
+    os.unlink(mount / "plan.txt")
+    write(mount / "plan.txt", "by b, longer")
+    a.serve()
+    until(lambda: b.arena()["conflicts"] == 1, "the conflict is known")
+    until((mount / "conflicts").is_dir, "the kernel hears of it")
+    place = mount / "conflicts/plan.txt"
+    versions = {os.getxattr(place / name, "user.realize.peer"): place / name for name in os.listdir(place)}
+    equal(os.getxattr(versions[b"a"], "user.realize.status"), b"elsewhere")
+    refused(errno.EBUSY, lambda: os.rename(versions[b"a"], mount / "plan.txt"), "its bytes are not here")
+    equal(read(versions[b"a"]), b"by a")
+    until(lambda: renamed(versions[b"a"], mount / "plan.txt"), "its bytes are here")
+    until(lambda: read(mount / "plan.txt") == b"by a", "the version is the entry's")
+    h.agree(a, b)
+    until(lambda: not (mount / "conflicts").exists(), "there is no conflict any more")
+    equal(read(folder_a / "plan.txt"), b"by a")
