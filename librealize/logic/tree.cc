@@ -32,11 +32,19 @@ Tree::Tree(TreeStore& store, Clock& clock, Random& random, const PeerKey& self)
   loadState();
 }
 
+void Tree::beginBatch() {
+  if (!batch_) records_.trim();
+  batch_ = true;
+}
+
+void Tree::writeBack() {
+  records_.flush();
+  saveState();
+}
+
 void Tree::flush() {
   batch_ = false;
-  records_.flush();
-  records_.trim();
-  saveState();
+  writeBack();
 }
 
 void Tree::reload() {
@@ -62,6 +70,7 @@ Tree::Call::~Call() noexcept(false) {
   if (std::uncaught_exceptions() > exceptions_) return;
   if (!tree_.batch_) {
     tree_.flush();
+    tree_.records_.trim();
   } else if (tree_.records_.dirtyCount() >= kDirtyLimit) {
     tree_.records_.flush();
     tree_.records_.trim();

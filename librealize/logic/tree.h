@@ -62,7 +62,9 @@ class Tree {
   // --- Transactions -------------------------------------------------------------------------------------------------
 
   /// Holds changes back from the store until flush(), across many calls. Each call flushes itself otherwise.
-  void beginBatch() { batch_ = true; }
+  void beginBatch();
+  /// Everything so far is in the store; a batch goes on.
+  void writeBack();
   /// Ends beginBatch(): everything is in the store, which may commit.
   void flush();
   /// The store has given the entry another number.

@@ -237,10 +237,11 @@ bool ArenaCore::State::transact(const std::function<void()>& work, bool rested) 
     store->transact([&] {
       tree.beginBatch();
       work();
-      tree.flush();
+      tree.writeBack();
       std::vector<EntryId> quiet;
       distribute(tree.drainEffects(&quiet), rested);
       for (const auto& id : quiet) folder->entryChanged(id);  // Its row's base follows the claims.
+      tree.flush();
     });
   });
   --depth;

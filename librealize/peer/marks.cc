@@ -182,7 +182,7 @@ bool Marks::entryChanged(const EntryId& id) {
   if (!record || id == kRootEntry) return true;
   const NodeId node = record->node;
   bool inFolder = true;
-  std::vector<store::BlobTask> wish;
+  std::vector<Wish> wish;
   std::optional<store::BlobTask> unconfirmed;
   if (record->shown && record->entry.kind == EntryKind::File) {
     const Mark mark = effective(*record);
@@ -194,6 +194,9 @@ bool Marks::entryChanged(const EntryId& id) {
     auto onDisk = [&](const Version& version) {
       return row && row->blob == version.blob && row->sizeBytes == version.sizeBytes;
     };
+    auto wishFor = [&](const Version& version) {
+      wish.push_back({{node, version.blob, version.sizeBytes}, {{version.mode, version.mtimeNs}}});
+    };
     if (mark == Mark::Real) {
       for (const auto& head : heads) {
         const bool isShown = shown && head.version.sameContent(shown->second);
@@ -202,26 +205,24 @@ bool Marks::entryChanged(const EntryId& id) {
           core.transfers->pin(head.version.blob, {id});  // Also what was there for another reason.
           continue;
         }
-        wish.push_back({node, head.version.blob, head.version.sizeBytes});
+        wishFor(head.version);
       }
     } else if (row && shown && !onDisk(shown->second) && !row->dirty && mark == Mark::None) {
-      wish.push_back({node, shown->second.blob, shown->second.sizeBytes});  // Real stays Real, with the newest bytes.
+      wishFor(shown->second);  // Real stays Real, with the newest bytes.
     }
     if (wish.empty() && !row && logic::allLetGo(record->entry)) core.folder->lastResort(id);
     if (mark == Mark::Unreal && row && !row->blob.isZero()) unconfirmed = store::BlobTask{node, row->blob, row->sizeBytes};
   }
   auto& wanted = core.store.wanted();
-  bool woken = false;
   if (wish.empty()) wanted.eraseNode(node);
   const auto before = wish.empty() ? std::vector<store::BlobTask>() : wanted.ofNode(node);
   for (const auto& task : before)
-    if (std::find(wish.begin(), wish.end(), task) == wish.end()) wanted.erase(node, task.blob);
-  for (const auto& task : wish) {
-    if (std::find(before.begin(), before.end(), task) != before.end()) continue;
-    wanted.put(task);
-    woken = true;
+    if (std::none_of(wish.begin(), wish.end(), [&](const auto& w) { return w.task == task; })) wanted.erase(node, task.blob);
+  for (const auto& w : wish) {
+    if (std::find(before.begin(), before.end(), w.task) != before.end()) continue;
+    wanted.put(w.task);
+    core.transfers->wanted(w);
   }
-  if (woken) core.transfers->wakeWanted();
   const auto kept = core.store.unconfirmed().ofNode(node);
   const bool same = unconfirmed ? kept.size() == 1 && kept.front() == *unconfirmed : kept.empty();
   if (same) return inFolder;

@@ -13,6 +13,7 @@
 namespace realize::peer {
 
 struct BlobState;
+struct Wish;
 struct OpenUse;
 
 /// What a whole content is fetched for: the limit of the cache does not hold back what becomes Real.
@@ -59,6 +60,8 @@ class Transfers {
   /// The wanted queue changed, or a peer connected: works through Marks' wanted entries in the background, many small
   /// files a request, large ones by chunks; every completed batch is synced once and put in place with Folder::place.
   void wakeWanted();
+  /// This was put into the queue: as wakeWanted(), without a look at all that is in it.
+  void wanted(const Wish& wish);
 
   // --- the cache
   /// An entry has this content since now. Kept for neededElsewhere(), bounded.

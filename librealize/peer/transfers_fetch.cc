@@ -140,8 +140,10 @@ void Transfers::State::corrupt(const PeerKey& from, const BlobId& blob) {
     if (path.empty() && shown.ok()) path = *shown;
   };
   for (const auto& task : core.store.wanted().ofBlob(blob)) pathOf(core.store.idOf(task.node));
-  const auto [first, last] = named.equal_range(blob);
-  for (auto it = first; it != last; ++it) pathOf(it->second);
+  named.any(blob, [&](const EntryId& id) {
+    pathOf(id);
+    return !path.empty();
+  });
   core.transact([&] {
     core.store.setValue(kCorruptKey + path, corruptNote(from, blob) + std::to_string(core.env.clock.nowNs()));
   });

@@ -12,8 +12,6 @@ namespace realize::peer {
 
 namespace {
 
-constexpr size_t kMaxNamed = 1 << 16;
-
 /// A verified, synced copy at `temp`. Thread: pool.
 Result<void> copyTo(Directory& root, const std::string& temp, DiskFile* from, const BlobId& blob, uint64_t sizeBytes) {
   REALIZE_ASSIGN(auto file, root.open(temp, OpenMode::CreateNew, 0600));
@@ -128,21 +126,15 @@ Result<void> Transfers::State::noteAndPlace(const EntryId& id, Dot dot, const st
 
 void Transfers::noteNamed(const BlobId& blob, const EntryId& id) {
   // Where another entry has these bytes on this disk, and may give them up: that is not forgotten by a restart.
+  if (blob.isZero() || blob == emptyBlobId()) return;
   auto& store = s_->core.store;
   if (store.cache().unlinkedTotals().count) store.cache().setUnlinked(blob, false, 0);
-  if (!blob.isZero() && blob != emptyBlobId() && store.disk().anyWithBlob(blob)) {
+  if (store.disk().anyWithBlob(blob)) {
     const auto node = store.nodeOf(id);
     const auto row = node ? store.disk().get(*node) : std::nullopt;
     if (node && (!row || row->blob != blob)) store.named().put({*node, blob, 0});
   }
-  s_->named.emplace(blob, id);
-  s_->namedOrder.emplace_back(blob, id);
-  if (s_->namedOrder.size() <= kMaxNamed) return;
-  const auto oldest = s_->namedOrder.front();
-  s_->namedOrder.pop_front();
-  const auto [from, to] = s_->named.equal_range(oldest.first);
-  auto it = std::find_if(from, to, [&](const auto& item) { return item.second == oldest.second; });
-  if (it != to) s_->named.erase(it);
+  s_->named.put(blob, id);
 }
 
 std::vector<EntryId> Transfers::neededElsewhere(const BlobId& blob, const EntryId& id) {
@@ -169,8 +161,10 @@ std::vector<EntryId> Transfers::neededElsewhere(const BlobId& blob, const EntryI
     auto other = core.store.idOf(task.node);
     if (!other || !take(*other)) core.store.named().erase(task.node, blob);  // Not any more.
   }
-  const auto [from, to] = s_->named.equal_range(blob);
-  for (auto item = from; item != to; ++item) take(item->second);
+  s_->named.any(blob, [&](const EntryId& other) {
+    take(other);
+    return false;
+  });
   return out;
 }
 

@@ -12,7 +12,9 @@
 #include <vector>
 
 #include "librealize/model/blob.h"
+#include "librealize/peer/named_lately.h"
 #include "librealize/peer/transfers.h"
+#include "librealize/peer/wish.h"
 
 namespace realize::peer {
 
@@ -132,6 +134,7 @@ struct BlobState {
 };
 
 struct WantedBatch;
+struct WantedPump;
 
 struct Transfers::State {
   explicit State(Core& core) : core(core) {}
@@ -148,8 +151,7 @@ struct Transfers::State {
   std::map<BlobId, std::shared_ptr<BlobState>> blobs;
   uint64_t lastNumber = 0;
   bool cleaning = false;
-  std::multimap<BlobId, EntryId> named;                ///< lately
-  std::deque<std::pair<BlobId, EntryId>> namedOrder;   ///< the oldest first
+  NamedLately named;
 
   // transfers_room.cc
   int64_t liveBytes = 0;               ///< of contents in `blobs`, beside what the database says is there
@@ -163,10 +165,13 @@ struct Transfers::State {
   // Wanted (transfers_wanted.cc)
   bool wantedAwake = false;
   bool wantedGoesOn = false;
+  std::deque<Wish> wishes;      ///< put into the queue lately, and not looked at since
+  bool unseenWanted = true;     ///< the queue may have others than these, what is in flight and what is postponed
+  bool roundComplete = true;    ///< so far the round has met nothing else, either
   store::BlobTask wantedAfter;  ///< where the last look at them ended
   uint64_t wantedLooked = 0;    ///< in this round
-  std::set<std::pair<NodeId, BlobId>> inFlight;
-  std::set<std::pair<NodeId, BlobId>> postponed;  ///< could not be put in place: tried again with the next retry only
+  Tasks inFlight;
+  Tasks postponed;  ///< could not be put in place: tried again with the next retry only
   std::map<BlobId, std::set<PeerKey>> wantedRefused;
   uint32_t smallBatches = 0;
   uint32_t largeFetches = 0;
@@ -250,6 +255,12 @@ struct Transfers::State {
 
   // transfers_wanted.cc
   void pumpWanted(bool again = false);
+  void pumpSoon();
+  bool busy() const;
+  bool begin(WantedPump& pump, const Wish& wish);
+  void flushSmall(WantedPump& pump);
+  size_t goRound(WantedPump& pump);
+  void lookAgainAtWanted() { unseenWanted = true, roundComplete = false; }
   void startSmall(std::shared_ptr<WantedBatch> batch);
   void finishSmall(std::shared_ptr<WantedBatch> batch, const PeerKey& from, std::vector<WantStatus> statuses);
   void placeSmall(std::shared_ptr<WantedBatch> batch, Result<void> synced);
@@ -261,6 +272,7 @@ struct Transfers::State {
   /// The head that the file with this content would be put in place for.
   std::optional<std::pair<EntryId, Dot>> headToPlace(NodeId node, const BlobId& blob);
   /// Folder::notePlacing for that, and settle() in a transaction.
+  bool syncName(Directory& root, NodeId node);
   Result<bool> noteAndSettle(NodeId node, const BlobId& blob, uint64_t sizeBytes, const std::string& tempPath);
   /// Puts the file in place for the entry, or in the cache for a head that is not shown. False: it is still at
   /// `tempPath`, as nothing asks for it any more, or where it belongs. `known`: as for Folder::place.

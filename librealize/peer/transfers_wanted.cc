@@ -16,6 +16,7 @@ constexpr uint64_t kBatchBytes = 4 << 20;
 constexpr uint32_t kMaxSmallBatches = 4;
 constexpr uint32_t kMaxLargeFetches = 3;
 constexpr size_t kLookAhead = 4096;
+constexpr size_t kMaxWishes = 1 << 16;
 
 }  // namespace
 
@@ -25,8 +26,7 @@ struct WantedBatch {
     NodeId node = 0;
     BlobId blob;
     uint64_t sizeBytes = 0;
-    uint32_t mode = 0600;
-    int64_t mtimeNs = 0;
+    std::optional<std::pair<uint32_t, int64_t>> attributes;  ///< mode, mtimeNs
     std::string tempPath;
     Result<FileStat> written = Error{Code::Unreachable, "not sent"};  ///< what it is now at tempPath
   };
@@ -35,12 +35,8 @@ struct WantedBatch {
 };
 
 void Transfers::wakeWanted() {
-  if (s_->wantedAwake || s_->core.stopping) return;
-  s_->wantedAwake = true;
-  s_->post([s = s_.get()] {
-    s->wantedAwake = false;
-    s->pumpWanted();
-  });
+  s_->lookAgainAtWanted();
+  s_->pumpSoon();
 }
 
 void Transfers::State::retryLater(int64_t delayMs) {
@@ -52,66 +48,115 @@ void Transfers::State::retryLater(int64_t delayMs) {
     outOfSpace = false;
     wantedRefused.clear();
     postponed.clear();
+    lookAgainAtWanted();
     pumpWanted();
   });
 }
 
+/// What one look at the queue gathers.
+struct WantedPump {
+  std::shared_ptr<WantedBatch> batch = std::make_shared<WantedBatch>();
+  uint64_t batchBytes = 0;
+  bool waiting = false;           ///< some are refused by all who are connected
+  std::vector<NodeId> refusedByAll;
+};
+
+void Transfers::wanted(const Wish& wish) {
+  if (s_->wishes.size() < kMaxWishes) s_->wishes.push_back(wish);
+  else s_->lookAgainAtWanted();
+  s_->pumpSoon();
+}
+
+void Transfers::State::pumpSoon() {
+  if (wantedAwake || core.stopping) return;
+  wantedAwake = true;
+  post([this] {
+    wantedAwake = false;
+    pumpWanted();
+  });
+}
+
+bool Transfers::State::busy() const { return smallBatches >= kMaxSmallBatches && largeFetches >= kMaxLargeFetches; }
+
+/// False: it cannot be begun now, and is looked at again.
+bool Transfers::State::begin(WantedPump& pump, const Wish& wish) {
+  const auto& task = wish.task;
+  if (inFlight.contains({task.node, task.blob}) || postponed.contains({task.node, task.blob})) return true;
+  if (startLocal(task.node, task.blob, task.sizeBytes)) return true;
+  if (peers.empty()) return false;
+  if (!wantedRefused.empty()) {
+    auto refused = wantedRefused.find(task.blob);
+    if (refused != wantedRefused.end() && refused->second.size() >= peers.size()) {
+      pump.waiting = true;
+      pump.refusedByAll.push_back(task.node);
+      return false;
+    }
+  }
+  if (task.sizeBytes > kMaxWholeBytes) {
+    if (largeFetches >= kMaxLargeFetches) return false;
+    startLarge(task.node, task.blob, task.sizeBytes);
+    return true;
+  }
+  if (smallBatches >= kMaxSmallBatches) return false;
+  WantedBatch::Item item;
+  item.node = task.node;
+  item.blob = task.blob;
+  item.sizeBytes = task.sizeBytes;
+  item.attributes = wish.modeAndMtimeNs;
+  inFlight.insert({task.node, task.blob});  // Now: going round, it is met again before its batch leaves.
+  pump.batch->items.push_back(std::move(item));
+  pump.batchBytes += task.sizeBytes;
+  if (pump.batch->items.size() >= kBatchFiles || pump.batchBytes >= kBatchBytes) flushSmall(pump);
+  return true;
+}
+
+void Transfers::State::flushSmall(WantedPump& pump) {
+  if (pump.batch->items.empty()) return;
+  startSmall(pump.batch);
+  pump.batch = std::make_shared<WantedBatch>();
+  pump.batchBytes = 0;
+}
+
 /// Looks at some of what is wanted, from where it ended the last time: what nobody has must not keep back what is behind
-/// it. `again`: the round goes on, which ends when all have been looked at.
-void Transfers::State::pumpWanted(bool again) {
-  if (core.stopping || core.suspended || outOfSpace || !core.folder->root()) return;
-  if (!again) wantedLooked = 0;
+/// it. Returns at how many.
+size_t Transfers::State::goRound(WantedPump& pump) {
   bool wrapped = false;
   size_t looked = 0;
-  auto batch = std::make_shared<WantedBatch>();
-  uint64_t batchBytes = 0;
-  bool waiting = false;
-  std::set<NodeId> refusedByAll;
-  auto flush = [&] {
-    if (batch->items.empty()) return;
-    startSmall(batch);
-    batch = std::make_shared<WantedBatch>();
-    batchBytes = 0;
-  };
-  auto busy = [&] { return smallBatches >= kMaxSmallBatches && largeFetches >= kMaxLargeFetches; };
   while (!busy() && looked < kLookAhead + inFlight.size()) {
     const auto tasks = core.store.wanted().next(wantedAfter, 512);
     if (tasks.empty()) {
-      if (wrapped || wantedAfter == store::BlobTask()) break;
+      const bool all = wrapped || wantedAfter == store::BlobTask();
+      if (roundComplete) unseenWanted = false;
+      roundComplete = true;
       wrapped = true;
       wantedAfter = {};
+      if (all || !unseenWanted) break;
       continue;
     }
     for (const auto& task : tasks) {
       if (busy()) break;
       ++looked;
       wantedAfter = task;
-      if (inFlight.contains({task.node, task.blob}) || postponed.contains({task.node, task.blob})) continue;
-      if (startLocal(task.node, task.blob, task.sizeBytes)) continue;
-      auto refused = wantedRefused.find(task.blob);
-      if (peers.empty() || (refused != wantedRefused.end() && refused->second.size() >= peers.size())) {
-        waiting = waiting || !peers.empty();
-        if (!peers.empty()) refusedByAll.insert(task.node);
-        continue;
-      }
-      if (task.sizeBytes > kMaxWholeBytes) {
-        if (largeFetches < kMaxLargeFetches) startLarge(task.node, task.blob, task.sizeBytes);
-        continue;
-      }
-      if (smallBatches >= kMaxSmallBatches) continue;
-      WantedBatch::Item item;
-      item.node = task.node;
-      item.blob = task.blob;
-      item.sizeBytes = task.sizeBytes;
-      inFlight.insert({task.node, task.blob});  // Now: going round, it is met again before its batch leaves.
-      batch->items.push_back(std::move(item));
-      batchBytes += task.sizeBytes;
-      if (batch->items.size() >= kBatchFiles || batchBytes >= kBatchBytes) flush();
+      if (!begin(pump, Wish{task})) roundComplete = false;
     }
   }
-  flush();
-  if (waiting) retryLater(2000);
-  for (auto node : refusedByAll) {
+  return looked;
+}
+
+/// Begins as much of what is wanted as may be under way. `again`: the round goes on, which ends when all have been looked at.
+void Transfers::State::pumpWanted(bool again) {
+  if (core.stopping || core.suspended || outOfSpace || !core.folder->root()) return;
+  if (!again) wantedLooked = 0;
+  WantedPump pump;
+  while (!wishes.empty() && smallBatches < kMaxSmallBatches) {
+    const Wish wish = wishes.front();
+    wishes.pop_front();
+    if (!begin(pump, wish)) lookAgainAtWanted();
+  }
+  const size_t looked = wishes.empty() && unseenWanted ? goRound(pump) : 0;
+  flushSmall(pump);
+  if (pump.waiting) retryLater(2000);
+  for (auto node : pump.refusedByAll) {
     post([this, node] {
       auto id = core.store.idOf(node);
       if (id && !peers.empty()) core.folder->nobodyHas(*id, [this](const BlobId& blob) {
@@ -136,11 +181,10 @@ void Transfers::State::startSmall(std::shared_ptr<WantedBatch> batch) {
   for (size_t i = 0; i < batch->items.size(); ++i) {
     auto& item = batch->items[i];
     item.tempPath = std::string(kTempFolder) + "/w" + std::to_string(number) + "-" + std::to_string(i);
-    if (auto id = core.store.idOf(item.node)) {
+    if (auto id = item.attributes ? std::nullopt : core.store.idOf(item.node)) {
       for (const auto& head : core.tree.shownHeads(*id)) {
         if (head.version.blob != item.blob) continue;
-        item.mode = head.version.mode;
-        item.mtimeNs = head.version.mtimeNs;
+        item.attributes = {head.version.mode, head.version.mtimeNs};
         break;
       }
     }
@@ -157,6 +201,7 @@ void Transfers::State::startSmall(std::shared_ptr<WantedBatch> batch) {
   }
   if (!peer || !root) {
     for (const auto& item : batch->items) inFlight.erase({item.node, item.blob});
+    lookAgainAtWanted();
     return retryLater(2000);
   }
   ++smallBatches;
@@ -172,10 +217,11 @@ void Transfers::State::startSmall(std::shared_ptr<WantedBatch> batch) {
     } else {
       outcome = [&]() -> Result<FileStat> {
         REALIZE_ASSIGN(auto file, root->open(item.tempPath, OpenMode::CreateNew, 0600));
+        const auto [mode, mtimeNs] = item.attributes.value_or(std::pair<uint32_t, int64_t>(0600, 0));
         REALIZE_TRY(file->truncate(chunk.bytes.size()));
         REALIZE_TRY(writeSparse(*file, 0, chunk.bytes));
-        REALIZE_TRY(file->setMode(item.mode));
-        REALIZE_TRY(file->setTimes(item.mtimeNs));
+        REALIZE_TRY(file->setMode(mode));
+        REALIZE_TRY(file->setTimes(mtimeNs));
         return file->stat();
       }();
     }
@@ -235,6 +281,7 @@ void Transfers::State::placeSmall(std::shared_ptr<WantedBatch> batch, Result<voi
       } else if (!synced.ok()) {
         settleFailed(item.node, item.blob, synced.error());
       }
+      lookAgainAtWanted();
       left.push_back(item.tempPath);
       notedLeft = notedLeft || item.written.ok();
     }
@@ -391,6 +438,7 @@ bool Transfers::State::startLocal(NodeId node, const BlobId& blob, uint64_t size
     scheduler.onCore([this, alive, root, source, node, blob, sizeBytes, temp, outcome] {
       if (!*alive) return;
       inFlight.erase({node, blob});
+      lookAgainAtWanted();
       auto settled = outcome->ok() ? noteAndSettle(node, blob, sizeBytes, temp) : Result<bool>(outcome->error());
       if (!settled.ok()) core.transact([&] { settleFailed(node, blob, settled.error()); });
       else if (source && source->cached) source->cached->copied = true;
@@ -426,6 +474,7 @@ void Transfers::State::startLarge(NodeId node, const BlobId& blob, uint64_t size
 void Transfers::State::placeFailed(NodeId node, const std::shared_ptr<BlobState>& blob, const Error& error) {
   --largeFetches;
   inFlight.erase({node, blob->blob});
+  lookAgainAtWanted();
   settleFailed(node, blob->blob, error);
 }
 
@@ -443,6 +492,7 @@ void Transfers::State::placeLarge(NodeId node, const std::shared_ptr<BlobState>&
   });
   --largeFetches;
   inFlight.erase({node, blob->blob});
+  lookAgainAtWanted();
   if (!settled.ok()) settleFailed(node, blob->blob, settled.error());
   core.exchange->changed(true);
   core.transfers->wakeWanted();
