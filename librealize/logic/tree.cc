@@ -51,6 +51,7 @@ void Tree::reload() {
   records_.clear();
   effects_.clear();
   trimming_ = {};
+  effectOrder_.clear();
   edited_.clear();
   editedSet_.clear();
   slots_.clear();
@@ -201,7 +202,10 @@ std::vector<ShownHead> Tree::shownHeads(const EntryId& id) {
 std::vector<Effect> Tree::drainEffects(std::vector<EntryId>* quiet) {
   Call call(*this);
   std::vector<Effect> out;
-  for (auto& [id, before] : effects_) {
+  for (const EntryId& id : effectOrder_) {
+    auto known = effects_.find(id);
+    if (known == effects_.end()) continue;
+    Before& before = known->second;
     Record* record = records_.find(id);
     Effect e;
     e.id = id;
@@ -235,6 +239,7 @@ std::vector<Effect> Tree::drainEffects(std::vector<EntryId>* quiet) {
     out.push_back(std::move(e));
   }
   effects_.clear();
+  effectOrder_.clear();
   return out;
 }
 

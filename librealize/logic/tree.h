@@ -116,7 +116,7 @@ class Tree {
   /// Of a hard link, its target's. Empty when unknown.
   std::vector<ShownHead> shownHeads(const EntryId& id);
   TreeDigest digest() const { return state_.digest; }
-  /// What changed in the visible tree since the last call, in no promised order.
+  /// What changed in the visible tree since the last call, in the order in which it was first touched.
   /// `quiet` gets the shown entries that look as before but were claimed anew (Entry::live): what a Base for them says
   /// is out of date.
   std::vector<Effect> drainEffects(std::vector<EntryId>* quiet = nullptr);
@@ -298,6 +298,7 @@ class Tree {
   bool batch_ = false;  ///< between beginBatch() and flush()
   std::set<EntryId> displaced_;  ///< where a cycle was broken: effective place differs from the claimed one
   std::unordered_map<EntryId, Before> effects_;
+  std::vector<EntryId> effectOrder_;
   // Of the change under way:
   std::vector<EntryId> edited_;
   std::set<EntryId> editedSet_;

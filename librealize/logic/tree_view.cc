@@ -29,14 +29,18 @@ TreeDigest digestOf(const Record& r) {
   w.fixed(r.entry.id);
   w.fixed(r.shownParent);
   w.text(r.shownName);
-  for (const auto& [dot, v] : realHeads(r.entry)) {
-    w.fixed64(dot.origin);
-    w.number(dot.seq);
-    w.fixed(v.blob);
-    w.number(v.sizeBytes);
-    w.text(v.linkTarget);
-    w.fixed(v.target);
-  }
+  auto add = [&](const std::vector<std::pair<Dot, Version>>& heads) {
+    for (const auto& [dot, v] : heads) {
+      w.fixed64(dot.origin);
+      w.number(dot.seq);
+      w.fixed(v.blob);
+      w.number(v.sizeBytes);
+      w.text(v.linkTarget);
+      w.fixed(v.target);
+    }
+  };
+  if (r.entry.tombs.empty()) add(r.entry.heads);
+  else add(realHeads(r.entry));
   std::string bytes = w.take();
   TreeDigest out;
   blake2b(std::as_bytes(std::span(bytes)), std::span<uint8_t>(out.bytes));
@@ -101,6 +105,7 @@ void Tree::beginEdit(Record& record) {
     countOut(record);
   }
   auto [effect, fresh] = effects_.try_emplace(id);
+  if (fresh) effectOrder_.push_back(id);
   if (fresh && record.shown) {
     effect->second = {true, record.shownParent, record.shownName, logic::shownHeads(record.entry), record.entry.live, {}};
   }
