@@ -306,6 +306,18 @@ std::optional<std::pair<EntryId, Dot>> Transfers::State::headToPlace(NodeId node
   return std::nullopt;
 }
 
+/// The name of what was put in place is on the disk, and those of the folders above that were made lately.
+bool Transfers::State::syncName(Directory& root, NodeId node) {
+  while (true) {
+    const auto* row = core.store.disk().peek(node);
+    if (!row) return false;
+    node = row->parentNode;
+    const auto folder = core.folder->diskPath(node);
+    if (!folder || !root.syncDirectory(*folder).ok()) return false;
+    if (node == kRootNode || !core.store.unsynced().has(node)) return true;
+  }
+}
+
 Result<bool> Transfers::State::noteAndSettle(NodeId node, const BlobId& blob, uint64_t sizeBytes, const std::string& tempPath) {
   auto root = core.folder->root();
   if (!root) return Error{Code::Suspended, core.suspendedWhy};
@@ -320,8 +332,7 @@ Result<bool> Transfers::State::noteAndSettle(NodeId node, const BlobId& blob, ui
   const bool done = core.transact([&] {
     settled = settle(node, blob, sizeBytes, tempPath);
     // Before the rows say that it is no longer in the cache: a power cut that takes the name back leaves it there for nobody.
-    const auto path = only && settled.ok() && *settled ? core.folder->diskPath(node) : std::nullopt;
-    if (path) (void)root->syncDirectory(path->find('/') == std::string::npos ? "" : path->substr(0, path->rfind('/'))).ok();
+    if (only && settled.ok() && *settled && syncName(*root, node)) core.folder->noteOnDisk(node);
     if (head) core.folder->placingDone();
   });
   if (!done) return Error{Code::Suspended, core.suspendedWhy};
