@@ -103,7 +103,7 @@ int runConfirm(Invocation& invocation) {
   if (!result) return fail(invocation, result.error());
   if (invocation.line.json) return printJson(*result);
   print(countText(result->value("entries", uint64_t{0}), "entry", "entries") +
-        (invocation.line.has("--keep") ? " brought back\n" : " removed\n"));
+        (invocation.line.has("--keep") ? " brought back\n" : " removed or replaced\n"));
   return 0;
 }
 
@@ -239,9 +239,11 @@ std::vector<CommandSpec> arenaCommands() {
        .arguments = "ARENA",
        .least = 1,
        .most = 1,
-       .summary = "let a mass removal happen that was held back",
+       .summary = "let a mass removal or overwriting happen that was held back",
+       .details = "With --keep old contents come back from other peers, when one is connected that has them; until then a file\n"
+                  "stays as it is. What had replaced them goes to the cache for a while, and 'realize undo' has it.",
        .example = "realize confirm docs --keep",
-       .options = {{"--keep", "", "", "bring the entries back instead"}},
+       .options = {{"--keep", "", "", "bring the entries and their old contents back instead"}},
        .run = runConfirm},
       {.name = "verify",
        .arguments = "[ARENA]",

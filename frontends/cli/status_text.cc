@@ -86,6 +86,9 @@ std::string arenaText(const json& arena) {
   if (auto n = number(arena, "held_removals"))
     line("held back: the removal of " + countText(n, "entry", "entries") + "; 'realize confirm " + name +
          "' lets it happen, with --keep brings them back");
+  if (auto n = number(arena, "held_overwrites"))
+    line("held back: the new contents of " + countText(n, "file", "files") + "; 'realize confirm " + name +
+         "' takes them, with --keep brings the old ones back");
   std::vector<std::vector<std::string>> rows;
   for (auto& member : arena.value("members", json::array()))
     if (!flag(member, "self")) rows.push_back({"  peer " + nameOf(member, "name"), memberLine(member)});

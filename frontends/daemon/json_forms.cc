@@ -97,6 +97,7 @@ json toJson(const ArenaStatus& arena) {
               {"cached_bytes", arena.cachedBytes},
               {"conflicts", arena.conflicts},
               {"held_removals", arena.heldRemovals},
+              {"held_overwrites", arena.heldOverwrites},
               {"problem_count", arena.problemCount}};
   putText(out, "name", arena.name);
   putText(out, "folder", arena.folder);

@@ -4,8 +4,8 @@
 
 namespace realize::logic {
 
-bool RemovalGuard::tooMany(uint64_t removals, uint64_t of) const {
-  return removals >= settings_.minimumEntries && double(removals) > settings_.share * double(of) + 1e-9;
+bool GuardSettings::tooMany(uint64_t changes, uint64_t of) const {
+  return changes >= minimumEntries && double(changes) > share * double(of) + 1e-9;
 }
 
 RemovalGuard::Verdict RemovalGuard::offer(int64_t monotonicNs, uint64_t entriesKnown,
@@ -17,7 +17,7 @@ RemovalGuard::Verdict RemovalGuard::offer(int64_t monotonicNs, uint64_t entriesK
 
   uint64_t largest = sizes_.front().second;
   uint64_t left = entriesKnown - std::min<uint64_t>(entriesKnown, removed.size());
-  if (held_.empty() && !tooMany(removed.size(), entriesKnown) && !tooMany(largest - left, largest))
+  if (!holding() && !settings_.tooMany(removed.size(), entriesKnown) && !settings_.tooMany(largest - left, largest))
     return Verdict::Apply;
   held_.insert(removed.begin(), removed.end());
   return Verdict::Hold;
@@ -27,6 +27,47 @@ std::vector<NodeId> RemovalGuard::confirm() {
   std::vector<NodeId> nodes(held_.begin(), held_.end());
   held_.clear();
   sizes_.clear();
+  resuming_ = false;
+  return nodes;
+}
+
+void OverwriteGuard::forgetOld(int64_t monotonicNs) {
+  while (!recentOrder_.empty() && monotonicNs - recentOrder_.front().first > settings_.windowNs) {
+    recent_.erase(recentOrder_.front().second);
+    recentOrder_.pop_front();
+  }
+}
+
+bool OverwriteGuard::suspects(int64_t monotonicNs, uint64_t files, uint64_t more) {
+  forgetOld(monotonicNs);
+  return !holding() && settings_.tooMany(recent_.size() + more, files);
+}
+
+OverwriteGuard::Verdict OverwriteGuard::judge(int64_t monotonicNs, uint64_t files, std::span<const NodeId> replaced) {
+  forgetOld(monotonicNs);
+  if (replaced.empty()) return Verdict::Apply;
+  if (holding()) return Verdict::Hold;
+  uint64_t fresh = 0;
+  for (NodeId node : replaced) fresh += !recent_.contains(node);
+  return fresh > 0 && settings_.tooMany(recent_.size() + fresh, files) ? Verdict::Hold : Verdict::Apply;
+}
+
+OverwriteGuard::Verdict OverwriteGuard::offer(int64_t monotonicNs, uint64_t files, std::span<const NodeId> replaced) {
+  if (judge(monotonicNs, files, replaced) == Verdict::Hold) {
+    held_.insert(replaced.begin(), replaced.end());
+    return Verdict::Hold;
+  }
+  for (NodeId node : replaced)
+    if (recent_.insert(node).second) recentOrder_.emplace_back(monotonicNs, node);
+  return Verdict::Apply;
+}
+
+std::vector<NodeId> OverwriteGuard::confirm() {
+  std::vector<NodeId> nodes(held_.begin(), held_.end());
+  held_.clear();
+  recent_.clear();
+  recentOrder_.clear();
+  resuming_ = false;
   return nodes;
 }
 

@@ -1,12 +1,14 @@
 #pragma once
 
-// Holds back the removal of a large share of an arena that the folder reports, until someone confirms: a wrong disk, a
-// stray `rm -r` or a broken sync tool must not empty the other peers.
+// Holds back the removal, and the replacing of the contents, of a large share of an arena that the folder reports, until
+// someone confirms: a wrong disk, a stray `rm -r`, a broken sync tool, or whoever encrypts all files for a ransom, must not
+// empty or overwrite the other peers.
 
 #include <cstdint>
 #include <deque>
 #include <span>
 #include <string>
+#include <unordered_map>
 #include <unordered_set>
 #include <vector>
 
@@ -17,7 +19,9 @@ namespace realize::logic {
 struct GuardSettings {
   double share = 1.0 / 3;             ///< more than this part of the arena's entries is held back
   uint64_t minimumEntries = 100;      ///< fewer than this are never held back
-  int64_t windowNs = 60'000'000'000;  ///< removals that fall within this time count together
+  int64_t windowNs = 60'000'000'000;  ///< what falls within this time counts together
+
+  bool tooMany(uint64_t changes, uint64_t of) const;
 };
 
 /// Decides over the removals of one arena's folder, counted after renames.
@@ -48,17 +52,66 @@ class RemovalGuard {
   /// more and apply only what is still gone). Counting starts afresh.
   std::vector<NodeId> confirm();
 
-  bool holding() const { return !held_.empty(); }
+  /// Something was held when the program ended: all is held until resumed() says that the folder was read again. Else what
+  /// is left of a removal could be few enough to pass.
+  void resume() { resuming_ = true; }
+  void resumed() { resuming_ = false; }
+  bool resuming() const { return resuming_; }
+
+  bool holding() const { return resuming_ || !held_.empty(); }
   uint64_t heldEntries() const { return held_.size(); }
   const GuardSettings& settings() const { return settings_; }
   void setSettings(GuardSettings settings) { settings_ = settings; }
 
  private:
-  bool tooMany(uint64_t removals, uint64_t of) const;
-
   GuardSettings settings_;
+  bool resuming_ = false;
   std::unordered_set<NodeId> held_;
   std::deque<std::pair<int64_t, uint64_t>> sizes_;  ///< (time, entries), falling: the front is the window's largest
+};
+
+/// Decides over files whose content was replaced in one arena's folder, counted by entry: a rename replaces nothing.
+///
+/// All of the window count together, each entry once. So that a scan which finds many at once lets none of them through, what
+/// may be too many (suspects()) is read to its end before any of it is offered. As with removals, what comes bit by bit is
+/// noticed when the share is reached. What counts as replaced (not what was empty, or written here a moment before) is its
+/// owner's business, as is to keep what is held out of the tree. Pure: time is passed in. Thread: its owner's.
+class OverwriteGuard {
+ public:
+  using Verdict = RemovalGuard::Verdict;
+
+  /// So many more may be too many: none of them is carried out before all were offered together.
+  bool suspects(int64_t monotonicNs, uint64_t files, uint64_t more);
+  /// What offer() would say of these.
+  Verdict judge(int64_t monotonicNs, uint64_t files, std::span<const NodeId> replaced);
+  /// `files`: the arena's. While something is held, every further replacement is held too.
+  Verdict offer(int64_t monotonicNs, uint64_t files, std::span<const NodeId> replaced);
+  /// Belongs to what is held, though it did not count: nothing while nothing is held.
+  void holdToo(NodeId node) { if (holding()) held_.insert(node); }
+  /// It has its old content again, was removed or is none of the arena's files any more.
+  void returned(NodeId node) { held_.erase(node); }
+  /// Someone confirmed: returns what was held. Counting starts afresh.
+  std::vector<NodeId> confirm();
+
+  /// As in RemovalGuard.
+  void resume() { resuming_ = true; }
+  void resumed() { resuming_ = false; }
+  bool resuming() const { return resuming_; }
+
+  bool holding() const { return resuming_ || !held_.empty(); }
+  bool holds(NodeId node) const { return held_.contains(node); }
+  uint64_t heldEntries() const { return held_.size(); }
+  const GuardSettings& settings() const { return settings_; }
+  void setSettings(GuardSettings settings) { settings_ = settings; }
+
+ private:
+  void forgetOld(int64_t monotonicNs);
+
+  GuardSettings settings_;
+  bool resuming_ = false;
+  std::unordered_set<NodeId> held_;
+  std::unordered_set<NodeId> recent_;                  ///< replaced within the window
+  std::deque<std::pair<int64_t, NodeId>> recentOrder_;  ///< the same, by time
 };
 
 }  // namespace realize::logic

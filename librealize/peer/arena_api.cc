@@ -240,6 +240,7 @@ ArenaStatus ArenaCore::status() {
   status.cachedBytes = c.transfers->cachedBytesTotal();
   countConflicts(c, status);
   status.heldRemovals = c.folder->heldRemovals();
+  status.heldOverwrites = c.folder->heldOverwrites();
   c.folder->reviewProblems();
   status.problemCount = c.store.problems().count();
   for (const auto& row : c.store.problems().list(kMaxProblems)) status.problems.push_back({row.path, row.kind, row.detail});
@@ -250,9 +251,11 @@ ArenaStatus ArenaCore::status() {
   std::map<PeerKey, store::MemberRow> members;
   for (const auto& row : c.store.members().all()) members[row.peer] = row;
   for (const auto& [key, member] : live) members[key].peer = key;
-  status.consensus = !c.suspended && !status.settling && status.conflicts == 0 && status.heldRemovals == 0;
+  status.consensus = !c.suspended && !status.settling && status.conflicts == 0 && status.heldRemovals == 0 &&
+                     status.heldOverwrites == 0;
   if (c.suspended) status.consensusWhy = "suspended";
   else if (status.heldRemovals) status.consensusWhy = "a large removal waits to be confirmed";
+  else if (status.heldOverwrites) status.consensusWhy = "new contents of many files wait to be confirmed";
   else if (status.settling) status.consensusWhy = status.scanning ? "the folder is being scanned" : "local changes are being read";
   else if (status.conflicts)
     status.consensusWhy = counted(status.conflicts, "conflict waits", "conflicts wait") + " for someone to choose";

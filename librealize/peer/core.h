@@ -52,6 +52,7 @@ struct ArenaSettings {
   int64_t restMs = 100;           ///< a change is read when its directory has been quiet this long
   int64_t restMaxMs = 10'000;     ///< but read at the latest after this, even if writes go on (directories, not open files)
   double guardShare = 1.0 / 3;    ///< a removal of more than this share is held back
+  double overwriteShare = 1.0 / 3;  ///< as is the replacing of the contents of more than this share of the files
   uint64_t guardMinimum = 100;    ///< and of at least this many entries
   uint64_t cacheLimitBytes = 0;   ///< Real files and the cache together; 0: as all arenas together (sharedQuota)
   double unlinkedShare = 0.1;     ///< what was removed or replaced may take this share of the free space,

@@ -237,7 +237,7 @@ Result<void> Folder::start(bool fresh, bool joining) {
 
 /// The root is open: notes what it is, watches it and scans it.
 Result<void> Folder::State::begin() {
-  guard.setSettings(guardSettings());
+  guard.setSettings(guardSettings(core.settings.guardShare));
   auto stat = root->stat("");
   if (!stat.ok()) return stat.error();
   std::vector<Placed> placed;
@@ -270,6 +270,7 @@ Result<void> Folder::State::begin() {
     }
     if (core.watchChanged) core.watchChanged();
   }
+  beginGuards();
   core.folder->rescanAll();
   return {};
 }
@@ -401,13 +402,6 @@ std::string Folder::State::childPath(NodeId parent, const std::string& name) {
   return joinPath(core.folder->diskPath(parent).value_or(""), name);
 }
 
-logic::GuardSettings Folder::State::guardSettings() const {
-  logic::GuardSettings settings;
-  settings.share = core.settings.guardShare;
-  settings.minimumEntries = core.settings.guardMinimum;
-  return settings;
-}
-
 void Folder::State::problem(const std::string& path, const std::string& kind, const std::string& detail) {
   core.transact([&] { core.store.problems().put({path, kind, detail}); });
 }
@@ -423,7 +417,6 @@ bool Folder::joining() const { return s_->joining; }
 bool Folder::waitingForTree() const { return s_->waitingForTree; }
 bool Folder::scanning() const { return s_->scanning || s_->scanWanted; }
 uint64_t Folder::scannedEntries() const { return s_->scannedEntries; }
-uint64_t Folder::heldRemovals() const { return s_->held; }
 
 void Folder::barrier(std::function<void()> done) {
   drainWatch();
@@ -441,6 +434,7 @@ void Folder::answerBarriers() {
 /// Called whenever something that settling() looks at has ended.
 void Folder::State::settled() {
   if (core.folder->settling()) return;
+  guardsRest();
   if (!barriers.empty()) {
     core.folder->drainWatch();  // What came while the rest was read belongs to the answer, too.
     if (core.folder->settling()) return;
@@ -449,30 +443,6 @@ void Folder::State::settled() {
   auto waiting = std::move(barriers);
   barriers.clear();
   for (auto& done : waiting) done();
-}
-
-Result<uint64_t> Folder::confirmHeld(bool keep) {
-  auto& s = *s_;
-  if (s.held == 0) return Error{Code::NotFound, "nothing is held back"};
-  const uint64_t count = s.held;
-  s.held = 0;
-  s.heldNodes.clear();
-  const auto nodes = s.guard.confirm();
-  s.core.transact([&] {
-    s.core.store.problems().eraseKind("held-removal");
-    if (!keep) return;
-    // What is gone from the folder is wanted back: not on disk, and so fetched again where it is marked real.
-    for (auto node : nodes) {
-      s.core.store.disk().erase(node);
-      if (auto id = s.core.store.idOf(node)) {
-        s.core.marks->entryChanged(*id);
-        entryChanged(*id);
-      }
-    }
-  });
-  if (!keep) s.confirmed.insert(nodes.begin(), nodes.end());
-  rescanAll();
-  return count;
 }
 
 }  // namespace realize::peer

@@ -76,8 +76,12 @@ class Folder {
   /// Looks whether the folder's path still leads to the folder that is open here: a disk that was unmounted lazily, or
   /// another one mounted over it, raises no event. If not, the arena is suspended until it does. Cheap; for now and then.
   void reviewRoot();
-  /// Removals held back by the guard. confirm: apply them (or with keep: bring the entries back to disk).
+  /// Removals and new contents held back by the guards. confirm: apply them (or with keep: bring the entries, and their
+  /// known contents, back to disk).
   uint64_t heldRemovals() const;
+  uint64_t heldOverwrites() const;
+  /// Whether what the file at that path of the folder has is held back.
+  bool holdsContent(const std::string& path);
   Result<uint64_t> confirmHeld(bool keep);
 
   // --- outbound

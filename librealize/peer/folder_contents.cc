@@ -94,10 +94,12 @@ void Folder::State::pumpHashes() {
 }
 
 void Folder::State::finishHashes(const std::vector<HashJob>& jobs) {
+  std::vector<HashJob> replaced;
   core.transact([&] {
     for (const auto& job : jobs) {
       if (job.node) hashingNodes.erase(job.node);
       if (!job.content.ok()) {
+        suspects.erase(job.node);
         const auto there = root ? root->stat(job.path) : Result<FileStat>(Error{});
         if ((job.content.code() == Code::PermissionDenied || job.content.code() == Code::Io) && there.ok() &&
             there->unchanged(job.stat)) {
@@ -109,9 +111,24 @@ void Folder::State::finishHashes(const std::vector<HashJob>& jobs) {
         continue;
       }
       core.transfers->noteChunkList(job.content->blob, job.content->list);
-      if (job.node) changedFile(job);
-      else newFile(job);
+      const auto takesAway = job.node ? replaces(job) : Replaces::Nothing;
+      const bool suspect = suspects.contains(job.node);
+      if (!job.node) {
+        newFile(job);
+      } else if (takesAway == Replaces::Nothing || (takesAway == Replaces::Young && !suspect && !overwrites.holding())) {
+        suspects.erase(job.node);
+        contentReturned(job.node);
+        changedFile(job);
+      } else {
+        auto& later = suspect ? suspectJobs : replaced;
+        later.push_back(job);
+        later.back().content->list = {};  // Noted above.
+        later.back().replacesOld = takesAway == Replaces::Old;
+        hashingNodes.insert(job.node);
+      }
     }
+    if (!replaced.empty()) judge(std::move(replaced));
+    judgeSuspects();
   });
 }
 

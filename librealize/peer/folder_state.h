@@ -43,6 +43,12 @@ struct ListingBatch {
   uint64_t entries = 0;
 };
 
+/// What a file holds that was to replace its known content, and may not yet.
+struct HeldContent {
+  FileStat stat;  ///< when it was read
+  BlobId blob;
+};
+
 /// A file to be hashed: one that is new, or one whose bytes may have changed.
 struct HashJob {
   NodeId node = 0;    ///< 0: new
@@ -51,6 +57,7 @@ struct HashJob {
   std::string path;
   FileStat stat;
   Result<Content> content = Error{Code::Busy, "not read"};
+  bool replacesOld = false;  ///< to be judged by the guard
 };
 
 struct Folder::State {
@@ -87,6 +94,12 @@ struct Folder::State {
   uint64_t held = 0;
   std::set<NodeId> heldNodes;        ///< gone from the folder, their removal held back
   std::set<NodeId> confirmed;        ///< removals that someone confirmed
+  logic::OverwriteGuard overwrites;
+  std::map<NodeId, HeldContent> heldContents;
+  std::set<NodeId> confirmedContents;  ///< to be taken whatever their number
+  bool suspecting = false;             ///< the plan that is carried out is suspicious
+  std::set<NodeId> suspects;           ///< maybe replaced, and too many: none is taken before all are read
+  std::vector<HashJob> suspectJobs;    ///< of these, what was read and is replaced
 
   // Outbound (folder_outbound.cc)
   std::deque<EntryId> toApply;
@@ -103,7 +116,6 @@ struct Folder::State {
   void problem(const std::string& path, const std::string& kind, const std::string& detail);
   void settled();
   std::string childPath(NodeId parent, const std::string& name);
-  logic::GuardSettings guardSettings() const;
 
   // folder.cc
   std::string rejoinHint() const;
@@ -148,9 +160,7 @@ struct Folder::State {
 
   // folder_steps.cc
   void carryOut(logic::Plan& plan, const logic::ReconcileInput& input);
-  void holdBack(logic::Plan& plan);
   void watchAgain(const logic::Plan& plan, const logic::ReconcileInput& input);
-  void noteReturned();
   void removeEmptied();
   bool stepNew(const logic::Step& step, NodeId parent, NodeId& made, bool hasChildren);
   void stepMove(const logic::Step& step, NodeId parent);
@@ -182,6 +192,28 @@ struct Folder::State {
   std::optional<store::DiskRow> rowAtPath(const std::string& path);
   bool stillTrue(const store::ProblemRow& problem);
   void tellIfClosed(const std::string& path, uint32_t mode);
+
+  // folder_guard.cc
+  logic::GuardSettings guardSettings(double share) const;
+  void beginGuards();
+  void guardsRest();
+  void noteReturned();
+  void holdBack(logic::Plan& plan);
+  bool suspicious(const logic::Plan& plan);
+  enum class Replaces : uint8_t {
+    Nothing,
+    Young,  ///< what was written here a moment ago: not counted, but held with what is
+    Old,
+  };
+  Replaces replaces(const HashJob& job);
+  void judge(std::vector<HashJob> jobs);
+  void judgeSuspects();
+  void holdContents(const std::vector<HashJob>& jobs);
+  bool heldAsRead(NodeId node, const FileStat& stat) const;
+  void contentReturned(NodeId node);
+  void sayHeldContents();
+  uint64_t toldHeldContents = 0;
+  void putBack(NodeId node, const HeldContent& held);
 
   // folder_outbound.cc
   void applySoon();

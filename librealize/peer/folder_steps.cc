@@ -110,43 +110,6 @@ std::optional<EntryId> Folder::State::directoryEntry(NodeId node) {
 
 // --- steps --------------------------------------------------------------------------------------------------------
 
-/// What was held back and is there again is held no more.
-void Folder::State::noteReturned() {
-  if (heldNodes.empty()) return;
-  for (auto it = heldNodes.begin(); it != heldNodes.end();) {
-    auto path = core.folder->diskPath(*it);
-    const bool there = path && root->stat(*path).ok();
-    if (there) guard.returned(*it);
-    it = there ? heldNodes.erase(it) : std::next(it);
-  }
-  held = guard.heldEntries();
-  if (held == 0) core.transact([&] { core.store.problems().eraseKind("held-removal"); });
-}
-
-void Folder::State::holdBack(logic::Plan& plan) {
-  noteReturned();
-  auto removed = plan.removed();
-  // What peers removed, and this program took away, is no removal by anyone here.
-  std::erase_if(removed, [&](NodeId node) {
-    if (confirmed.contains(node)) return true;
-    auto id = core.store.idOf(node);
-    auto record = id ? core.tree.get(*id) : std::nullopt;
-    return !record || !record->shown;
-  });
-  if (removed.empty()) return;
-  guard.setSettings(guardSettings());
-  const auto& counts = core.store.counts();
-  const uint64_t known = counts.files + counts.directories + counts.symlinks;
-  if (guard.offer(now(), known, removed) == logic::RemovalGuard::Verdict::Apply) return;
-  logic::dropRemovals(plan);
-  heldNodes.insert(removed.begin(), removed.end());
-  held = guard.heldEntries();
-  problem("", "held-removal", std::to_string(held) + " entries are gone from the folder at once: their removal is held back. "
-                                  "Say `realize confirm " + core.options.name + "` if it was meant, or `realize confirm " +
-                                  core.options.name + " --keep` to bring them back");
-  core.emit(Event{.whenNs = 0, .type = "held-removal", .arena = "", .path = "", .peer = "", .detail = std::to_string(held)});
-}
-
 /// Listing a folder watches it under its new path before the watch was told of the move: where the two meet, what was
 /// moved is watched anew.
 void Folder::State::watchAgain(const logic::Plan& plan, const logic::ReconcileInput& input) {
@@ -194,6 +157,7 @@ void Folder::State::carryOut(logic::Plan& plan, const logic::ReconcileInput& inp
   }
   holdBack(plan);
   if (plan.steps.empty()) return;
+  suspecting = suspicious(plan);
   std::set<size_t> parents;
   for (const auto& step : plan.steps)
     if (step.parentStep != logic::kNoStep) parents.insert(step.parentStep);
@@ -223,6 +187,7 @@ void Folder::State::carryOut(logic::Plan& plan, const logic::ReconcileInput& inp
         if (row && id) gone.emplace_back(*id, logic::Base::only(row->base));
         goneNodes.push_back(step.node);
         confirmed.erase(step.node);
+        contentReturned(step.node);
         continue;
       }
       flushGone();
@@ -239,6 +204,7 @@ void Folder::State::carryOut(logic::Plan& plan, const logic::ReconcileInput& inp
             (void)removed;
           }
           core.store.disk().erase(step.node);
+          contentReturned(step.node);
           if (id) core.marks->entryChanged(*id);
           if (id) core.folder->entryChanged(*id);
           if (parent) stepNew(step, parent, made[i], parents.contains(i));
@@ -431,7 +397,9 @@ void Folder::State::stepChanged(const logic::Step& step) {
     if (auto id = core.store.idOf(step.node)) core.folder->entryChanged(*id);
     return;
   }
+  if (heldAsRead(step.node, step.stat)) return;
   core.store.disk().setDirty(step.node, true);
+  if (suspecting) suspects.insert(step.node);
   HashJob job;
   job.node = step.node;
   job.parent = row->parentNode;

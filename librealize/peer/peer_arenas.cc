@@ -128,6 +128,7 @@ ArenaSettings PeerImpl::readSettings(const ArenaId& id) {
   if (auto text = value("inactive_after_days"); !text.empty()) out.inactiveAfterMs = std::stoll(text) * 86'400'000;
   if (auto text = value("rest_max_ms"); !text.empty()) out.restMaxMs = std::stoll(text);
   if (auto text = value("guard_share"); !text.empty()) out.guardShare = std::stod(text);
+  if (auto text = value("guard_overwrite_share"); !text.empty()) out.overwriteShare = std::stod(text);
   if (auto text = value("guard_minimum"); !text.empty()) out.guardMinimum = std::stoull(text);
   if (auto text = value("unlinked_share"); !text.empty()) out.unlinkedShare = std::stod(text);
   if (auto text = value("unlinked_days"); !text.empty()) out.unlinkedDays = std::stoll(text);

@@ -25,6 +25,8 @@ constexpr SettingKind kArenaSettings[] = {
      "a member that is away for longer is not waited for with forgetting what was removed; it compares its whole tree when it "
      "is back", 1, 36'500, true},
     {"guard_share", "0.333333", "share", "a removal of more than this share of the arena waits to be confirmed", 0, 1, false},
+    {"guard_overwrite_share", "0.333333", "share",
+     "new contents, within a minute, for more than this share of the arena's files wait to be confirmed; 1: never", 0, 1, false},
     {"guard_minimum", "100", "entries", "and only if it concerns at least so many entries", 1, 1e15, true},
     {"cache_limit_bytes", "0", "bytes",
      "what Real files and the cache may take together; the cache gives way; 0: the limit of all arenas together, if set", 0, 9e18,

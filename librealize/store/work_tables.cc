@@ -153,6 +153,7 @@ ProblemTable::ProblemTable(Database& db)
       eraseRange_(db, "DELETE FROM problem WHERE path > ? AND path < ?"),
       eraseAll_(db, "DELETE FROM problem"),
       eraseKind_(db, "DELETE FROM problem WHERE kind = ?"),
+      has_(db, "SELECT 1 FROM problem WHERE path = ? AND kind = ?"),
       list_(db, "SELECT path, kind, detail FROM problem ORDER BY path, kind LIMIT ?"),
       count_(db, "SELECT count(*) FROM problem") {}
 
@@ -178,6 +179,10 @@ void ProblemTable::eraseUnder(const std::string& path) {
     erasePath_.run(path);
     eraseRange_.run(path + '/', path + char('/' + 1));
   });
+}
+
+bool ProblemTable::has(const std::string& path, const std::string& kind) {
+  return count() > 0 && has_.first([](Row) {}, path, Text{kind});
 }
 
 void ProblemTable::eraseKind(const std::string& kind) {

@@ -85,6 +85,7 @@ class ProblemTable {
   /// All kinds, of the path and of everything below it ("" is the root).
   void eraseUnder(const std::string& path);
   void eraseKind(const std::string& kind);
+  bool has(const std::string& path, const std::string& kind);
   std::vector<ProblemRow> list(size_t limit);
   uint64_t count();
 
@@ -93,7 +94,7 @@ class ProblemTable {
  private:
   Database& db_;
   std::optional<uint64_t> known_;  ///< how many; asked for every file that changes
-  Statement put_, erase_, erasePath_, eraseRange_, eraseAll_, eraseKind_, list_, count_;
+  Statement put_, erase_, erasePath_, eraseRange_, eraseAll_, eraseKind_, has_, list_, count_;
 };
 
 /// Nodes gone from the folder whose removal is held back until confirmed.

@@ -118,3 +118,70 @@ TEST_CASE("confirming gives out what was held and starts counting afresh") {
   CHECK_FALSE(guard.holding());
   CHECK(guard.offer(kSecond, 500, nodes(501, 100)) == Verdict::Apply);
 }
+
+TEST_CASE("what is left of a held removal after a restart is held, however little it is") {
+  RemovalGuard guard;
+  guard.resume();
+
+  CHECK(guard.offer(0, 700, nodes(1, 10)) == Verdict::Hold);
+  guard.resumed();
+  CHECK(guard.holding());
+  for (NodeId node : nodes(1, 10)) guard.returned(node);
+  CHECK(guard.offer(kSecond, 700, nodes(1, 10)) == Verdict::Apply);
+}
+
+TEST_CASE("new contents for more than the share are held, for the share they are not") {
+  OverwriteGuard guard;
+
+  CHECK(guard.offer(0, 1000, nodes(1, 333)) == Verdict::Apply);
+  CHECK_FALSE(guard.holding());
+  CHECK(guard.offer(kSecond, 1000, nodes(334, 1)) == Verdict::Hold);
+  CHECK(guard.holds(334));
+  CHECK(guard.heldEntries() == 1);
+}
+
+TEST_CASE("a file that is written again and again counts once") {
+  OverwriteGuard guard;
+
+  for (int round = 0; round < 100; ++round) CHECK(guard.offer(round * kSecond / 10, 400, nodes(1, 120)) == Verdict::Apply);
+}
+
+TEST_CASE("new contents further apart than the window do not count together") {
+  OverwriteGuard guard;
+
+  CHECK(guard.offer(0, 600, nodes(1, 200)) == Verdict::Apply);
+  CHECK(guard.offer(61 * kSecond, 600, nodes(201, 200)) == Verdict::Apply);
+  CHECK(guard.offer(62 * kSecond, 600, nodes(401, 1)) == Verdict::Hold);
+}
+
+TEST_CASE("what may be too many is suspect before any of it is offered") {
+  OverwriteGuard guard;
+
+  CHECK_FALSE(guard.suspects(0, 1000, 333));
+  CHECK(guard.suspects(0, 1000, 334));
+  CHECK(guard.offer(0, 1000, nodes(1, 300)) == Verdict::Apply);
+  CHECK(guard.suspects(kSecond, 1000, 34));
+  CHECK(guard.judge(kSecond, 1000, nodes(1, 300)) == Verdict::Apply);
+  CHECK(guard.judge(kSecond, 1000, nodes(301, 34)) == Verdict::Hold);
+  CHECK_FALSE(guard.holding());
+}
+
+TEST_CASE("while new contents are held, all others are too, until confirmed or returned") {
+  OverwriteGuard guard;
+  CHECK(guard.offer(0, 300, nodes(1, 200)) == Verdict::Hold);
+  CHECK(guard.offer(1, 300, nodes(250, 1)) == Verdict::Hold);
+  CHECK_FALSE(guard.suspects(1, 300, 300));
+  CHECK(guard.confirm().size() == 201);
+  CHECK(guard.offer(2, 300, nodes(1, 100)) == Verdict::Apply);
+
+  CHECK(guard.offer(3, 300, nodes(101, 1)) == Verdict::Hold);
+  guard.returned(101);
+  CHECK_FALSE(guard.holding());
+}
+
+TEST_CASE("a share of one never holds new contents") {
+  OverwriteGuard guard;
+  guard.setSettings({.share = 1.0});
+
+  CHECK(guard.offer(0, 500, nodes(1, 500)) == Verdict::Apply);
+}

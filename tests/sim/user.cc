@@ -216,6 +216,7 @@ void World::removeAll(size_t number, Directory& root, const std::string& path) {
 void World::userStep() {
   const size_t number = below(machines_.size());
   count("user steps");
+  if (guarded() && answers_.oneIn(2)) answerGuards(number, answers_.oneIn(3));
   switch (below(16)) {
     case 0: case 1: case 2: {
       const std::string path = newPath(number), content = newContent(someSize());
@@ -515,6 +516,45 @@ void World::takeVersion(size_t number, const EntryId& id, const Dot& dot, bool b
   if (!left.empty()) say(number, "  and lets go" + left);
   letGo(number, gone);
   count("conflicts resolved");
+}
+
+/// What the guards hold back is meant, or (keep) is not: then its user lets go what he wrote. Nobody takes back what he
+/// overwrote where only he had it.
+void World::answerGuards(size_t number, bool keep) {
+  auto& peer = *machines_[number].peer;
+  if (!peer.running() || peer.core->core().suspended) return;
+  std::lock_guard held(peer.scheduler->coreLock());
+  auto& core = peer.core->core();
+  const uint64_t removals = core.folder->heldRemovals(), contents = core.folder->heldOverwrites();
+  if (removals + contents == 0) return;
+  std::set<Token> written;
+  auto hadElsewhere = [&](const EntryId& id) {
+    const auto known = core.tree.get(id);
+    const auto shown = known ? core.shownVersion(*known) : std::nullopt;
+    for (size_t i = 0; shown && i < machines_.size(); ++i) {
+      if (i == number || !machines_[i].peer->running()) continue;
+      for (const auto& row : machines_[i].peer->core->core().store.disk().withBlob(shown->second.blob, 10))
+        if (!row.dirty) return true;
+    }
+    return false;
+  };
+  doing(number, [&](Directory& root) {
+    for (const auto& row : core.store.disk().all(0, 10'000)) {
+      const auto id = core.store.idOf(row.node);
+      const std::string path = core.folder->diskPath(row.node).value_or("");
+      if (row.kind != EntryKind::File || path.empty() || !id) continue;
+      const auto stat = root.stat(path);
+      const bool there = stat.ok() && stat->type == FileStat::Type::File, content = core.folder->holdsContent(path);
+      if (!there || content) keep = keep && hadElsewhere(*id);
+      if (content) written.merge(tokensAt(root, path));
+    }
+  });
+  say(number, std::string(keep ? "takes back " : "confirms ") + std::to_string(removals) + " removals, " + std::to_string(contents) + " contents");
+  if (removals) count(keep ? "held removals taken back" : "held removals confirmed");
+  if (contents) count(keep ? "held contents taken back" : "held contents confirmed");
+  if (keep) letGo(number, written);
+  auto answered = core.folder->confirmHeld(keep);
+  (void)answered;  // There is something, as was seen above.
 }
 
 void World::readSomething(size_t number) {

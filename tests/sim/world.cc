@@ -16,7 +16,7 @@ constexpr int64_t kSettleNs = 240 * kNsPerS;
 constexpr uint64_t kMaxEvents = 400'000;  // Of one run; a storm of messages is a failure, too.
 }  // namespace
 
-World::World(const WorldOptions& options) : options_(options), random_(options.seed * 7919 + 1), queue_(options.seed * 104729 + 3) {
+World::World(const WorldOptions& options) : options_(options), random_(options.seed * 7919 + 1), answers_(options.seed), queue_(options.seed * 104729 + 3) {
   const size_t few = 2 + below(2);
   const bool many = options.seed % 12 == 7;
   const size_t peers = options.peers ? options.peers : many ? 4 + size_t(options.seed / 12 % 3) : few;
@@ -31,6 +31,8 @@ World::World(const WorldOptions& options) : options_(options), random_(options.s
     machines_.push_back({});
     // One in seven has little room for its caches.
     if (options.seed % 7 == 3) peer.settings.cacheLimitBytes = uint64_t(1) << (4 * (options.seed / 7 + i) % 24);
+    if (guarded()) peer.settings.guardMinimum = 1 + options.seed / 11 % 3;
+    if (guarded()) peer.settings.guardShare = peer.settings.overwriteShare = 0.2;
     machines_.back().peer = std::make_unique<SimPeer>(queue_, peer);
     machines_.back().peer->onCall = [this, i](const FakeCall& call) {
       if (options_.calls) tell(i, call);
@@ -213,6 +215,7 @@ std::string World::unsettled() {
     if (!peer.running()) return name(i) + " is not running";
     auto& core = peer.core->core();
     if (core.folder->settling()) return name(i) + " is settling";
+    if (core.folder->heldRemovals() + core.folder->heldOverwrites()) return name(i) + " holds changes back";
     if (core.marks->missingFiles()) return name(i) + " misses " + std::to_string(core.marks->missingFiles()) + " files";
     if (core.folder->askingForLastResorts()) return name(i) + " asks who has what is shown as a last resort";
     if (core.store.unsynced().count()) return name(i) + " has names that may not be on disk";
@@ -234,6 +237,7 @@ void World::settleDown(const char* when) {
   while (quiet < 3) {
     runFor(1500 * kNsPerMs);
     why = unsettled();
+    for (size_t i = 0; guarded() && i < machines_.size(); ++i) answerGuards(i, false);
     quiet = why.empty() ? quiet + 1 : 0;
     if (queue_.nowNs() > end) {
       for (size_t i = 0; i < machines_.size(); ++i)

@@ -113,6 +113,9 @@ class World {
   void markSomething(size_t number);
   void readSomething(size_t number);
   bool resolveSomething(size_t number);
+  /// One in eleven households has guards that hold a few changes back.
+  bool guarded() const { return options_.seed % 11 == 5; }
+  void answerGuards(size_t number, bool keep);
   void takeVersion(size_t number, const EntryId& id, const Dot& dot, bool brought);
 
   // checks.cc
@@ -129,6 +132,7 @@ class World {
 
   WorldOptions options_;
   FakeRandom random_;
+  FakeRandom answers_;  ///< of its own, so that a household with guards lives through what another would
   SimQueue queue_;
   std::vector<Machine> machines_;
   std::vector<std::unique_ptr<SimLink>> links_;

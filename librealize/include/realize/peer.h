@@ -83,6 +83,7 @@ struct ArenaStatus {
   uint64_t cachedBytes = 0;
   uint64_t conflicts = 0;
   uint64_t heldRemovals = 0;  ///< entries of a mass removal held back until confirmed; 0: none
+  uint64_t heldOverwrites = 0;  ///< files whose contents were replaced, many at once: held back until confirmed
   std::vector<MemberStatus> members;
   std::vector<Problem> problems;  ///< at most 1,000; `problemCount` has them all
   uint64_t problemCount = 0;
@@ -218,7 +219,8 @@ class Arena {
   /// Makes the head named `label` the only one; with `label` empty, the one shown here. Its bytes are fetched first.
   /// Errors: NotFound, Busy (changes here are not read yet), Unreachable (nobody connected has its bytes).
   virtual Result<void> resolve(const std::string& path, const std::string& label) = 0;
-  /// Lets a held mass removal happen (or, with `keep`, brings the removed entries back).
+  /// Lets a held mass removal or overwriting happen (or, with `keep`, brings the entries and their old contents back).
+  /// Returns how many entries it concerns.
   virtual Result<uint64_t> confirm(bool keep) = 0;
   /// Newest first; of `path` and below.
   virtual Result<std::vector<HistoryItem>> history(const std::string& path, size_t limit) = 0;

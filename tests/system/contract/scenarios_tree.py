@@ -1,10 +1,12 @@
 """Trees that follow each other: edits, joins, renames, conflicts, names, attributes, removals."""
 
+import json
 import os
 import pathlib
 import socket
+import subprocess
 
-from harness import check, equal, read, same_tree, tree, until, write
+from harness import PROGRAMS, check, equal, read, same_tree, tree, until, write
 
 MANY = {f"folder{i % 7}/file{i}.txt": f"content of {i}\n" for i in range(120)}
 
@@ -303,6 +305,62 @@ def removal_guard_and_confirm(h):
     h.agree(a, b)
     equal(len(list(folder_b.glob("e*/*"))), 100)
     equal(a.arena()["held_removals"], 0)
+
+
+def overwriting_guard_confirm_and_undo(h):
+    files = {f"d{i % 4}/f{i}": f"old {i}" for i in range(400)}
+    a, b, folder_a, folder_b = h.pair(files)
+    b.run("mark", "real", "docs:")
+    h.agree(a, b)
+    # A third is the share: a build that rewrites less than that is nobody's business.
+    for i in range(100):
+        write(folder_b / f"d{i % 4}/f{i}", f"built {i}")
+    h.agree(a, b)
+    equal(b.arena()["held_overwrites"], 0)
+    equal(read(folder_a / "d3/f99"), b"built 99")
+    # All in one reading, however slow the machine is: the folder is not there until all are rewritten.
+    b.stop()
+    for i in range(400):
+        write(folder_b / f"d{i % 4}/f{i}", f"encrypted {i}")
+    b.serve()
+    until(lambda: b.arena()["held_overwrites"] == 400, "the new contents are held back")
+    until(lambda: a.connection(b)["connected"], "connected")
+    equal(len([p for p in folder_a.glob("d*/*") if b"encrypted" in read(p)]), 0, "nobody hears of them")
+    check("held back: the new contents of 400 files" in b.text("status", "docs"), b.text("status", "docs"))
+    equal(b.problems()[""], "held-overwrite")
+
+    b.run("confirm", "docs", "--keep")
+    until(lambda: not any(b"encrypted" in read(p) for p in folder_b.glob("d*/*")), "--keep brings the old contents back")
+    h.agree(a, b)
+    equal(read(folder_b / "d3/f99"), b"built 99")
+    same_tree(folder_a, folder_b)
+
+    b.run("config", "docs:", "rest_ms", "1000")
+    watch = subprocess.Popen([str(PROGRAMS / "realize"), "--state", str(b.state), "--json", "watch", "docs"],
+                             stdout=subprocess.PIPE, env=h.environment)
+    try:
+        equal(json.loads(watch.stdout.readline())["type"], "watching")
+        for i in range(400):
+            write(folder_b / f"d{i % 4}/f{i}", f"once more {i}")
+        event = next(line for line in map(json.loads, watch.stdout) if line["type"] == "held-overwrite")
+        check(int(event["detail"]) > 0, event)
+    finally:
+        watch.terminate()
+        watch.wait()
+        watch.stdout.close()
+    until(lambda: b.arena()["held_overwrites"] >= 200, "the new contents are held back again")
+    b.run("confirm", "docs")
+    h.agree(a, b)
+    equal(read(folder_a / "d3/f399"), b"once more 399")
+    equal(b.arena()["held_overwrites"], 0)
+    # Whoever received it has lost nothing.
+    equal(b.json("undo", "docs:d3/f399")["restored"], 1)
+    for i in range(4):
+        a.run("undo", f"docs:d{i}", "--since", "1h", code=None)
+    h.agree(a, b)
+    equal(read(folder_b / "d3/f399"), b"old 399")
+    equal(read(folder_b / "d3/f99"), b"old 99")
+    same_tree(folder_a, folder_b)
 
 
 def ignored_files_survive_a_remote_rmdir(h):

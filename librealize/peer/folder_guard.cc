@@ -1,0 +1,241 @@
+// What a mass removal, or the replacing of many contents at once, waits for: logic::RemovalGuard and OverwriteGuard.
+
+#include <algorithm>
+
+#include "librealize/peer/folder_state.h"
+#include "librealize/peer/marks.h"
+
+namespace realize::peer {
+
+namespace {
+constexpr char kRemoval[] = "held-removal";
+constexpr char kOverwrite[] = "held-overwrite";
+}  // namespace
+
+logic::GuardSettings Folder::State::guardSettings(double share) const {
+  logic::GuardSettings settings;
+  settings.share = share;
+  settings.minimumEntries = core.settings.guardMinimum;
+  return settings;
+}
+
+/// What was held when the program ended is held again, however few are left of it.
+void Folder::State::beginGuards() {
+  for (const auto& [kind, resume] : {std::pair<const char*, std::function<void()>>{kRemoval, [&] { guard.resume(); }},
+                                     {kOverwrite, [&] { overwrites.resume(); }}})
+    if (core.store.problems().has("", kind)) resume();
+}
+
+/// Nothing is being read any more.
+void Folder::State::guardsRest() {
+  if (guard.resuming()) {
+    guard.resumed();
+    if (!guard.holding()) core.transact([&] { core.store.problems().eraseKind(kRemoval); });
+  }
+  if (overwrites.resuming()) {
+    overwrites.resumed();
+    if (!overwrites.holding()) core.transact([&] { core.store.problems().eraseKind(kOverwrite); });
+  }
+  sayHeldContents();
+}
+
+// --- removals -----------------------------------------------------------------------------------------------------
+
+/// What was held back and is there again, and not as something of another kind, is held no more.
+void Folder::State::noteReturned() {
+  if (heldNodes.empty()) return;
+  for (auto it = heldNodes.begin(); it != heldNodes.end();) {
+    auto path = core.folder->diskPath(*it);
+    const auto row = core.store.disk().get(*it);
+    const auto stat = path ? root->stat(*path) : Result<FileStat>(Error{Code::NotFound, ""});
+    const bool there = row && stat.ok() && logic::entryKindOf(stat->type) == row->kind;
+    if (there) guard.returned(*it);
+    it = there ? heldNodes.erase(it) : std::next(it);
+  }
+  held = guard.heldEntries();
+  if (held == 0) core.transact([&] { core.store.problems().eraseKind(kRemoval); });
+}
+
+void Folder::State::holdBack(logic::Plan& plan) {
+  noteReturned();
+  auto removed = plan.removed();
+  // What peers removed, and this program took away, is no removal by anyone here.
+  std::erase_if(removed, [&](NodeId node) {
+    if (confirmed.contains(node)) return true;
+    auto id = core.store.idOf(node);
+    auto record = id ? core.tree.get(*id) : std::nullopt;
+    return !record || !record->shown;
+  });
+  if (removed.empty()) return;
+  guard.setSettings(guardSettings(core.settings.guardShare));
+  const auto& counts = core.store.counts();
+  const uint64_t known = counts.files + counts.directories + counts.symlinks;
+  if (guard.offer(now(), known, removed) == logic::RemovalGuard::Verdict::Apply) return;
+  logic::dropRemovals(plan);
+  heldNodes.insert(removed.begin(), removed.end());
+  held = guard.heldEntries();
+  problem("", kRemoval, std::to_string(held) + " entries are gone from the folder at once: their removal is held back. "
+                        "Say `realize confirm " + core.options.name + "` if it was meant, or `realize confirm " +
+                        core.options.name + " --keep` to bring them back");
+  core.emit(Event{.whenNs = 0, .type = kRemoval, .arena = "", .path = "", .peer = "", .detail = std::to_string(held)});
+}
+
+// --- contents -----------------------------------------------------------------------------------------------------
+//
+// What is held is in the folder and not in the tree: its row has the content known before, is dirty, and so is looked at
+// by every listing and left alone by what peers do.
+
+/// Before what these steps name is read: a scan can find too many at once, and none of them is to pass before the last is
+/// read.
+bool Folder::State::suspicious(const logic::Plan& plan) {
+  uint64_t files = 0;
+  for (const auto& step : plan.steps)
+    files += step.kind == logic::Step::Kind::Replaced || step.kind == logic::Step::Kind::Content ||
+             (step.kind == logic::Step::Kind::Attributes && step.verify);
+  if (files == 0) return false;
+  overwrites.setSettings(guardSettings(core.settings.overwriteShare));
+  return overwrites.suspects(now(), core.store.counts().files, files + hashingNodes.size());
+}
+
+/// Whether it takes away a content that stood here: not what was empty, and not for one that others have given it already.
+/// Young is a file that is still being written, or of an unpacked archive that is worked on.
+Folder::State::Replaces Folder::State::replaces(const HashJob& job) {
+  if (confirmedContents.contains(job.node)) return Replaces::Nothing;
+  const auto* row = core.store.disk().peek(job.node);
+  if (!row || row->blob.isZero() || row->sizeBytes == 0 || row->blob == job.content->blob) return Replaces::Nothing;
+  const BlobId old = row->blob;
+  const auto id = core.store.idOf(job.node);
+  const logic::Record* record = id ? core.tree.peek(*id) : nullptr;
+  if (!record || !record->shown) return Replaces::Nothing;
+  bool young = false;
+  for (const auto& [dot, version] : record->entry.heads) {
+    if (version.blob == job.content->blob) return Replaces::Nothing;
+    const int64_t ageNs = core.env.clock.nowNs() - version.writtenNs;
+    young = young || (version.blob == old && version.author == core.options.self && ageNs >= 0 && ageNs < overwrites.settings().windowNs);
+  }
+  return young ? Replaces::Young : Replaces::Old;
+}
+
+void Folder::State::judge(std::vector<HashJob> jobs) {
+  std::vector<NodeId> nodes;
+  for (const auto& job : jobs) {
+    hashingNodes.erase(job.node);
+    if (job.replacesOld) nodes.push_back(job.node);
+  }
+  overwrites.setSettings(guardSettings(core.settings.overwriteShare));
+  const auto verdict = overwrites.offer(now(), core.store.counts().files, nodes);
+  if (verdict == logic::OverwriteGuard::Verdict::Hold || overwrites.holding()) return holdContents(jobs);
+  for (const auto& job : jobs) changedFile(job);
+}
+
+/// As soon as all were read, or those that were are too many already.
+void Folder::State::judgeSuspects() {
+  if (suspects.empty()) return;
+  if (suspectJobs.size() < suspects.size()) {
+    const uint64_t files = core.store.counts().files;
+    if (!overwrites.suspects(now(), files, suspectJobs.size())) return;
+    std::vector<NodeId> nodes;
+    for (const auto& job : suspectJobs)
+      if (job.replacesOld) nodes.push_back(job.node);
+    if (overwrites.judge(now(), files, nodes) == logic::OverwriteGuard::Verdict::Apply) return;
+  }
+  suspects.clear();
+  if (!suspectJobs.empty()) judge(std::exchange(suspectJobs, {}));
+}
+
+void Folder::State::holdContents(const std::vector<HashJob>& jobs) {
+  for (const auto& job : jobs) {
+    overwrites.holdToo(job.node);
+    heldContents[job.node] = {job.stat, job.content->blob};
+  }
+  problem("", kOverwrite, std::to_string(heldContents.size()) +
+                              " files have other contents at once: what replaced them is held back. Say `realize confirm " +
+                              core.options.name + "` if it was meant, or `realize confirm " + core.options.name +
+                              " --keep` to bring the old contents back");
+  if (toldHeldContents == 0) sayHeldContents();
+}
+
+/// At the first, and when all are read.
+void Folder::State::sayHeldContents() {
+  if (std::exchange(toldHeldContents, heldContents.size()) == heldContents.size() || heldContents.empty()) return;
+  core.emit(Event{.whenNs = 0, .type = kOverwrite, .arena = "", .path = "", .peer = "", .detail = std::to_string(heldContents.size())});
+}
+
+bool Folder::State::heldAsRead(NodeId node, const FileStat& stat) const {
+  auto held = heldContents.find(node);
+  return held != heldContents.end() && held->second.stat.unchanged(stat);
+}
+
+/// It was removed, or holds what it is to hold: held no more.
+void Folder::State::contentReturned(NodeId node) {
+  confirmedContents.erase(node);
+  if (heldContents.erase(node) == 0) return;
+  overwrites.returned(node);
+  if (heldContents.empty()) core.transact([&] { core.store.problems().eraseKind(kOverwrite); });
+}
+
+/// What is in the folder counts as known, and as older than what the tree has: that takes its place as soon as its bytes are
+/// here, and what it replaces goes to the cache. The history has it, for an undo.
+void Folder::State::putBack(NodeId node, const HeldContent& held) {
+  auto row = core.store.disk().get(node);
+  auto id = core.store.idOf(node);
+  auto path = core.folder->diskPath(node);
+  auto stat = path ? root->stat(*path) : Result<FileStat>(Error{Code::NotFound, ""});
+  if (!row || !id || !stat.ok() || !stat->unchanged(held.stat)) return;  // An edit of its own.
+  row->setStat(*stat);
+  row->blob = held.blob;
+  row->dirty = false;
+  core.store.disk().put(*row);
+  core.folder->noteOnDisk(node);
+  store::HistoryRow line;
+  line.whenNs = core.env.clock.nowNs();
+  line.peer = core.options.self;
+  line.what = "put back";
+  line.node = node;
+  line.path = *path;
+  line.old = versionOf(*stat, nullptr);
+  line.old->blob = held.blob;
+  line.old->sizeBytes = stat->sizeBytes;
+  core.store.history().add(line);
+  core.marks->entryChanged(*id);
+  core.folder->entryChanged(*id);
+}
+
+uint64_t Folder::heldRemovals() const { return s_->held; }
+uint64_t Folder::heldOverwrites() const { return s_->heldContents.size(); }
+bool Folder::holdsContent(const std::string& path) {
+  const auto row = s_->rowAtPath(path);
+  return row && s_->heldContents.contains(row->node);
+}
+
+Result<uint64_t> Folder::confirmHeld(bool keep) {
+  auto& s = *s_;
+  if (s.held == 0 && s.heldContents.empty()) return Error{Code::NotFound, "nothing is held back"};
+  const auto contents = std::exchange(s.heldContents, {});
+  const uint64_t count = std::exchange(s.held, 0) + contents.size();
+  s.heldNodes.clear();
+  s.toldHeldContents = 0;
+  const auto nodes = s.guard.confirm();
+  s.overwrites.confirm();
+  s.core.transact([&] {
+    for (const char* kind : {kRemoval, kOverwrite}) s.core.store.problems().eraseKind(kind);
+    if (!keep) return;
+    // What is gone from the folder is wanted back: not on disk, and so fetched again where it is marked real.
+    for (auto node : nodes) {
+      s.core.store.disk().erase(node);
+      if (auto id = s.core.store.idOf(node)) {
+        s.core.marks->entryChanged(*id);
+        entryChanged(*id);
+      }
+    }
+    for (const auto& [node, held] : contents) s.putBack(node, held);
+  });
+  if (!keep) {
+    s.confirmed.insert(nodes.begin(), nodes.end());
+    for (const auto& [node, held] : contents) s.confirmedContents.insert(node);
+  }
+  rescanAll();
+  return count;
+}
+
+}  // namespace realize::peer

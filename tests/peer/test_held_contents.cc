@@ -1,0 +1,228 @@
+// Many files get other contents at once: held back until confirmed, and nothing is lost by either answer.
+
+#include <doctest/doctest.h>
+
+#include "librealize/peer/undo.h"
+#include "tests/peer/sim_arenas.h"
+
+using namespace realize;
+using namespace realize::peer;
+using namespace realize::peer::testing;
+
+namespace {
+
+constexpr int kFiles = 30;
+
+std::string name(int i) { return "file" + std::to_string(i); }
+std::string old(int i) { return "what stood in " + std::to_string(i); }
+
+/// Two peers with thirty files, all old; from ten on at once is a mass.
+struct Overwritten : SimArenas {
+  Overwritten() {
+    for (auto* peer : {a.get(), b.get()}) peer->options.settings.guardMinimum = 10;
+    for (int i = 0; i < kFiles; ++i) write(*a, name(i), old(i));
+    start();
+    REQUIRE(settles());
+    pass(120'000);
+  }
+  void overwrite(int from, int to, const std::string& with = "rubbish ") {
+    for (int i = from; i < to; ++i) write(*a, name(i), with + std::to_string(i));
+  }
+  uint64_t held(test::SimPeer& peer) { return peer.core->status().heldOverwrites; }
+  int oldAt(test::SimPeer& peer) {
+    int count = 0;
+    for (int i = 0; i < kFiles; ++i) count += read(peer, name(i)) == old(i);
+    return count;
+  }
+  bool allOldAt(test::SimPeer& peer) { return oldAt(peer) == kFiles; }
+};
+
+}  // namespace
+
+TEST_CASE_FIXTURE(Overwritten, "new contents for most files stay where they were written until confirmed, all of them") {
+  overwrite(0, 25);
+  REQUIRE(until([&] { return held(*a) == 25; }));
+  pass(60'000);
+
+  CHECK(oldAt(*b) == kFiles);
+  CHECK(read(*a, name(3)) == "rubbish 3");
+  const auto status = a->core->status();
+  CHECK_FALSE(status.consensus);
+  CHECK(status.consensusWhy == "new contents of many files wait to be confirmed");
+  CHECK(problem(*a, "", "held-overwrite"));
+
+  CHECK(*core(*a).folder->confirmHeld(false) == 25);
+  REQUIRE(settles());
+  CHECK(held(*a) == 0);
+  CHECK_FALSE(problem(*a, "", "held-overwrite"));
+  CHECK(read(*b, name(3)) == "rubbish 3");
+  CHECK(read(*b, name(28)) == old(28));
+}
+
+TEST_CASE_FIXTURE(Overwritten, "a confirmed mass overwriting is undone, with the bytes that the other peer kept") {
+  const int64_t before = a->clock.nowNs();
+  overwrite(0, 25);
+  REQUIRE(until([&] { return held(*a) == 25; }));
+  REQUIRE(core(*a).folder->confirmHeld(false).ok());
+  REQUIRE(settles());
+  REQUIRE(oldAt(*b) == kFiles - 25);
+
+  auto& there = core(*b);
+  auto rows = planUndo(there, {.path = "", .sinceNs = before});
+  REQUIRE(rows.ok());
+  CHECK(rows->size() == 25);
+  there.transact([&] {
+    for (const auto& row : *rows) CHECK(undoOne(there, row).ok());
+  });
+  REQUIRE(settles());
+
+  CHECK(allOldAt(*a));
+  CHECK(allOldAt(*b));
+}
+
+TEST_CASE_FIXTURE(Overwritten, "held contents are put back by --keep, and what had replaced them can still be had") {
+  overwrite(0, 25);
+  REQUIRE(until([&] { return held(*a) == 25; }));
+  CHECK(*core(*a).folder->confirmHeld(true) == 25);
+  REQUIRE(until([&] { return allOldAt(*a); }));
+  REQUIRE(settles());
+
+  CHECK(held(*a) == 0);
+  CHECK(allOldAt(*b));
+  auto& here = core(*a);
+  auto rows = planUndo(here, {.path = name(3)});
+  REQUIRE(rows.ok());
+  REQUIRE(rows->size() == 1);
+  here.transact([&] { CHECK(undoOne(here, rows->front()).ok()); });
+  REQUIRE(settles());
+  CHECK(read(*b, name(3)) == "rubbish 3");
+}
+
+TEST_CASE_FIXTURE(Overwritten, "held contents are held after a restart, also where few were left to hold") {
+  overwrite(0, 9);
+  REQUIRE(settles());
+  overwrite(9, 12);
+  REQUIRE(until([&] { return held(*a) == 3; }));
+  link->cut();
+  a->stop();
+  REQUIRE(a->start().ok());
+  link->connect();
+  REQUIRE(until([&] { return held(*a) == 3; }));
+  pass(10'000);
+
+  CHECK(read(*b, name(8)) == "rubbish 8");
+  CHECK(read(*b, name(9)) == old(9));
+  CHECK(problem(*a, "", "held-overwrite"));
+
+  for (int i = 9; i < 12; ++i) write(*a, name(i), old(i));
+  REQUIRE(until([&] { return held(*a) == 0; }));
+  REQUIRE(settles());
+  CHECK_FALSE(problem(*a, "", "held-overwrite"));
+}
+
+TEST_CASE_FIXTURE(Overwritten, "what is left of a held removal is held after a restart") {
+  auto root = *a->disk.openRoot(test::kSimFolder);
+  for (int i = 0; i < 9; ++i) REQUIRE(root->unlink(name(i)).ok());
+  REQUIRE(settles());
+  for (int i = 9; i < 12; ++i) REQUIRE(root->unlink(name(i)).ok());
+  REQUIRE(until([&] { return a->core->status().heldRemovals == 3; }));
+  link->cut();
+  a->stop();
+  REQUIRE(a->start().ok());
+  link->connect();
+  pass(10'000);
+
+  CHECK(a->core->status().heldRemovals == 3);
+  CHECK(has(*b, name(9)));
+  CHECK_FALSE(has(*b, name(8)));
+}
+
+TEST_CASE_FIXTURE(Overwritten, "a rename of everything, a touch of everything and rewriting the same replace nothing") {
+  auto root = *a->disk.openRoot(test::kSimFolder);
+  REQUIRE(root->makeDirectory("dir", 0755).ok());
+  for (int i = 0; i < kFiles; ++i) REQUIRE(root->rename(name(i), "dir/" + name(i), RenameKind::NoReplace).ok());
+  REQUIRE(settles());
+  CHECK(held(*a) == 0);
+  CHECK(read(*b, "dir/" + name(5)) == old(5));
+
+  for (int i = 0; i < kFiles; ++i) write(*a, "dir/" + name(i), old(i));
+  REQUIRE(settles());
+  CHECK(held(*a) == 0);
+}
+
+TEST_CASE_FIXTURE(Overwritten, "below the share contents are replaced again and again, and young files as often as one likes") {
+  for (int round = 0; round < 5; ++round) {
+    overwrite(0, 10, "build " + std::to_string(round) + " of ");
+    REQUIRE(settles());
+    CHECK(held(*a) == 0);
+    CHECK(read(*b, name(4)) == "build " + std::to_string(round) + " of 4");
+  }
+  pass(120'000);
+
+  for (int i = 0; i < 60; ++i) write(*a, "unpacked" + std::to_string(i), "as it came");
+  pass(2000);
+  for (int i = 0; i < 60; ++i) write(*a, "unpacked" + std::to_string(i), "patched");
+  REQUIRE(settles());
+  CHECK(held(*a) == 0);
+  CHECK(read(*b, "unpacked59") == "patched");
+}
+
+TEST_CASE_FIXTURE(Overwritten, "files that are renamed and overwritten are held under their new names, and can be removed") {
+  auto root = *a->disk.openRoot(test::kSimFolder);
+  for (int i = 0; i < 20; ++i) {
+    write(*a, name(i), "locked");
+    REQUIRE(root->rename(name(i), name(i) + ".locked", RenameKind::NoReplace).ok());
+  }
+  REQUIRE(until([&] { return held(*a) == 20; }));
+  REQUIRE(until([&] { return has(*b, name(3) + ".locked"); }));
+  CHECK(read(*b, name(3) + ".locked") == old(3));
+
+  for (int i = 0; i < 5; ++i) REQUIRE(root->unlink(name(i) + ".locked").ok());
+  REQUIRE(until([&] { return held(*a) == 15; }));
+  CHECK(*core(*a).folder->confirmHeld(true) == 15);
+  REQUIRE(until([&] { return read(*a, name(7) + ".locked") == old(7); }));
+  REQUIRE(settles());
+}
+
+TEST_CASE_FIXTURE(Overwritten, "an edit by another peer of a file whose new content is held is kept beside it") {
+  overwrite(0, 25);
+  REQUIRE(until([&] { return held(*a) == 25; }));
+  write(*b, name(3), "edited by B");
+  pass(30'000);
+  CHECK(read(*a, name(3)) == "rubbish 3");
+
+  REQUIRE(core(*a).folder->confirmHeld(false).ok());
+  REQUIRE(until([&] { return a->core->status().conflicts == 1 && b->core->status().conflicts == 1; }));
+  CHECK(read(*b, name(3)) == "edited by B");
+}
+
+TEST_CASE_FIXTURE(Overwritten, "what was written a moment before is held with the rest, though it does not count") {
+  overwrite(0, 5, "built ");
+  REQUIRE(settles());
+  a->stop();
+  overwrite(0, 25);
+  REQUIRE(a->start().ok());
+  link->cut();
+  link->connect();
+  REQUIRE(until([&] { return held(*a) == 25; }));
+  pass(10'000);
+  CHECK(read(*b, name(3)) == "built 3");
+}
+
+TEST_CASE_FIXTURE(Overwritten, "files that became something else are held, and go when confirmed") {
+  auto root = *a->disk.openRoot(test::kSimFolder);
+  for (int i = 0; i < 20; ++i) {
+    REQUIRE(root->unlink(name(i)).ok());
+    REQUIRE(root->makeSymlink(name(i), "elsewhere").ok());
+  }
+  REQUIRE(until([&] { return a->core->status().heldRemovals == 20; }));
+  write(*a, "more", "something else to read");
+  pass(10'000);
+  CHECK(a->core->status().heldRemovals == 20);
+
+  REQUIRE(core(*a).folder->confirmHeld(false).ok());
+  REQUIRE(settles());
+  auto there = (*b->disk.openRoot(test::kSimFolder))->readSymlink(name(5));
+  REQUIRE(there.ok());
+  CHECK(*there == "elsewhere");
+}
