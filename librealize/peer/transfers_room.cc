@@ -67,10 +67,27 @@ void Transfers::State::forget(const BlobId& id) {
   blobs.erase(known);
   blob->detached = true;
   recount(*blob);
+  // Nobody would wake them there, and nobody find them to cancel them.
+  if (!blob->waiters.empty() || !blob->wholeWaiters.empty()) post([this, blob] { handOver(blob); });
   auto root = core.folder->root();
   if (!blob->passing || !root) return;
   auto gone = root->unlink(passingPath(id));
   (void)gone;  // Else it is emptied at the next start.
+}
+
+/// Who waits for the bytes of a state that was forgotten waits for those of the content as it is now.
+void Transfers::State::handOver(const std::shared_ptr<BlobState>& old) {
+  if (old->waiters.empty() && old->wholeWaiters.empty()) return;
+  auto blob = stateOf(old->blob, old->sizeBytes);
+  if (!blob->layout && old->layout) {
+    blob->layout = old->layout;
+    loadPresent(*blob);
+  }
+  for (auto& waiter : std::exchange(old->waiters, {})) blob->waiters.push_back(std::move(waiter));
+  for (auto& waiter : std::exchange(old->wholeWaiters, {})) blob->wholeWaiters.push_back(std::move(waiter));
+  blob->exclude.merge(old->exclude);
+  answer(blob);
+  pump(blob);
 }
 
 /// Entries that have these bytes from nowhere else here: further heads of a conflict, or what a rename gave to another

@@ -228,6 +228,7 @@ struct Transfers::State {
   uint64_t allowedBytes(uint64_t wantedBytes);
   void recount(BlobState& blob);
   void forget(const BlobId& blob);
+  void handOver(const std::shared_ptr<BlobState>& old);
   bool pinned(const BlobId& blob);
   std::vector<EntryId> pinners(const BlobId& blob);
   bool pinsNamed = false;  ///< no more pins of earlier versions
