@@ -33,6 +33,7 @@ struct Exchange::State {
   }
 
   void announceNow();
+  void announceDurable();
   void pullIfBehind(const PeerKey& key);
   void pullPage(const PeerKey& key, uint64_t number);
   void onPage(const PeerKey& key, uint64_t number, Result<PullPage> page);
@@ -50,6 +51,7 @@ void Exchange::stop() { *s_->alive = false; }
 
 ArenaState Exchange::ownState() {
   auto& core = s_->core;
+  core.folder->makeNamesDurable();
   core.store.makeDurable();  // Another peer may rely on all of it.
   ArenaState state;
   state.origin = core.tree.origin();
@@ -117,6 +119,16 @@ void Exchange::tellAgain() {
 }
 
 void Exchange::State::announceNow() {
+  if (remotes.empty() || core.stopping) {
+    announcing = announcingNow = false;
+    return;
+  }
+  core.folder->makeNamesDurableThen([this, alive = alive] {
+    if (*alive) announceDurable();
+  });
+}
+
+void Exchange::State::announceDurable() {
   announcing = announcingNow = false;
   if (remotes.empty() || core.stopping) return;
   const ArenaState state = core.exchange->ownState();
@@ -270,6 +282,7 @@ Result<PullPage> Exchange::servePull(const PeerKey&, const PullRequest& request)
   bounded.maxChanges = core.options.maxChangesPerPage;
   bounded.maxBytes = kMaxPageBytes;
   auto page = core.store.transact([&] { return core.tree.changesFor(bounded); });
+  core.folder->makeNamesDurable();
   core.store.makeDurable();  // Nothing leaves before its transaction is on disk.
   if (page.ok()) page->authors = core.authors->ofNews(page->changes, request.vector);
   return page;
@@ -278,6 +291,7 @@ Result<PullPage> Exchange::servePull(const PeerKey&, const PullRequest& request)
 Result<logic::WholePage> Exchange::serveCompare(const PeerKey&, const logic::WholeRequest& request) {
   auto& core = s_->core;
   auto page = core.store.transact([&] { return core.tree.wholeFor(request); });
+  core.folder->makeNamesDurable();
   core.store.makeDurable();
   page.page.authors = core.authors->ofNews(page.page.changes, request.vector);
   return page;

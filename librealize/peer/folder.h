@@ -110,6 +110,12 @@ class Folder {
   bool notePlacing(const std::vector<Placing>& files);
   /// In the transaction that placed them, after all were. What was not placed stays where it is until that has ended.
   void placingDone();
+  /// The user made, changed or removed a name in that folder: synced before a peer is told.
+  void nameChanged(NodeId folder);
+  /// All of those are on the disk. Call it before a change leaves for a peer. Throws DatabaseError.
+  void makeNamesDurable();
+  /// The same on the pool, so that the core needs not wait for the disk; `done` runs on the core, also if it failed.
+  void makeNamesDurableThen(std::function<void()> done);
   /// A name that was made just now, and is not on the disk yet: should a power cut take it, that is no removal by the user.
   void noteNew(NodeId node);
   /// A complete, synced file at `tempPath` (in kTempFolder or kCacheFolder, beneath the root) with the content of head

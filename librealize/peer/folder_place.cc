@@ -68,7 +68,11 @@ bool Folder::State::keepUnlinked(const store::DiskRow& row, const std::string& p
   if (row.kind != EntryKind::File || row.dirty) return false;
   const std::string to = Transfers::cachePath(row.blob);
   const auto cached = core.store.cache().get(row.blob);
-  if (cached && cached->complete) return path == to;  // There already, also as this very file.
+  if (cached && cached->complete) {
+    if (path == to) return true;  // This very file.
+    // There already, if a power cut has not taken the name that it got there.
+    if (auto there = root->stat(to); there.ok() && there->sizeBytes == row.sizeBytes) return false;
+  }
   auto stat = root->stat(path);
   if (!stat.ok() || stat->links > 1 || stat->sizeBytes != row.sizeBytes) return false;
   if (!core.transfers->mayKeepUnlinked(row.blob, row.sizeBytes)) return false;

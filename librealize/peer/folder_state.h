@@ -137,6 +137,11 @@ struct Folder::State {
   void noteUnsynced(NodeId node, uint8_t how = 0);
   void flushUnsyncedSoon();
 
+  // folder_names.cc
+  std::map<NodeId, uint64_t> changedNames;  ///< folders with names not synced since the user changed them; the turn of the last
+  uint64_t lastChangedName = 0;
+  std::vector<std::string> foldersOfChangedNames();
+
   // folder_placing.cc
   bool anyPlacing();
   std::vector<Placed> placedBefore();

@@ -185,6 +185,7 @@ void Folder::State::carryOut(logic::Plan& plan, const logic::ReconcileInput& inp
         auto row = core.store.disk().get(step.node);
         auto id = core.store.idOf(step.node);
         if (row && id) gone.emplace_back(*id, logic::Base::only(row->base));
+        if (row) core.folder->nameChanged(row->parentNode);
         goneNodes.push_back(step.node);
         confirmed.erase(step.node);
         contentReturned(step.node);
@@ -192,8 +193,10 @@ void Folder::State::carryOut(logic::Plan& plan, const logic::ReconcileInput& inp
       }
       flushGone();
       const NodeId parent = step.parent ? step.parent : step.parentStep != logic::kNoStep ? made[step.parentStep] : 0;
+      const bool file = step.entryKind == EntryKind::File;  // Synced with its bytes.
       switch (step.kind) {
         case logic::Step::Kind::New:
+          if (parent && !file) core.folder->nameChanged(parent);
           if (parent) stepNew(step, parent, made[i], parents.contains(i));
           break;
         case logic::Step::Kind::TypeChanged: {
@@ -205,6 +208,7 @@ void Folder::State::carryOut(logic::Plan& plan, const logic::ReconcileInput& inp
           }
           core.store.disk().erase(step.node);
           contentReturned(step.node);
+          if (row) core.folder->nameChanged(row->parentNode);
           if (id) core.marks->entryChanged(*id);
           if (id) core.folder->entryChanged(*id);
           if (parent) stepNew(step, parent, made[i], parents.contains(i));
@@ -215,6 +219,7 @@ void Folder::State::carryOut(logic::Plan& plan, const logic::ReconcileInput& inp
           auto row = core.store.disk().get(step.node);
           if (!row) break;
           // The watch follows step by step, too: another is about to get this one's name.
+          core.folder->nameChanged(row->parentNode);
           if (row->kind == EntryKind::Directory)
             directoryMoved(childPath(row->parentNode, row->name), logic::parkName(step.node), false);
           row->parentNode = kRootNode;
@@ -354,6 +359,7 @@ void Folder::State::stepMove(const logic::Step& step, NodeId parent) {
     if (auto moved = core.tree.move(*id, *parentId, step.name, true); !moved.ok())
       problem(childPath(parent, step.name), "not-moved", moved.error().message);
   }
+  for (NodeId changed : {row->parentNode, parent}) core.folder->nameChanged(changed);
   row->parentNode = parent;
   row->name = step.name;
   row->base = rebased(row->base, before, *id);
@@ -366,6 +372,7 @@ void Folder::State::stepChanged(const logic::Step& step) {
   auto row = core.store.disk().get(step.node);
   if (!row) return;
   if (row->kind != EntryKind::File) {
+    core.folder->nameChanged(row->parentNode);
     if (row->kind == EntryKind::Symlink) {
       auto id = core.store.idOf(step.node);
       auto target = root->readSymlink(childPath(row->parentNode, row->name));

@@ -1,0 +1,218 @@
+// What a user did to names, and peers were told of, is still so after a power cut: durable before said.
+
+#include "librealize/peer/arena_file_system.h"
+#include "tests/peer/sim_arenas.h"
+#include "tests/support/fake_random.h"
+
+using namespace realize;
+using namespace realize::peer;
+using namespace realize::peer::testing;
+
+namespace {
+
+/// Peer A has "plan.txt", "folder/" with "inner.txt" and "link"; what `change` does there is told to B, which then shows it (`holds`);
+/// A's power is cut; when it is back, both show it, whatever the disk has lost.
+void survives(const std::function<void(SimArenas&)>& change, const std::function<bool(SimArenas&, test::SimPeer&)>& holds) {
+  for (uint64_t seed = 0; seed < 16; ++seed) {
+    CAPTURE(seed);
+    SimArenas arenas;
+    auto& a = *arenas.a;
+    auto& b = *arenas.b;
+    arenas.write(a, "plan.txt", "one");
+    {
+      auto root = *a.disk.openRoot(test::kSimFolder);
+      REQUIRE(root->makeDirectory("folder", 0755).ok());
+      REQUIRE(root->makeSymlink("link", "plan.txt").ok());
+    }
+    arenas.write(a, "folder/inner.txt", "inner");
+    arenas.start();
+    REQUIRE(arenas.settles());
+    a.disk.settle();
+    b.disk.settle();
+    arenas.pass(30'000);
+    change(arenas);
+    REQUIRE(arenas.until([&] { return holds(arenas, b); }));
+
+    arenas.link->cut();
+    a.vanish();
+    test::FakeRandom random(seed);
+    a.disk.crash(random);
+    ++a.boots;
+    REQUIRE(a.start().ok());
+    arenas.link->connect();
+
+    REQUIRE(arenas.settles());
+    CHECK(holds(arenas, a));
+    CHECK(holds(arenas, b));
+  }
+}
+
+std::string targetOf(test::SimPeer& peer, const std::string& path) {
+  auto target = (*peer.disk.openRoot(test::kSimFolder))->readSymlink(path);
+  return target.ok() ? *target : "<none>";
+}
+
+NodeId nodeAt(ArenaCore& core, const std::string& name) {
+  auto found = core.guardedFileSystem().lookup(kRootNode, name);
+  REQUIRE(found.ok());
+  return found->node;
+}
+
+bool moved(SimArenas& arenas, test::SimPeer& peer) {
+  return arenas.read(peer, "schedule.txt") == "one" && !arenas.has(peer, "plan.txt") &&
+         arenas.read(peer, "drawer/inner.txt") == "inner" && !arenas.has(peer, "folder");
+}
+
+bool removed(SimArenas& arenas, test::SimPeer& peer) {
+  return !arenas.has(peer, "plan.txt") && !arenas.has(peer, "folder") && !arenas.has(peer, "link");
+}
+
+}  // namespace
+
+TEST_CASE("a new link and a new folder that others know of are there after a power cut") {
+  survives(
+      [](SimArenas& arenas) {
+        auto root = *arenas.a->disk.openRoot(test::kSimFolder);
+        REQUIRE(root->makeDirectory("new", 0755).ok());
+        REQUIRE(root->makeSymlink("new/link", "../plan.txt").ok());
+      },
+      [](SimArenas&, test::SimPeer& peer) { return targetOf(peer, "new/link") == "../plan.txt"; });
+}
+
+TEST_CASE("a rename that others know of is not undone by a power cut") {
+  survives(
+      [](SimArenas& arenas) {
+        auto root = *arenas.a->disk.openRoot(test::kSimFolder);
+        REQUIRE(root->rename("plan.txt", "schedule.txt", RenameKind::NoReplace).ok());
+        REQUIRE(root->rename("folder", "drawer", RenameKind::NoReplace).ok());
+      },
+      moved);
+}
+
+TEST_CASE("a removal that others know of is not undone by a power cut") {
+  survives(
+      [](SimArenas& arenas) {
+        auto root = *arenas.a->disk.openRoot(test::kSimFolder);
+        REQUIRE(root->unlink("plan.txt").ok());
+        REQUIRE(root->unlink("link").ok());
+        REQUIRE(root->unlink("folder/inner.txt").ok());
+        REQUIRE(root->removeDirectory("folder").ok());
+      },
+      removed);
+}
+
+TEST_CASE("a link's new target that others know of is not undone by a power cut") {
+  survives(
+      [](SimArenas& arenas) {
+        auto root = *arenas.a->disk.openRoot(test::kSimFolder);
+        REQUIRE(root->makeSymlink("link.new", "folder").ok());
+        REQUIRE(root->rename("link.new", "link", RenameKind::Replace).ok());
+      },
+      [](SimArenas&, test::SimPeer& peer) { return targetOf(peer, "link") == "folder"; });
+}
+
+TEST_CASE("a file put over another that others know of is not undone by a power cut") {
+  survives(
+      [](SimArenas& arenas) {
+        auto root = *arenas.a->disk.openRoot(test::kSimFolder);
+        REQUIRE(root->rename("folder/inner.txt", "plan.txt", RenameKind::Replace).ok());
+      },
+      [](SimArenas& arenas, test::SimPeer& peer) {
+        return arenas.read(peer, "plan.txt") == "inner" && !arenas.has(peer, "folder/inner.txt");
+      });
+}
+
+TEST_CASE("a rename through a mount that others know of is not undone by a power cut") {
+  survives(
+      [](SimArenas& arenas) {
+        auto& files = arenas.a->core->guardedFileSystem();
+        REQUIRE(files.rename(kRootNode, "plan.txt", kRootNode, "schedule.txt", RenameFlag::Replace).ok());
+        REQUIRE(files.rename(kRootNode, "folder", kRootNode, "drawer", RenameFlag::Replace).ok());
+      },
+      moved);
+}
+
+TEST_CASE("a removal through a mount that others know of is not undone by a power cut") {
+  survives(
+      [](SimArenas& arenas) {
+        auto& files = arenas.a->core->guardedFileSystem();
+        REQUIRE(files.unlink(kRootNode, "plan.txt").ok());
+        REQUIRE(files.unlink(kRootNode, "link").ok());
+        REQUIRE(files.unlink(nodeAt(*arenas.a->core, "folder"), "inner.txt").ok());
+        REQUIRE(files.removeDirectory(kRootNode, "folder").ok());
+      },
+      removed);
+}
+
+TEST_CASE("a file put over another through a mount that others know of is not undone by a power cut") {
+  survives(
+      [](SimArenas& arenas) {
+        auto& files = arenas.a->core->guardedFileSystem();
+        REQUIRE(files.rename(nodeAt(*arenas.a->core, "folder"), "inner.txt", kRootNode, "plan.txt", RenameFlag::Replace).ok());
+      },
+      [](SimArenas& arenas, test::SimPeer& peer) {
+        return arenas.read(peer, "plan.txt") == "inner" && !arenas.has(peer, "folder/inner.txt");
+      });
+}
+
+TEST_CASE("a new link and a new folder made through a mount that others know of are there after a power cut") {
+  survives(
+      [](SimArenas& arenas) {
+        auto& files = arenas.a->core->guardedFileSystem();
+        auto made = files.makeDirectory(kRootNode, "new", 0755, 0, 0);
+        REQUIRE(made.ok());
+        REQUIRE(files.makeSymlink(made->node, "link", "../plan.txt", 0, 0).ok());
+      },
+      [](SimArenas&, test::SimPeer& peer) { return targetOf(peer, "new/link") == "../plan.txt"; });
+}
+
+namespace {
+
+/// B's power is cut before its n-th step on the disk once A has done `change` to "x", and again and again later: what B had
+/// of it can still be brought back there.
+void staysToUndo(const std::function<void(SimArenas&)>& change, const std::function<bool(SimArenas&)>& done) {
+  for (uint64_t step = 1; step <= 60; ++step) {
+    CAPTURE(step);
+    SimArenas arenas;
+    auto& a = *arenas.a;
+    auto& b = *arenas.b;
+    const std::string text = "what is removed or replaced, and asked for again";
+    arenas.write(a, "keep", "stays");
+    arenas.write(a, "x", text);
+    arenas.start();
+    REQUIRE(arenas.settles());
+    a.disk.settle();
+    b.disk.settle();
+    arenas.pass(60'000);
+    change(arenas);
+
+    b.disk.powerOffBefore(step);
+    const bool cut = arenas.until([&] { return b.disk.isPowerOff(); }, 4'000 + int64_t(step) * 37 % 8'000);
+    arenas.link->cut();
+    b.vanish();
+    test::FakeRandom random(step);
+    b.disk.crash(random);
+    (void)cut;  // Else it is cut when all is done, and not yet written back.
+    ++b.boots;
+    REQUIRE(b.start().ok());
+    arenas.link->connect();
+    REQUIRE(arenas.settles());
+
+    CHECK(done(arenas));
+    const auto bytes = std::as_bytes(std::span(text));
+    const auto blob = blobIdOf(ChunkRef{hashChunk(bytes), uint32_t(bytes.size())});
+    CHECK_MESSAGE(SimArenas::core(b).transfers->complete(blob), b.disk.dump(test::kSimFolder));
+  }
+}
+
+}  // namespace
+
+TEST_CASE("what a peer removed can be brought back after a power cut") {
+  staysToUndo([](SimArenas& arenas) { REQUIRE((*arenas.a->disk.openRoot(test::kSimFolder))->unlink("x").ok()); },
+              [](SimArenas& arenas) { return !arenas.has(*arenas.b, "x") && !arenas.has(*arenas.a, "x"); });
+}
+
+TEST_CASE("what a peer replaced can be brought back after a power cut") {
+  staysToUndo([](SimArenas& arenas) { arenas.write(*arenas.a, "x", "newer"); },
+              [](SimArenas& arenas) { return arenas.read(*arenas.b, "x") == "newer" && arenas.read(*arenas.a, "x") == "newer"; });
+}
