@@ -44,7 +44,12 @@ int runWithdraw(Invocation& invocation) {
 
 int runLeave(Invocation& invocation) {
   json args = withText({{"force", invocation.line.has("--force")}}, "name", invocation.argument(0));
-  return askAndSay(invocation, "arena-leave", args, "");
+  auto result = ask(invocation, "arena-leave", args);
+  if (!result) return fail(invocation, result.error());
+  if (invocation.line.json) return printJson(*result);
+  for (auto& file : result->value("lost", json::array()))
+    print("lost, as it was here alone: " + nameOf(file, "path") + "\n");
+  return 0;
 }
 
 int runList(Invocation& invocation) {
@@ -209,9 +214,10 @@ std::vector<CommandSpec> arenaCommands() {
        .least = 1,
        .most = 1,
        .summary = "forget an arena here; real files stay where they are",
-       .details = "Refused while this peer has bytes that no other has confirmed.",
+       .details = "Refused while bytes would go that no connected peer promises to keep; the message names the files. "
+                  "The folder's '.realize' goes, and with it the cache.",
        .example = "realize arena leave docs",
-       .options = {{"--force", "", "", "also when unconfirmed bytes are lost by it"}},
+       .options = {{"--force", "", "", "also when bytes are lost by it; says of which files"}},
        .run = runLeave},
       {.name = "arena list", .summary = "arenas here, and those that can be joined", .example = "realize arena list", .run = runList},
       {.name = "arena rescan",

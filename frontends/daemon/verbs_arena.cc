@@ -60,8 +60,14 @@ Result<json> arenaLeave(VerbContext& context, const Args& args) {
   REALIZE_TRY(findArena(context, name));
   // Its mounts would only give errors afterwards; one that is in use says Busy here, before anything is lost.
   REALIZE_TRY(context.mounts.unmountAll(withoutColon(name)));
-  REALIZE_TRY(context.peer.leaveArena(withoutColon(name), force));
-  return json::object();
+  REALIZE_ASSIGN(const auto lost, context.peer.leaveArena(withoutColon(name), force));
+  json out = {{"lost", json::array()}};
+  for (const auto& path : lost) {
+    json item = json::object();
+    putText(item, "path", path);
+    out["lost"].push_back(std::move(item));
+  }
+  return out;
 }
 
 Result<json> arenaList(VerbContext& context, const Args&) {

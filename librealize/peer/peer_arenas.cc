@@ -10,6 +10,7 @@
 
 #include "librealize/base/errno_code.h"
 #include "librealize/peer/folder.h"
+#include "librealize/peer/only_here.h"
 #include "librealize/peer/peer_impl.h"
 
 namespace realize::peer {
@@ -308,23 +309,16 @@ Result<void> PeerImpl::withdraw(const std::string& arena, const std::string& pee
   return {};
 }
 
-Result<void> PeerImpl::leaveArena(const std::string& name, bool force) {
+Result<std::vector<std::string>> PeerImpl::leaveArena(const std::string& name, bool force) {
   std::lock_guard one(changing_);
   const auto view = household_->view();
   auto row = std::find_if(view->arenas.begin(), view->arenas.end(), [&](auto& item) { return item.second.name == name; });
   if (row == view->arenas.end()) return unknownArena(name);
   const ArenaId id = row->first;
   auto hosted = hostedByName(name);
-  if (hosted && !force) {
-    REALIZE_ASSIGN(auto status, hosted->locked([](ArenaCore& core) -> Result<ArenaStatus> { return core.status(); }));
-    if (status.unconfirmedFiles > 0)
-      return Error{Code::Refused, name + ": " + std::to_string(status.unconfirmedFiles) +
-                                      " files are kept here because no other peer has them for sure yet. Connect one that "
-                                      "keeps them real, or lose them with --force"};
-    if (row->second.ownFolder && (status.realFiles > 0 || status.settling))
-      return Error{Code::Refused, name + ": " + std::to_string(status.realFiles) +
-                                      " real files are in this peer's state folder and would be removed. Mark them unreal "
-                                      "first, or lose them with --force"};
+  std::vector<std::string> lost;
+  if (hosted) {
+    REALIZE_ASSIGN(lost, mayLeave(*hosted, row->second.ownFolder, force));
   }
   REALIZE_TRY(household_->eraseArena(id));
   {
@@ -343,7 +337,7 @@ Result<void> PeerImpl::leaveArena(const std::string& name, bool force) {
   std::error_code failed;
   fs::remove_all(arenaDirectory(id), failed);
   if (failed) return errnoError(failed.value(), arenaDirectory(id));
-  return {};
+  return lost;
 }
 
 Result<std::shared_ptr<Arena>> PeerImpl::arena(const std::string& name) {

@@ -71,6 +71,8 @@ class Transfers {
   std::vector<EntryId> neededElsewhere(const BlobId& blob, const EntryId& id);
   /// What is in the cache is not evicted while one of these entries shows it and has it not in the folder.
   void pin(const BlobId& blob, const std::vector<EntryId>& entries);
+  /// Versions whose bytes are complete in the cache, pinned for these entries.
+  std::vector<EntryContent> pinnedContents();
   /// For each entry at start, then for all: whose pins those are that an earlier version set.
   void claimPins(const EntryId& id, const std::vector<logic::ShownHead>& heads);
   void allClaimed();

@@ -158,6 +158,15 @@ void Transfers::pin(const BlobId& blob, const std::vector<EntryId>& entries) {
   store.setValue(key, ids);
 }
 
+std::vector<EntryContent> Transfers::pinnedContents() {
+  std::vector<EntryContent> out;
+  for (const auto& blob : s_->core.store.cache().all()) {
+    if (!cachedForGood(blob)) continue;
+    for (const auto& id : s_->pinners(blob)) out.push_back({id, blob});
+  }
+  return out;
+}
+
 bool Transfers::State::evictable(const BlobId& blob) {
   auto known = blobs.find(blob);
   if (known != blobs.end() && !idle(known->second)) return false;

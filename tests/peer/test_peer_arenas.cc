@@ -132,6 +132,55 @@ TEST_CASE("leaving an arena leaves the user's files and nothing of ours") {
   CHECK(eventually([&] { return a.isOffered("docs"); }));
 }
 
+TEST_CASE("an arena whose cache has a version that nobody else keeps is left only by force, which says so") {
+  TestPeer a("a"), b("b");
+  createArena(a, "docs");
+  a.write("docs/plan.txt", "first");
+  join(b, a);
+  joinArena(b, "docs", true);
+  REQUIRE(b->arena("docs").ok());
+  REQUIRE((*b->arena("docs"))->mark("", Mark::Real).ok());
+  REQUIRE(waited(b, "docs") == "reached");
+  b.stop();
+  a.write("docs/plan.txt", "as a has it");
+  std::ofstream(b.folder / "docs/plan.txt") << "as b has it";
+  b.start();
+  REQUIRE(eventually([&] { return (*b->arena("docs"))->conflicts()->size() == 1; }));
+  REQUIRE(waited(b, "docs") == "reached");
+
+  a.stop();
+  REQUIRE(eventually([&] { return !b.connectedTo("a"); }));
+  auto alone = b->leaveArena("docs", false);
+  REQUIRE_FALSE(alone.ok());
+  CHECK(alone.code() == Code::Refused);
+  CHECK_MESSAGE(alone.error().message.find("plan.txt") != std::string::npos, alone.error().message);
+  auto forced = b->leaveArena("docs", true);
+  REQUIRE(forced.ok());
+  CHECK(*forced == std::vector<std::string>{"plan.txt"});
+  CHECK(b.read("docs/plan.txt") == "as b has it");
+}
+
+TEST_CASE("an arena whose versions a connected peer keeps real is left without more ado") {
+  TestPeer a("a"), b("b");
+  createArena(a, "docs");
+  a.write("docs/plan.txt", "first");
+  join(b, a);
+  joinArena(b, "docs", true);
+  REQUIRE((*b->arena("docs"))->mark("", Mark::Real).ok());
+  REQUIRE(waited(b, "docs") == "reached");
+  b.stop();
+  a.write("docs/plan.txt", "as a has it");
+  std::ofstream(b.folder / "docs/plan.txt") << "as b has it";
+  b.start();
+  REQUIRE(eventually([&] { return (*b->arena("docs"))->conflicts()->size() == 1; }));
+  REQUIRE(waited(b, "docs") == "reached");
+
+  auto left = b->leaveArena("docs", false);
+
+  REQUIRE_MESSAGE(left.ok(), (left.ok() ? "" : left.error().message));
+  CHECK(left->empty());
+}
+
 TEST_CASE("folders that overlap with an arena or the state folder are refused") {
   TestPeer a("a");
   createArena(a, "docs");

@@ -285,11 +285,11 @@ Result<void> FakePeer::admit(const std::string&, const std::string& peer) {
 
 Result<void> FakePeer::withdraw(const std::string& arena, const std::string& peer) { return admit(arena, peer); }
 
-Result<void> FakePeer::leaveArena(const std::string& name, bool force) {
+Result<std::vector<std::string>> FakePeer::leaveArena(const std::string& name, bool force) {
   if (name == "precious" && !force) return Error{Code::Refused, name + ": has bytes that no other peer has"};
   std::lock_guard lock(mutex_);
   if (arenas_.erase(name) == 0) return Error{Code::NotFound, name + ": no such arena"};
-  return {};
+  return std::vector<std::string>();
 }
 
 std::vector<std::string> FakePeer::arenaNames() {

@@ -79,7 +79,7 @@ class FakePeer : public Peer {
   Result<void> joinArena(const std::string& name, const std::string& folder) override;
   Result<void> admit(const std::string& arena, const std::string& peer) override;
   Result<void> withdraw(const std::string& arena, const std::string& peer) override;
-  Result<void> leaveArena(const std::string& name, bool force) override;
+  Result<std::vector<std::string>> leaveArena(const std::string& name, bool force) override;
   std::vector<std::string> arenaNames() override;
   std::vector<std::string> offeredArenas() override;
   Result<std::shared_ptr<Arena>> arena(const std::string& name) override;

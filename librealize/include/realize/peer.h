@@ -269,8 +269,10 @@ class Peer {
   /// The opposite. What is under way with that peer in the arena is cut off when this returns; what it has, it keeps.
   /// Errors: NotFound (no such arena or peer, or one that is not admitted), Refused (this peer itself: leave instead).
   virtual Result<void> withdraw(const std::string& arena, const std::string& peer) = 0;
-  /// Forgets the arena here; Real files stay where they are. Errors: Refused while unconfirmed bytes would be lost.
-  virtual Result<void> leaveArena(const std::string& name, bool force) = 0;
+  /// Forgets the arena here; Real files in a folder of the user's stay where they are. Blocks while connected peers are asked
+  /// what they keep. Returns the paths of files with bytes that are lost by it, as far as is known; only with `force`.
+  /// Errors: Refused while bytes would be lost that no connected peer promises to keep, Busy (no answer in time).
+  virtual Result<std::vector<std::string>> leaveArena(const std::string& name, bool force) = 0;
   virtual std::vector<std::string> arenaNames() = 0;
   /// Arenas that connected peers admit us to and that we have not joined.
   virtual std::vector<std::string> offeredArenas() = 0;
