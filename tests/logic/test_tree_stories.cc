@@ -349,6 +349,37 @@ TEST_CASE("what a closed origin left behind in a broken batch is issued again by
   CHECK(a.received + b.received == 0);
 }
 
+TEST_CASE("what was issued again while batches run is not taken for sent before when its old author's change comes back") {
+  TreePeer x('x'), s('s'), r('r'), w('w');
+  x.file("f", "1");
+  x.file("g", "1");
+  for (auto* peer : {&s, &r, &w}) sync(*peer, x);
+  MemoryTreeStore backup = x.store;
+  x.write("f", "2");
+  x.write("g", "2");
+  w.pull(x);
+  CHECK_FALSE(s.pull(w, 1, 1));  // "f" only.
+  x.store = backup;
+  x.tree.reload();
+  x.tree.beginLife();
+  x.file("h", "3");
+  s.pull(x);  // Issues "f" again.
+  s.pull(w);  // "f" came before.
+
+  CHECK_FALSE(r.pull(s, 1, 2));  // "g" and "h".
+  w.write("f", "4");
+  s.pull(w);
+  r.pull(s, 1);
+  for (int i = 0; i < 3; ++i)
+    for (auto* one : {&x, &s, &r, &w})
+      for (auto* other : {&x, &s, &r, &w})
+        if (one != other) one->pull(*other);
+
+  CHECK(r.holds("f", "2"));
+  CHECK(r.holds("f", "4"));
+  checkEqual(s, r);
+}
+
 TEST_CASE("who learns that a copy of its database closed its origin goes on under a new one") {
   TreePeer a('a'), copy('c'), b('b');
   a.file("f", "1");

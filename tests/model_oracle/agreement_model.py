@@ -53,10 +53,12 @@ RULES = {
     "fresh": "who has nothing yet takes an ordinary batch, whatever was trimmed",
     "fresh-still": "... unless the sender trims before it is complete",
     "fresh-one": "... or another sender's batch has begun, too",
+    "forgotten": "touches forgotten when an entry was issued again do not come back with another's state of it",
     "sure": "what is not known there is new here, if nothing was trimmed there that was not seen here",
 }
 OFF = set()
 RETURNS = False   # the search with peers that are away for long
+RESTORES = False  # the search with backups that come back often
 def on(rule): return rule not in OFF
 ROOT = "root"
 
@@ -273,13 +275,18 @@ class Peer:
             out[i] = None
         for i in ids: put(i)
         return [i for i in out if i in set(ids)]
+    def merged(self, i, theirs, their_seen):
+        mine = self.entries[i].touch; e = merge(self.entries[i], self.seen(i), theirs, their_seen)
+        if on("forgotten"):                      # else it would stand behind the position of batches that run, as if sent there
+            e.touch = {o: s if s > self.V.get(o, 0) else mine[o] for o, s in e.touch.items() if s > self.V.get(o, 0) or o in mine}
+        return e
     def take(self, src, i):
         theirs = src.entries[i]; seen = self.seen(i)
         if i not in self.entries:
             if on("as-is"):
                 e = theirs.copy(); e.ctx = join(seen, src.seen(i))
             else: e = merge(Entry(theirs.kind), seen, theirs, src.seen(i))
-        else: e = merge(self.entries[i], seen, theirs, src.seen(i))
+        else: e = self.merged(i, theirs, src.seen(i))
         if not on("ctx"): e.ctx = {}
         self.entries[i] = e
         self.hlc = max(self.hlc, e.place[0][0])
@@ -399,8 +406,8 @@ class Peer:
         for i, t in w["truth"].items(): self.truth[i] = self.truth.get(i, frozenset()) | t
         for i in sorted(set(i for i in self.entries if self.differs(w, i)) | set(staged)):
             if i in self.entries and i in staged:
-                theirs, seen, _ = staged[i]; mine = self.seen(i)
-                self.entries[i] = merge(self.entries[i], mine, theirs, seen)
+                theirs, seen, _ = staged[i]
+                self.entries[i] = self.merged(i, theirs, seen)
                 self.hlc = max(self.hlc, theirs.place[0][0])
             elif i in self.entries:              # no record there: new here, or deleted and trimmed there
                 if not stale_self and on("sure"): continue   # not trimmed there: we have seen all that is
@@ -515,6 +522,7 @@ class World:
     def step(self):
         if RETURNS: return self.returning()
         r = self.rng; p = r.choice(self.peers); q = r.choice([x for x in self.peers if x is not p]); x = r.random()
+        if RESTORES: x = r.choice([x, x, x, .15, .75, .75, .95, .98])
         if x < .50: self.local(p)
         elif x < .70: self.say(p.name, "pulls", q.name, p.pull(q, r))
         elif x < .80: self.say(p.name, "pulls part of", q.name, p.pull(q, r, False))
@@ -543,7 +551,8 @@ class World:
             sent = 0
             for p in self.peers:
                 for q in self.peers:
-                    if p is not q: sent += p.pull(q, self.rng)
+                    before = dict(p.V)           # the last page of a resumed batch may be empty, and another batch follow
+                    if p is not q: sent += p.pull(q, self.rng); sent += p.V != before
             if not sent: break
         self.say("--- all synced")
         assert not sent, "syncing never comes to rest (idempotence)"
@@ -585,8 +594,9 @@ class World:
 def main():
     a = argparse.ArgumentParser(); a.add_argument("--seeds", default="0..2000"); a.add_argument("--without", default="")
     a.add_argument("--returns", action="store_true", help="a world where a peer is away for long while the others trim")
+    a.add_argument("--restores", action="store_true", help="a world where backups come back often")
     a.add_argument("--show", action="store_true"); a = a.parse_args()
-    global RETURNS; RETURNS = a.returns
+    global RETURNS, RESTORES; RETURNS, RESTORES = a.returns, a.restores
     OFF.update(x for x in a.without.split(",") if x); lo, hi = map(int, a.seeds.split("..")); bad = {}
     for seed in range(lo, hi):
         w = World(seed)
