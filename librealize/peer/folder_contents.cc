@@ -95,6 +95,7 @@ void Folder::State::pumpHashes() {
 
 void Folder::State::finishHashes(const std::vector<HashJob>& jobs) {
   std::vector<HashJob> replaced;
+  bool wanted = false;
   core.transact([&] {
     for (const auto& job : jobs) {
       if (job.node) hashingNodes.erase(job.node);
@@ -126,10 +127,12 @@ void Folder::State::finishHashes(const std::vector<HashJob>& jobs) {
         later.back().replacesOld = takesAway == Replaces::Old;
         hashingNodes.insert(job.node);
       }
+      wanted = wanted || core.store.wanted().hasBlob(job.content->blob);
     }
     if (!replaced.empty()) judge(std::move(replaced));
     judgeSuspects();
   });
+  if (wanted) core.transfers->wakeWanted();  // It may be copied, and its user may change it soon.
 }
 
 void Folder::State::newFile(const HashJob& job) {
