@@ -121,6 +121,8 @@ class Directory {
   virtual Result<void> removeDirectory(const std::string& path) = 0;
   /// renameat2; both paths beneath this directory. Exchange needs both to exist.
   virtual Result<void> rename(const std::string& from, const std::string& to, RenameKind kind) = 0;
+  /// The same, to a path beneath another directory of the same disk, wherever that one is by now.
+  virtual Result<void> renameInto(const std::string& from, Directory& directory, const std::string& to, RenameKind kind) = 0;
   virtual Result<void> setMode(const std::string& path, uint32_t mode) = 0;
   virtual Result<void> setTimes(const std::string& path, int64_t mtimeNs) = 0;
   /// -1 leaves one of them as it is; of a symlink, the symlink's own.

@@ -139,7 +139,14 @@ class PosixDirectory final : public Directory {
     return {};
   }
 
-  Result<void> rename(const std::string& from, const std::string& to, RenameKind kind) override;
+  Result<void> rename(const std::string& from, const std::string& to, RenameKind kind) override {
+    return renameBetween(from, fd_.get(), to, kind);
+  }
+  Result<void> renameInto(const std::string& from, Directory& directory, const std::string& to, RenameKind kind) override {
+    auto* other = dynamic_cast<PosixDirectory*>(&directory);
+    if (!other) return Error{Code::Unsupported, "a rename between two kinds of disk"};
+    return renameBetween(from, other->fd_.get(), to, kind);
+  }
   Result<void> setMode(const std::string& path, uint32_t mode) override;
   Result<void> setTimes(const std::string& path, int64_t mtimeNs) override;
   Result<void> setOwner(const std::string& path, int64_t uid, int64_t gid) override;
@@ -216,6 +223,8 @@ class PosixDirectory final : public Directory {
   std::string displayPath() const override { return shown_; }
 
  private:
+  Result<void> renameBetween(const std::string& from, int toDirectory, const std::string& to, RenameKind kind);
+
   // The object itself, whatever it is; a symlink's own inode.
   Result<OwnedFd> openObject(const std::string& path) {
     REALIZE_TRY(checkBeneath(path));
@@ -269,9 +278,9 @@ Result<std::vector<DirectoryItem>> PosixDirectory::list(const std::string& path)
   }
 }
 
-Result<void> PosixDirectory::rename(const std::string& from, const std::string& to, RenameKind kind) {
+Result<void> PosixDirectory::renameBetween(const std::string& from, int toDirectory, const std::string& to, RenameKind kind) {
   REALIZE_ASSIGN(Place source, placeOf(fd_.get(), from));
-  REALIZE_ASSIGN(Place target, placeOf(fd_.get(), to));
+  REALIZE_ASSIGN(Place target, placeOf(toDirectory, to));
   unsigned flags = 0;
   switch (kind) {
     case RenameKind::Replace: break;

@@ -116,9 +116,9 @@ class Tree {
   /// Of a hard link, its target's. Empty when unknown.
   std::vector<ShownHead> shownHeads(const EntryId& id);
   TreeDigest digest() const { return state_.digest; }
+  const std::vector<EntryId>& touched() const { return effectOrder_; }  ///< since the last drainEffects(), seen or not
   /// What changed in the visible tree since the last call, in the order in which it was first touched.
-  /// `quiet` gets the shown entries that look as before but were claimed anew (Entry::live): what a Base for them says
-  /// is out of date.
+  /// `quiet` gets the shown entries that look as before but were claimed anew (Entry::live): a Base for them is out of date.
   std::vector<Effect> drainEffects(std::vector<EntryId>* quiet = nullptr);
 
   // --- Exchange -----------------------------------------------------------------------------------------------------

@@ -239,6 +239,7 @@ bool ArenaCore::State::transact(const std::function<void()>& work, bool rested) 
       work();
       tree.writeBack();
       std::vector<EntryId> quiet;
+      transfers->touched(tree.touched());
       distribute(tree.drainEffects(&quiet), rested);
       for (const auto& id : quiet) folder->entryChanged(id);  // Its row's base follows the claims.
       tree.flush();

@@ -26,6 +26,18 @@ inline constexpr char kMarkerPath[] = ".realize/arena";   ///< the arena's id in
 inline constexpr char kTempFolder[] = ".realize/tmp";     ///< emptied at start
 inline constexpr char kCacheFolder[] = ".realize/cache";  ///< one sparse file per blob, named by hex id
 
+struct Plan;
+
+/// The folders that one file after the other goes from and to, kept open. Only within one job of the core.
+struct PlacingFolders {
+  std::unique_ptr<Directory> temp;
+  std::unique_ptr<Directory> folder;
+  EntryId parent;      ///< whose that is
+  NodeId parentNode = 0;
+  std::string path;    ///< on the disk
+  std::string shown;   ///< in the tree
+};
+
 /// Thread: core. Lifetime: the ArenaCore's.
 class Folder {
  public:
@@ -104,6 +116,7 @@ class Folder {
     Dot dot;
     FileStat file;
     bool named = false;  ///< its name among our own is on the disk
+    NodeId node = 0;     ///< of the entry; 0: it is looked up
   };
   /// Before place(), in a transaction of its own: should the one of place() not come to its end, what the user does to
   /// these files meanwhile has seen them. False: the database fails, and nothing is to be placed.
@@ -124,6 +137,9 @@ class Folder {
   /// Errors: Busy (somebody writes; retried later by the caller), NotFound (entry gone or changed meanwhile), disk errors.
   /// `known`: what the file at `tempPath` is, if the caller has just looked.
   Result<void> place(const EntryId& id, Dot dot, const std::string& tempPath, const FileStat* known = nullptr);
+  /// The same for many, of files that are new here: false where it is not as simple as a new name for it in a folder that is
+  /// there, and nothing was done. Within a transaction. `tempName`: in kTempFolder. `folders`: between these calls in it.
+  bool placeNew(const Plan& plan, NodeId node, const std::string& tempName, const FileStat& fresh, PlacingFolders& folders);
   /// The reverse: moves the Real file (unchanged, nobody writing) to `cachePath`, or removes it where that is empty, and
   /// forgets its disk row.
   /// Errors: Busy (changed, dirty or open for writing), disk errors.

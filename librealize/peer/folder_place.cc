@@ -10,6 +10,7 @@
 #include "librealize/peer/folder_state.h"
 #include "librealize/peer/marks.h"
 #include "librealize/peer/transfers.h"
+#include "librealize/peer/wish.h"
 
 namespace realize::peer {
 
@@ -231,6 +232,44 @@ Result<void> Folder::place(const EntryId& id, Dot dot, const std::string& tempPa
     if (row && ours) s.useKeptMode(record->node, path);
   });
   return {};
+}
+
+bool Folder::placeNew(const Plan& plan, NodeId node, const std::string& tempName, const FileStat& fresh, PlacingFolders& folders) {
+  auto& s = *s_;
+  auto& core = s.core;
+  if (!s.root || core.store.disk().peek(node)) return false;
+  if ((fresh.mode & 07777) != (plan.mode & 0777) || fresh.mtimeNs != plan.mtimeNs) return false;
+  if (!folders.temp) {
+    auto temp = s.root->openDirectory(kTempFolder);
+    if (!temp.ok()) return false;
+    folders.temp = std::move(*temp);
+  }
+  if (!folders.folder || folders.parent != plan.parent) {
+    folders.folder = nullptr;
+    const auto path = materialize(plan.parent);
+    const auto shown = core.shownPath(plan.parent);
+    const auto parentNode = core.store.nodeOf(plan.parent);
+    const auto* row = parentNode ? core.store.disk().peek(*parentNode) : nullptr;
+    auto opened = path.ok() ? s.root->openDirectory(*path) : Result<std::unique_ptr<Directory>>(path.error());
+    auto stat = opened.ok() ? (*opened)->stat("") : Result<FileStat>(opened.error());
+    // Another folder may have its name by now.
+    if (!row || !shown.ok() || !stat.ok() || stat->device != row->device || stat->inode != row->inode) return false;
+    folders.folder = std::move(*opened);
+    folders.parent = plan.parent;
+    folders.parentNode = *parentNode;
+    folders.path = *path;
+    folders.shown = *shown;
+  }
+  const auto kind = faulty(Fault::OverwriteUnknown) ? RenameKind::Replace : RenameKind::NoReplace;
+  if (!folders.temp->renameInto(tempName, *folders.folder, plan.name, kind).ok()) return false;
+  s.changedByUs(folders.path);
+  auto placed = folders.folder->stat(plan.name);
+  // As in place(): somebody may have been quicker.
+  const bool ours = placed.ok() && placed->sameObject(fresh) && placed->sizeBytes == fresh.sizeBytes && placed->mtimeNs == fresh.mtimeNs;
+  if (!ours) s.hint(folders.path);
+  s.putRow(node, folders.parentNode, plan.name, EntryKind::File, ours ? *placed : fresh, plan.blob, plan.base);
+  s.noteUnsynced(node);
+  return true;
 }
 
 /// Removed where its bytes were, and kept by somebody who renamed it without knowing: what a removal let go is not had back

@@ -57,7 +57,7 @@ bool Folder::notePlacing(const std::vector<Placing>& files) {
   auto& core = s_->core;
   std::vector<Noted> noted;
   for (const auto& file : files)
-    if (const auto node = core.store.nodeOf(file.id)) noted.push_back({*node, file.dot, file.file, file.named});
+    if (const auto node = file.node ? file.node : core.store.nodeOf(file.id)) noted.push_back({*node, file.dot, file.file, file.named});
   return core.transact([&] { core.store.setValue(kPlacingKey, encode(noted)); });
 }
 

@@ -181,6 +181,7 @@ bool Marks::entryChanged(const EntryId& id) {
   const logic::Record* record = core.tree.peek(id);
   if (!record || id == kRootEntry) return true;
   const NodeId node = record->node;
+  core.transfers->touched(id);
   bool inFolder = true;
   std::vector<Wish> wish;
   std::optional<store::BlobTask> unconfirmed;
@@ -195,7 +196,7 @@ bool Marks::entryChanged(const EntryId& id) {
       return row && row->blob == version.blob && row->sizeBytes == version.sizeBytes;
     };
     auto wishFor = [&](const Version& version) {
-      wish.push_back({{node, version.blob, version.sizeBytes}, {{version.mode, version.mtimeNs}}});
+      wish.push_back({{node, version.blob, version.sizeBytes}, id, {{version.mode, version.mtimeNs}}});
     };
     if (mark == Mark::Real) {
       for (const auto& head : heads) {
@@ -209,6 +210,11 @@ bool Marks::entryChanged(const EntryId& id) {
       }
     } else if (row && shown && !onDisk(shown->second) && !row->dirty && mark == Mark::None) {
       wishFor(shown->second);  // Real stays Real, with the newest bytes.
+    }
+    if (wish.size() == 1 && !row && record->entry.heads.size() == 1 && heads.front().version.target.isZero()) {
+      const auto& version = heads.front().version;
+      core.transfers->plan({id, heads.front().dot, version.blob, version.mode, version.mtimeNs, record->shownParent,
+                            record->shownName, Core::baseOf(record->entry, &heads.front())});
     }
     if (wish.empty() && !row && logic::allLetGo(record->entry)) core.folder->lastResort(id);
     if (mark == Mark::Unreal && row && !row->blob.isZero()) unconfirmed = store::BlobTask{node, row->blob, row->sizeBytes};

@@ -108,6 +108,7 @@ void Transfers::resumed() {
   s_->wantedRefused.clear();
   s_->postponed.clear();
   s_->wishes.clear();
+  s_->plans.clear();
   s_->outOfSpace = false;
   for (auto& [id, blob] : std::map(s_->blobs)) s_->pump(blob);
   wakeWanted();

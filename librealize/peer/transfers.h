@@ -13,6 +13,7 @@
 namespace realize::peer {
 
 struct BlobState;
+struct Plan;
 struct Wish;
 struct OpenUse;
 
@@ -62,6 +63,11 @@ class Transfers {
   void wakeWanted();
   /// This was put into the queue: as wakeWanted(), without a look at all that is in it.
   void wanted(const Wish& wish);
+  /// Of what is wanted: where it goes. Forgotten where there are very many, and when the entry is touched.
+  void plan(Plan plan);
+  /// The entries have changed, or what they are to be here.
+  void touched(const std::vector<EntryId>& entries);
+  void touched(const EntryId& entry);
 
   // --- the cache
   /// An entry has this content since now. Kept for neededElsewhere(), bounded.

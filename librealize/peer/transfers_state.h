@@ -9,6 +9,7 @@
 #include <mutex>
 #include <set>
 #include <string>
+#include <unordered_map>
 #include <vector>
 
 #include "librealize/model/blob.h"
@@ -133,7 +134,9 @@ struct BlobState {
   bool heldOpen() const { return use.use_count() > 1; }
 };
 
+struct PlacingFolders;
 struct WantedBatch;
+struct WantedItem;
 struct WantedPump;
 
 struct Transfers::State {
@@ -166,6 +169,7 @@ struct Transfers::State {
   bool wantedAwake = false;
   bool wantedGoesOn = false;
   std::deque<Wish> wishes;      ///< put into the queue lately, and not looked at since
+  std::unordered_map<EntryId, Plan> plans;
   bool unseenWanted = true;     ///< the queue may have others than these, what is in flight and what is postponed
   bool roundComplete = true;    ///< so far the round has met nothing else, either
   store::BlobTask wantedAfter;  ///< where the last look at them ended
@@ -274,6 +278,8 @@ struct Transfers::State {
   std::optional<std::pair<EntryId, Dot>> headToPlace(NodeId node, const BlobId& blob);
   /// Folder::notePlacing for that, and settle() in a transaction.
   bool syncName(Directory& root, NodeId node);
+  const Plan* planOf(const WantedItem& item);
+  bool settleNew(const WantedItem& item, PlacingFolders& folders);
   Result<bool> noteAndSettle(NodeId node, const BlobId& blob, uint64_t sizeBytes, const std::string& tempPath);
   /// Puts the file in place for the entry, or in the cache for a head that is not shown. False: it is still at
   /// `tempPath`, as nothing asks for it any more, or where it belongs. `known`: as for Folder::place.

@@ -21,16 +21,17 @@ constexpr size_t kMaxWishes = 1 << 16;
 }  // namespace
 
 /// Small files that travel together: asked for at once, synced at once, put in place in one transaction.
+struct WantedItem {
+  NodeId node = 0;
+  EntryId entry;
+  BlobId blob;
+  uint64_t sizeBytes = 0;
+  std::optional<std::pair<uint32_t, int64_t>> attributes;  ///< mode, mtimeNs
+  std::string tempPath;
+  Result<FileStat> written = Error{Code::Unreachable, "not sent"};  ///< what it is now at tempPath
+};
 struct WantedBatch {
-  struct Item {
-    NodeId node = 0;
-    BlobId blob;
-    uint64_t sizeBytes = 0;
-    std::optional<std::pair<uint32_t, int64_t>> attributes;  ///< mode, mtimeNs
-    std::string tempPath;
-    Result<FileStat> written = Error{Code::Unreachable, "not sent"};  ///< what it is now at tempPath
-  };
-  std::vector<Item> items;
+  std::vector<WantedItem> items;
   std::mutex mutex;  // guards `written` while pool threads are at it
 };
 
@@ -98,8 +99,9 @@ bool Transfers::State::begin(WantedPump& pump, const Wish& wish) {
     return true;
   }
   if (smallBatches >= kMaxSmallBatches) return false;
-  WantedBatch::Item item;
+  WantedItem item;
   item.node = task.node;
+  item.entry = wish.entry;
   item.blob = task.blob;
   item.sizeBytes = task.sizeBytes;
   item.attributes = wish.modeAndMtimeNs;
@@ -182,6 +184,7 @@ void Transfers::State::startSmall(std::shared_ptr<WantedBatch> batch) {
     auto& item = batch->items[i];
     item.tempPath = std::string(kTempFolder) + "/w" + std::to_string(number) + "-" + std::to_string(i);
     if (auto id = item.attributes ? std::nullopt : core.store.idOf(item.node)) {
+      item.entry = *id;
       for (const auto& head : core.tree.shownHeads(*id)) {
         if (head.version.blob != item.blob) continue;
         item.attributes = {head.version.mode, head.version.mtimeNs};
@@ -237,8 +240,9 @@ void Transfers::State::startSmall(std::shared_ptr<WantedBatch> batch) {
 void Transfers::State::finishSmall(std::shared_ptr<WantedBatch> batch, const PeerKey& from,
                                    std::vector<WantStatus> statuses) {
   bool any = false;
-  bool anyProblem = false;  // Whatever the database says to that, the batch goes on.
-  core.transact([&] { anyProblem = core.store.problems().count() > 0; });
+  bool anyProblem = false;
+  auto counted = store::catching([&] { anyProblem = core.store.problems().count() > 0; });
+  (void)counted;  // Whatever the database says to that, the batch goes on.
   for (size_t i = 0; i < batch->items.size(); ++i) {
     auto& item = batch->items[i];
     any = any || item.written.ok();
@@ -265,14 +269,18 @@ void Transfers::State::placeSmall(std::shared_ptr<WantedBatch> batch, Result<voi
   std::vector<Folder::Placing> placing;
   for (auto& item : batch->items) {
     if (!item.written.ok() || !synced.ok()) continue;
-    if (auto head = headToPlace(item.node, item.blob)) placing.push_back({head->first, head->second, *item.written, true});
+    if (const Plan* plan = planOf(item)) placing.push_back({plan->entry, plan->head, *item.written, true, item.node});
+    else if (auto head = headToPlace(item.node, item.blob)) placing.push_back({head->first, head->second, *item.written, true});
   }
   // What is not needed any more, or was never made. It goes when all is said: what is there then is known not to be placed.
   std::vector<std::string> left;
   bool notedLeft = false;
+  PlacingFolders folders;
   const bool done = (placing.empty() || core.folder->notePlacing(placing)) && core.transact([&] {
     for (auto& item : batch->items) {
       if (item.written.ok() && synced.ok()) {
+        if (settleNew(item, folders)) continue;
+        folders = {};
         auto settled = settle(item.node, item.blob, item.sizeBytes, item.tempPath, &*item.written);
         if (settled.ok() && *settled) continue;
         if (!settled.ok()) settleFailed(item.node, item.blob, settled.error());
@@ -293,6 +301,43 @@ void Transfers::State::placeSmall(std::shared_ptr<WantedBatch> batch, Result<voi
   // What is still missing is told when it has rested: each telling makes the database durable first.
   core.exchange->changed(core.store.wanted().totals().count == 0);
   pumpWanted();
+}
+
+void Transfers::plan(Plan plan) {
+  if (s_->plans.size() >= kMaxWishes) return;
+  const EntryId entry = plan.entry;
+  s_->plans[entry] = std::move(plan);
+}
+
+void Transfers::touched(const EntryId& entry) {
+  if (!s_->plans.empty()) s_->plans.erase(entry);
+}
+
+void Transfers::touched(const std::vector<EntryId>& entries) {
+  if (s_->plans.empty()) return;
+  for (const auto& entry : entries) s_->plans.erase(entry);
+}
+
+const Plan* Transfers::State::planOf(const WantedItem& item) {
+  auto plan = plans.find(item.entry);
+  if (plan == plans.end() || plan->second.blob != item.blob || core.store.idOf(item.node) != item.entry) return nullptr;
+  return &plan->second;
+}
+
+/// As settle(), where all is as it was planned.
+bool Transfers::State::settleNew(const WantedItem& item, PlacingFolders& folders) {
+  const Plan* plan = planOf(item);
+  if (!plan || !core.folder->placeNew(*plan, item.node, item.tempPath.substr(item.tempPath.rfind('/') + 1), *item.written, folders))
+    return false;
+  const std::string path = folders.shown.empty() ? plan->name : folders.shown + "/" + plan->name;
+  core.store.wanted().erase({item.node, item.blob, item.sizeBytes});
+  core.emit(Event{.whenNs = 0, .type = "real", .arena = "", .path = path, .peer = "", .detail = ""});
+  if (core.store.problems().count()) {
+    core.store.problems().eraseKind("no-space");
+    core.store.problems().erase(path, "not-placed");
+  }
+  plans.erase(item.entry);
+  return true;
 }
 
 std::optional<std::pair<EntryId, Dot>> Transfers::State::headToPlace(NodeId node, const BlobId& blob) {

@@ -4,8 +4,10 @@
 
 #include <functional>
 #include <optional>
+#include <string>
 #include <unordered_set>
 #include <utility>
+#include <vector>
 
 #include "librealize/store/work_tables.h"
 
@@ -15,7 +17,21 @@ namespace realize::peer {
 /// put in place.
 struct Wish {
   store::BlobTask task;
+  EntryId entry{};  ///< zero: not looked at
   std::optional<std::pair<uint32_t, int64_t>> modeAndMtimeNs{};
+};
+
+/// Where a small file that is new here goes, as its entry said when it was wanted. As long as nobody has touched the entry
+/// since (Transfers::touched()), it is put there without another look at that.
+struct Plan {
+  EntryId entry;
+  Dot head;
+  BlobId blob;
+  uint32_t mode = 0;
+  int64_t mtimeNs = 0;
+  EntryId parent;
+  std::string name;
+  std::vector<Dot> base;  ///< what the folder will be showing with it: DiskRow::base
 };
 
 /// Wanted files, by node and content.

@@ -377,6 +377,24 @@ DISK_TEST_CASE("an opened directory follows its renames, and outlives its name")
   CHECK(codeOf(d->open("f", OpenMode::CreateNew)) == "not-found");
 }
 
+DISK_TEST_CASE("a rename goes from one opened directory into another, wherever that is by now") {
+  D disk;
+  auto& r = *disk.root;
+  REQUIRE(r.makeDirectory("from", 0755).ok());
+  REQUIRE(r.makeDirectory("to", 0755).ok());
+  auto from = std::move(r.openDirectory("from")).value();
+  auto to = std::move(r.openDirectory("to")).value();
+  put(*from, "f", "1");
+  put(*from, "g", "2");
+  REQUIRE(r.rename("to", "there", RenameKind::NoReplace).ok());
+
+  REQUIRE(from->renameInto("f", *to, "h", RenameKind::NoReplace).ok());
+  CHECK(codeOf(from->renameInto("g", *to, "h", RenameKind::NoReplace)) == "exists");
+
+  CHECK(get(r, "there/h") == "1");
+  CHECK(get(r, "from/g") == "2");
+}
+
 DISK_TEST_CASE("names and paths have their limits") {
   D disk;
   auto& r = *disk.root;

@@ -23,14 +23,19 @@ struct Meddler {
 
 class MeddlingDirectory final : public Directory {
  public:
-  MeddlingDirectory(std::unique_ptr<Directory> inner, Meddler& meddler) : inner_(std::move(inner)), meddler_(meddler) {}
+  MeddlingDirectory(std::unique_ptr<Directory> inner, Meddler& meddler, std::string path = "")
+      : inner_(std::move(inner)), meddler_(meddler), path_(std::move(path)) {}
   Result<FileStat> stat(const std::string& path) override { return inner_->stat(path); }
   Result<std::unique_ptr<DiskFile>> open(const std::string& path, OpenMode mode, uint32_t permissions) override {
     if (meddler_.beforeOpen)
-      if (auto failed = meddler_.beforeOpen(path, mode)) return *failed;
+      if (auto failed = meddler_.beforeOpen(full(path), mode)) return *failed;
     return inner_->open(path, mode, permissions);
   }
-  Result<std::unique_ptr<Directory>> openDirectory(const std::string& path) override { return inner_->openDirectory(path); }
+  Result<std::unique_ptr<Directory>> openDirectory(const std::string& path) override {
+    auto opened = inner_->openDirectory(path);
+    if (!opened.ok()) return opened.error();
+    return std::unique_ptr<Directory>(std::make_unique<MeddlingDirectory>(std::move(*opened), meddler_, full(path)));
+  }
   Result<std::vector<DirectoryItem>> list(const std::string& path) override { return inner_->list(path); }
   Result<void> makeDirectory(const std::string& path, uint32_t permissions) override {
     return inner_->makeDirectory(path, permissions);
@@ -40,16 +45,16 @@ class MeddlingDirectory final : public Directory {
   }
   Result<std::string> readSymlink(const std::string& path) override { return inner_->readSymlink(path); }
   Result<void> unlink(const std::string& path) override {
-    if (meddler_.beforeUnlink) meddler_.beforeUnlink(path);
+    if (meddler_.beforeUnlink) meddler_.beforeUnlink(full(path));
     return inner_->unlink(path);
   }
   Result<void> removeDirectory(const std::string& path) override { return inner_->removeDirectory(path); }
   Result<void> rename(const std::string& from, const std::string& to, RenameKind kind) override {
-    if (meddler_.beforeRename)
-      if (auto failed = meddler_.beforeRename(from, to, kind)) return *failed;
-    auto done = inner_->rename(from, to, kind);
-    if (done.ok() && meddler_.afterRename) meddler_.afterRename(from, to, kind);
-    return done;
+    return meddled(full(from), full(to), kind, [&] { return inner_->rename(from, to, kind); });
+  }
+  Result<void> renameInto(const std::string& from, Directory& directory, const std::string& to, RenameKind kind) override {
+    auto& other = dynamic_cast<MeddlingDirectory&>(directory);
+    return meddled(full(from), other.full(to), kind, [&] { return inner_->renameInto(from, *other.inner_, to, kind); });
   }
   Result<void> setMode(const std::string& path, uint32_t mode) override { return inner_->setMode(path, mode); }
   Result<void> setTimes(const std::string& path, int64_t mtimeNs) override {
@@ -72,8 +77,19 @@ class MeddlingDirectory final : public Directory {
   std::string displayPath() const override { return inner_->displayPath(); }
 
  private:
+  std::string full(const std::string& path) const { return path_.empty() || path.empty() ? path_ + path : path_ + "/" + path; }
+  template <typename Rename>
+  Result<void> meddled(const std::string& from, const std::string& to, RenameKind kind, Rename&& rename) {
+    if (meddler_.beforeRename)
+      if (auto failed = meddler_.beforeRename(from, to, kind)) return *failed;
+    auto done = rename();
+    if (done.ok() && meddler_.afterRename) meddler_.afterRename(from, to, kind);
+    return done;
+  }
+
   std::unique_ptr<Directory> inner_;
   Meddler& meddler_;
+  std::string path_;
 };
 
 class MeddlingDisk final : public Disk {

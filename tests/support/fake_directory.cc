@@ -93,7 +93,10 @@ class FakeDirectory final : public Directory {
     return drop(at);
   }
 
-  Result<void> rename(const std::string& from, const std::string& to, RenameKind kind) override;
+  Result<void> rename(const std::string& from, const std::string& to, RenameKind kind) override {
+    return renameInto(from, *this, to, kind);
+  }
+  Result<void> renameInto(const std::string& from, Directory& directory, const std::string& to, RenameKind kind) override;
 
   Result<void> setMode(const std::string& path, uint32_t mode) override {
     FAKE_ENTER(FakeOp::SetMode, path, "");
@@ -264,10 +267,11 @@ Result<std::unique_ptr<DiskFile>> FakeDirectory::open(const std::string& path, O
   return openFakeFile(state_, at.inode, shown(path), write);
 }
 
-Result<void> FakeDirectory::rename(const std::string& from, const std::string& to, RenameKind kind) {
-  FAKE_ENTER(FakeOp::Rename, from, shown(to));
+Result<void> FakeDirectory::renameInto(const std::string& from, Directory& directory, const std::string& to, RenameKind kind) {
+  auto& onto = dynamic_cast<FakeDirectory&>(directory);
+  FAKE_ENTER(FakeOp::Rename, from, onto.shown(to));
   REALIZE_ASSIGN(FakeState::Place source, placeOf(from));
-  REALIZE_ASSIGN(FakeState::Place target, placeOf(to));
+  REALIZE_ASSIGN(FakeState::Place target, onto.placeOf(to));
   if (!source.inode) return gone(from);
   if (image().at(source.directory).device != image().at(target.directory).device)
     return Error{Code::Unsupported, from + ": on another file system"};
