@@ -1,6 +1,7 @@
 #include "librealize/peer/verify.h"
 
 #include <algorithm>
+#include <atomic>
 #include <chrono>
 #include <thread>
 
@@ -27,11 +28,12 @@ struct RealFile {
   std::string path;
 };
 
-/// A damaged file whose right bytes were asked for.
+/// A damaged file, or (node 0) content of the cache, whose right bytes were asked for.
 struct Awaited {
   NodeId node = 0;
   BlobId blob;
   size_t damage = 0;  ///< in the report
+  std::shared_ptr<std::atomic<bool>> failed = std::make_shared<std::atomic<bool>>(false);  ///< nobody has them
 };
 
 class Verifier {
@@ -59,6 +61,7 @@ class Verifier {
   Result<std::string> copyAside(const RealFile& file, const FileStat& stat);
   Result<void> cached();
   Result<void> checkCached(const BlobId& blob);
+  void fetchAgain(Core& core, const store::CacheRow& row);
   Result<bool> cacheHolds(const store::CacheRow& row, const std::optional<ChunkList>& list);
   Result<void> awaitRepairs();
   Result<void> done(uint64_t bytes);
@@ -166,8 +169,9 @@ Result<void> Verifier::replaceable(Core& core, const RealFile& file, const Conte
   auto record = id ? core.tree.get(*id) : std::nullopt;
   if (!record || !record->shown) return Error{Code::Busy, "it is being removed"};
   const auto heads = core.tree.shownHeads(*id);
-  if (heads.size() != 1) return Error{Code::Conflict, "it has several versions: choose one, and verify again"};
-  if (heads.front().version.blob != row->blob) return Error{Code::Busy, "another version is on its way"};
+  // Of several versions this one may end in the cache, and the newest under the name; all of them are here then.
+  if (std::none_of(heads.begin(), heads.end(), [&](const auto& head) { return head.version.blob == row->blob; }))
+    return Error{Code::Busy, "another version is on its way"};
   if (core.marks->effective(*record) == Mark::Unreal) return Error{Code::Refused, "it is marked unreal, and not replaced"};
   const bool noted = core.transact([&] {
     row->blob = found.blob;
@@ -233,18 +237,35 @@ Result<void> Verifier::checkCached(const BlobId& blob) {
   ++report_.cachedBlobs;
   report_.cachedBytes += row->storedBytes;
   if (holds.ok() && *holds) return {};
-  std::string dropped;
+  Damage damage{"", "cache", "dropped", "", blob.hex() + ": fetched again when it is needed"};
+  bool another = false;
   REALIZE_TRY(locked_([&](Core& core) -> Result<void> {
     auto made = root_->makeDirectory(kDamagedFolder, 0700);
     if (!made.ok() && made.code() != Code::Exists) return made;
     const std::string aside = std::string(kDamagedFolder) + "/" + blob.hex();
-    if (!core.transfers->discard(*row, aside)) return {};  // In use, or another by now.
-    dropped = aside;
+    if (!core.transfers->discard(*row, aside)) {
+      another = core.store.cache().get(blob) != row;
+      damage.state = "left";
+      damage.detail = blob.hex() + ": somebody reads it; verify again";
+      return {};
+    }
+    if (root_->stat(aside).ok()) damage.keptAs = aside;
     core.marks->recheckAll();
+    if (row->complete && !row->unlinked) fetchAgain(core, *row);
     return {};
   }));
-  if (!dropped.empty()) tell({"", "cache", "dropped", dropped, blob.hex() + ": fetched again when it is needed"});
+  if (!another) tell(std::move(damage));
   return {};
+}
+
+/// What an entry shows, from who has it. Under the lock, before the damage is told.
+void Verifier::fetchAgain(Core& core, const store::CacheRow& row) {
+  if (core.exchange->remotes().empty()) return;
+  Awaited wanted{0, row.blob, report_.damaged.size()};
+  core.transfers->fetchWhole(row.blob, row.sizeBytes, {}, [failed = wanted.failed](Result<void> fetched) {
+    if (!fetched.ok()) *failed = true;
+  });
+  awaited_.push_back(std::move(wanted));
 }
 
 /// All that is said to be in the cache file is there.
@@ -276,14 +297,16 @@ Result<void> Verifier::awaitRepairs() {
     REALIZE_TRY(locked_([&](Core& core) -> Result<void> {
       connected = !core.exchange->remotes().empty();
       std::erase_if(awaited_, [&](const Awaited& file) {
+        if (*file.failed) return true;
         auto row = core.store.disk().get(file.node);
-        if (!row || row->blob != file.blob) return false;
+        if (!(row && row->blob == file.blob) && !core.transfers->cachedForGood(file.blob)) return false;
         last = std::chrono::steady_clock::now();
         ++report_.repairedCount;
         if (file.damage < report_.damaged.size()) {
           auto& damage = report_.damaged[file.damage];
           damage.state = "repaired";
-          core.transact([&] { core.store.problems().erase(damage.path, kRepairing); });
+          if (file.node == 0) damage.detail = file.blob.hex() + ": fetched again";
+          else core.transact([&] { core.store.problems().erase(damage.path, kRepairing); });
         }
         return true;
       });

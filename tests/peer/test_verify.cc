@@ -150,31 +150,70 @@ TEST_CASE("what somebody writes while a rotten file is being repaired is his") {
   CHECK(peers.b->read("plan.txt") == "saved meanwhile");
 }
 
-TEST_CASE("a rotten file in the cache is dropped, and read from a peer again") {
-  TwoArenas peers(true, Mark::Unreal);
-  peers.a->write("film", std::string(600'000, 'f'));
+TEST_CASE("a rotten file in the cache is fetched again from a peer that has it, and dropped where nobody has") {
+  for (const bool connected : {true, false}) {
+    CAPTURE(connected);
+    TwoArenas peers(true, Mark::Unreal);
+    peers.a->write("film", std::string(600'000, 'f'));
+    peers.connect();
+    peers.a->with([](ArenaCore& core) { core.core().folder->rescanAll(); });
+    REQUIRE(peers.settle());
+    auto fetched = std::make_shared<std::promise<void>>();
+    BlobId blob;
+    peers.b->with([&](ArenaCore& core) {
+      blob = core.stat("film")->heads.at(0).blob;
+      core.core().transfers->fetchWhole(blob, 600'000, {}, [fetched](Result<void>) { fetched->set_value(); });
+    });
+    REQUIRE(fetched->get_future().wait_for(std::chrono::seconds(10)) == std::future_status::ready);
+    const std::string path = Transfers::cachePath(blob);
+    peers.b->write(path, std::string(600'000, 'g'));
+    if (!connected) peers.disconnect();
+    VerifyReport report;
+
+    // What was just read is in use for a moment, and says so.
+    const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(10);
+    do report = verified(*peers.b);
+    while (report.damaged.size() == 1 && report.damaged[0].state == "left" && std::chrono::steady_clock::now() < deadline);
+
+    REQUIRE(report.damaged.size() == 1);
+    CHECK(report.damaged[0].state == (connected ? "repaired" : "dropped"));
+    CHECK(report.whole());
+    CHECK(peers.b->has(path) == connected);
+    if (connected) CHECK(peers.b->read(path) == std::string(600'000, 'f'));
+  }
+}
+
+TEST_CASE("rotten versions of a conflict are repaired, the one in the folder and the one in the cache") {
+  Shared peers;
+  peers.disconnect();
+  peers.a->write("plan.txt", "as a wants it");
+  peers.b->write("plan.txt", "as b wants it");
   peers.connect();
-  peers.a->with([](ArenaCore& core) { core.core().folder->rescanAll(); });
   REQUIRE(peers.settle());
-  auto fetched = std::make_shared<std::promise<void>>();
-  BlobId blob;
+  REQUIRE(peers.b->with([](ArenaCore& core) { return core.conflicts(); })->size() == 1);
+  std::map<std::string, BlobId> versions;
   peers.b->with([&](ArenaCore& core) {
-    blob = core.stat("film")->heads.at(0).blob;
-    core.core().transfers->fetchWhole(blob, 600'000, {}, [fetched](Result<void>) { fetched->set_value(); });
+    const auto plan = core.stat("plan.txt");
+    REQUIRE(plan.ok());
+    for (const auto& head : plan->heads) versions[head.shown ? "shown" : "other"] = head.blob;
   });
-  REQUIRE(fetched->get_future().wait_for(std::chrono::seconds(10)) == std::future_status::ready);
-  const std::string path = Transfers::cachePath(blob);
-  peers.b->write(path, std::string(600'000, 'g'));
+  const std::string cached = Transfers::cachePath(versions["other"]);
+  REQUIRE(peers.b->read(cached) == "as a wants it");
+  peers.b->write(cached, "As a wants it");
+  rot(*peers.b, "plan.txt", "As b wants it");
+  // A has both as they should be.
+  const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(20);
   VerifyReport report;
-
-  // What was just read is in use for a moment.
-  const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(10);
   do report = verified(*peers.b);
-  while (report.damagedCount == 0 && std::chrono::steady_clock::now() < deadline);
+  while (!report.whole() && std::chrono::steady_clock::now() < deadline);
 
-  REQUIRE(report.damaged.size() == 1);
-  CHECK(report.damaged[0].where == "cache");
-  CHECK(report.damaged[0].state == "dropped");
   CHECK(report.whole());
-  CHECK_FALSE(peers.b->has(path));
+  REQUIRE(peers.settle());
+  peers.b->with([&](ArenaCore& core) {
+    for (const auto& [name, blob] : versions) CHECK_MESSAGE(core.core().transfers->complete(blob), name);
+  });
+  const std::string shown = peers.b->read("plan.txt");
+  CHECK_MESSAGE((shown == "as a wants it" || shown == "as b wants it"), shown);
+  CHECK(verified(*peers.b).damagedCount == 0);
+  CHECK(peers.b->with([](ArenaCore& core) { return core.conflicts(); })->size() == 1);
 }
