@@ -74,8 +74,8 @@ std::string unknownCommand(std::span<const CommandSpec> commands, const std::str
 
 std::string wrongCount(const CommandSpec& command, bool few) {
   std::string name = command.name.empty() ? "realize-mount" : "realize " + std::string(command.name);
-  return name + ": too " + (few ? "few" : "many") + " arguments; it is used so: " + name + " " +
-         std::string(command.arguments);
+  return name + ": too " + (few ? "few" : "many") + " arguments; it is used so: " + name +
+         (command.arguments.empty() ? "" : " ") + std::string(command.arguments);
 }
 
 /// Reads words one by one; the command becomes known on the way.
@@ -125,7 +125,8 @@ class LineParser {
     const OptionSpec* spec = line_.command ? findOption(line_.command->options, name) : nullptr;
     bool global = !spec;
     if (!spec) spec = findOption(kGlobalOptions, name);
-    if (!spec) return usage(name + ": no such option" + (line_.command ? hint() : "; options of a command stand after it"));
+    if (!spec) return usage(name + ": no such option" + (line_.command ? hint() + "; what begins with '-' and is none stands after '--'"
+                                                                             : "; options of a command stand after it"));
     std::string value;
     if (spec->value.empty()) {
       if (equals != std::string::npos) return usage(name + ": takes no value");

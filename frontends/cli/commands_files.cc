@@ -37,7 +37,7 @@ int runLs(Invocation& invocation) {
   json entries = json::array();
   ReplyHandlers handlers;
   handlers.items = [&](const json& part) { entries.insert(entries.end(), part.begin(), part.end()); };
-  auto result = ask(invocation, "ls", pathArgs(invocation.argument(0)), handlers);
+  auto result = ask(invocation, "ls", pathArgs(invocation.line.positional.empty() ? "." : invocation.argument(0)), handlers);
   if (!result) return fail(invocation, result.error());
   if (invocation.line.json) {
     (*result)["entries"] = entries;
@@ -196,10 +196,9 @@ constexpr size_t kManyPaths = 1'000'000;
 std::vector<CommandSpec> fileCommands() {
   return {
       {.name = "ls",
-       .arguments = "PATH",
-       .least = 1,
+       .arguments = "[PATH]",
        .most = 1,
-       .summary = "list a folder of an arena",
+       .summary = "list a folder of an arena; without PATH, the one that you are in",
        .example = "realize ls -l docs:letters",
        .options = {{"-l", "", "", "with mode, presence here, mark, size and time"}},
        .run = runLs},

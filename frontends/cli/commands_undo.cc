@@ -52,6 +52,7 @@ int runUndo(Invocation& invocation) {
     printJson(out);
   } else {
     printItems(items);
+    if (list && items.empty()) print("nothing here can be brought back\n");
     if (!list)
       print((result->value("dry_run", false) ? "would bring back " : "brought back ") +
             std::to_string(result->value("restored", uint64_t{0})) + (left ? ", left " + std::to_string(left) : "") + "\n");

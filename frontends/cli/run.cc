@@ -1,5 +1,6 @@
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdio>
 #include <cstdlib>
@@ -186,6 +187,8 @@ int runProgram(const std::string& program, int argc, char** argv, const daemon::
   auto line = parseLine(words, commands);
   if (!line) {
     std::string text = program + ": " + nameText(line.error().message, false) + "\n";
+    const auto end = std::find(words.begin(), words.end(), "--");
+    if (std::find(words.begin(), end, "--json") != end) print(daemon::toLine({{"error", daemon::errorToJson(line.error())}}) + "\n");
     std::fwrite(text.data(), 1, text.size(), stderr);
     return static_cast<int>(Exit::Usage);
   }

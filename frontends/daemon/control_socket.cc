@@ -78,6 +78,8 @@ Result<Fd> connectControl(const std::string& stateDir) {
   if (connect(socketFd.get(), reinterpret_cast<sockaddr*>(&*address), sizeof *address) != 0) {
     if (errno == EACCES || errno == EPERM)
       return Error{Code::PermissionDenied, stateDir + "/socket: only the owner of the daemon and root may command it"};
+    if (errno == ENOENT && access((stateDir + "/peer.db").c_str(), F_OK) != 0)
+      return Error{Code::NotRunning, stateDir + ": no realize peer here; make one with 'realize init'"};
     if (errno == ENOENT || errno == ECONNREFUSED || errno == ENOTDIR)
       return Error{Code::NotRunning, "no daemon is running for " + stateDir + "; start it with 'realize serve --detach'"};
     return systemError(stateDir + "/socket");

@@ -75,8 +75,10 @@ Result<void> MountTable::mount(const std::string& arenaName, const std::string& 
   // A mount whose daemon died (ENOTCONN) is the backend's to clear away.
   struct stat info {};
   if (stat(mountPoint.c_str(), &info) != 0) {
+    if (errno == ENOENT)
+      return Error{Code::NotFound, mountPoint + ": no such folder; make it first (mkdir)"};
     if (errno != ENOTCONN)
-      return Error{errno == ENOENT ? Code::NotFound : Code::Io, mountPoint + ": " + std::strerror(errno)};
+      return Error{Code::Io, mountPoint + ": " + std::strerror(errno)};
   } else if (!S_ISDIR(info.st_mode)) {
     return Error{Code::NotDirectory, mountPoint + ": is not a directory"};
   }

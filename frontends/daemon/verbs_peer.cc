@@ -2,6 +2,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <deque>
 #include <mutex>
 #include <nlohmann/json.hpp>
@@ -87,6 +88,9 @@ Result<json> config(VerbContext& context, const Args& args) {
   arena = withoutColon(arena);
   if (!arena.empty()) REALIZE_TRY(findArena(context, arena));
   REALIZE_ASSIGN(std::string name, args.textOr("name", ""));
+  const auto names = context.peer.arenaNames();
+  if (arena.empty() && std::find(names.begin(), names.end(), name) != names.end())
+    return Error{Code::InvalidArgument, name + ": is an arena; its settings follow a colon: 'realize config " + name + ":'"};
   if (args.has("value")) {
     REALIZE_ASSIGN(std::string value, args.text("value"));
     REALIZE_TRY(context.peer.set(arena, name, value));
@@ -94,9 +98,13 @@ Result<json> config(VerbContext& context, const Args& args) {
   json out = {{"settings", json::array()}};
   for (auto& setting : context.peer.settings(arena))
     if (name.empty() || setting.name == name) out["settings"].push_back(toJson(setting));
-  if (!name.empty() && out["settings"].empty())
+  if (!name.empty() && out["settings"].empty()) {
+    for (auto& setting : names.empty() || !arena.empty() ? std::vector<Setting>() : context.peer.settings(names.front()))
+      if (setting.name == name)
+        return Error{Code::NotFound, name + ": is a setting of an arena: 'realize config ARENA: " + name + "'"};
     return Error{Code::NotFound, name + ": no such setting; 'realize config" +
                                      (arena.empty() ? std::string() : " " + arena + ":") + "' lists them"};
+  }
   return out;
 }
 

@@ -50,7 +50,7 @@ class Describer {
       if (!info.real && info.kind == EntryKind::File) info.cachedBytes = core_.transfers->cachedBytes(shown->second.blob);
     }
     info.consensus = heads.size() <= 1 || info.kind == EntryKind::Directory;
-    if (!members_.empty()) {
+    if (!members_.empty() && record.entry.id != kRootEntry) {  // The root never changes.
       const auto acknowledged = core_.tree.acknowledgedBy(record.entry.id);
       for (const auto& member : members_) {
         if (!member.admitted || !member.active || member.peer == core_.options.self) continue;
@@ -186,7 +186,7 @@ Result<WhyReport> ArenaCore::why(const std::string& path) {
   for (const auto& blob : record->entry.replaced) report.replaced.push_back(blob.hex());
   const auto acknowledged = c.tree.acknowledgedBy(id);
   for (const auto& member : c.store.members().all()) {
-    if (!member.admitted || member.peer == c.options.self) continue;
+    if (!member.admitted || member.peer == c.options.self || id == kRootEntry) continue;
     const bool has = std::find(acknowledged.begin(), acknowledged.end(), member.peer) != acknowledged.end();
     report.peers.push_back({member.peer.hex(), has, member.lastSeenNs});
   }

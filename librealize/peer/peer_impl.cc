@@ -9,6 +9,7 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <filesystem>
 #include <fstream>
 #include <sstream>
 
@@ -19,6 +20,22 @@
 
 namespace realize {
 
+namespace peer {
+namespace {
+/// Nothing is in it but what a peer or its daemon leaves there.
+bool mayHoldPeer(const std::string& stateDir) {
+  std::error_code failed;
+  for (std::filesystem::directory_iterator it(stateDir, failed), end; !failed && it != end; it.increment(failed)) {
+    const std::string name = it->path().filename();
+    const bool ours = name == "lock" || name == "socket" || name == "arenas" || name.starts_with("log") || name.starts_with("audit.log") ||
+                      name.starts_with("peer.db");
+    if (!ours) return false;
+  }
+  return true;
+}
+}  // namespace
+}  // namespace peer
+
 Result<void> Peer::init(const std::string& stateDir, const InitOptions& options) {
   if (mkdir(stateDir.c_str(), 0700) != 0 && errno != EEXIST) return errnoError(errno, stateDir);
   struct stat there{};
@@ -27,6 +44,9 @@ Result<void> Peer::init(const std::string& stateDir, const InitOptions& options)
   const std::string database = stateDir + "/peer.db";
   if (access(database.c_str(), F_OK) == 0)
     return Error{Code::Exists, stateDir + ": a peer is here already; use another --state folder, or remove this one"};
+  if (!peer::mayHoldPeer(stateDir))
+    return Error{Code::Refused, stateDir + ": has other things in it, and would be closed to other users; name a new or empty "
+                                            "folder with --state"};
   if (chmod(stateDir.c_str(), 0700) != 0) return errnoError(errno, stateDir);
   std::string name = options.name;
   if (name.empty()) {
@@ -86,7 +106,7 @@ Result<OwnedFd> lockState(const std::string& stateDir) {
   }
   if (!locked) {
     return Error{Code::AlreadyRunning,
-                 stateDir + ": another process" + (pid.empty() ? "" : " (pid " + pid + ")") + " runs this peer already"};
+                 stateDir + ": another process" + (pid.empty() ? "" : " (pid " + pid + ")") + " runs this peer already; `realize status` asks it, `realize stop` ends it"};
   }
   pid = std::to_string(getpid()) + "\n";
   if (ftruncate(fd.get(), 0) != 0 || pwrite(fd.get(), pid.data(), pid.size(), 0) != ssize_t(pid.size()))

@@ -41,6 +41,12 @@ constexpr SettingKind kSharedCacheLimit = {
     "what Real files and caches of all arenas without a limit of their own may take together; the caches give way; 0: no limit", 0, 9e18,
     true};
 
+std::string shortText(double number) {
+  char text[32];
+  std::snprintf(text, sizeof text, "%.15g", number);
+  return text;
+}
+
 Result<std::string> checkSetting(const SettingKind& kind, const std::string& value) {
   double number = 0;
   const char* end = value.data() + value.size();
@@ -51,7 +57,7 @@ Result<std::string> checkSetting(const SettingKind& kind, const std::string& val
       (kind.whole && !isInteger))
     return Error{Code::InvalidArgument, std::string(kind.name) + ": \"" + value + "\" is not " +
                                             (kind.whole ? "a whole number" : "a number") + " of " + kind.unit +
-                                            " in the range allowed"};
+                                            " from " + shortText(kind.least) + " to " + shortText(kind.most)};
   return value;
 }
 

@@ -195,14 +195,14 @@ Result<void> FakePeer::init(const std::string& stateDir, const InitOptions& opti
   std::error_code failed;
   fs::create_directories(stateDir, failed);
   if (failed) return Error{Code::Io, stateDir + ": " + failed.message()};
-  if (fs::exists(stateDir + "/fake")) return Error{Code::Exists, stateDir + ": there is a peer here already"};
+  if (fs::exists(stateDir + "/peer.db")) return Error{Code::Exists, stateDir + ": there is a peer here already"};
   chmod(stateDir.c_str(), 0700);
-  std::ofstream(stateDir + "/fake") << options.name << "\n" << options.listen << "\n";
+  std::ofstream(stateDir + "/peer.db") << options.name << "\n" << options.listen << "\n";
   return {};
 }
 
 Result<std::unique_ptr<Peer>> FakePeer::open(const std::string& stateDir) {
-  std::ifstream file(stateDir + "/fake");
+  std::ifstream file(stateDir + "/peer.db");
   if (!file) return Error{Code::NotFound, stateDir + ": no peer here; make one with 'realize init'"};
   if (getenv("REALIZE_FAKE_OPEN_FAILS")) return Error{Code::Corrupt, stateDir + "/peer.db: is damaged"};
   std::string name;

@@ -10,6 +10,11 @@ _realize_peers() {
   "${_realize_program[@]}" peer list 2>/dev/null | sed -e 1d -e 's/  .*//'
 }
 
+# Names of settings: of the peer, or of the arena that $1 names with a colon.
+_realize_settings() {
+  "${_realize_program[@]}" config "$@" 2>/dev/null | sed -e 1d -e 's/  .*//'
+}
+
 # The arena paths that begin with $1, or arenas with a colon.
 _realize_arena_paths() {
   local word=$1 folder
@@ -135,7 +140,13 @@ _realize() {
       if [[ -z $second ]]; then _realize_offer "$current" <<<$'show\nlimit\nshrink\nclear'; else _realize_offer "$current" < <(_realize_arenas); fi
       ;;
     status | wait | conflicts | confirm | verify | watch) ((arguments == 0)) && _realize_offer "$current" < <(_realize_arenas) ;;
-    config) ((arguments == 0)) && _realize_offer "$current" < <(_realize_arenas | sed 's/$/:/') ;;
+    config)
+      if ((arguments == 0)); then
+        _realize_offer "$current" < <(_realize_arenas | sed 's/$/:/'; _realize_settings)
+      elif ((arguments == 1)) && [[ $previous == *: ]]; then
+        _realize_offer "$current" < <(_realize_settings "$previous")
+      fi
+      ;;
     mount)
       if ((arguments == 0)); then _realize_offer "$current" < <(_realize_arenas); else _realize_files -d "$current"; fi
       ;;

@@ -54,6 +54,26 @@ TEST_CASE("without a daemon each asking command says so with exit code 3") {
   }
 }
 
+TEST_CASE("where no peer was made yet, what to do first is said") {
+  FakeHome home;
+
+  auto ran = home.realize({"status"});
+
+  CHECK(ran.code == 3);
+  CHECK_MESSAGE(ran.err.find("realize init") != std::string::npos, ran.err);
+}
+
+TEST_CASE("a line that is used wrongly is an error for scripts, too") {
+  FakeHome home;
+
+  for (auto words : std::vector<std::vector<std::string>>{{"--json", "mark"}, {"frobnicate", "--json"}, {"arena", "frob", "--json"}}) {
+    auto ran = home.realize(words);
+    CAPTURE(ran.err);
+    CHECK(ran.code == 2);
+    CHECK(json::parse(ran.out).at("error").at("code") == "invalid-argument");
+  }
+}
+
 TEST_CASE("serve says why it cannot start") {
   FakeHome home;
 
@@ -253,7 +273,7 @@ TEST_CASE("exit codes tell what went wrong") {
 
   CHECK(home.realize({}).code == 2);
   CHECK(home.realize({"bogus"}).code == 2);
-  CHECK(home.realize({"ls"}).code == 2);
+  CHECK(home.realize({"stat"}).code == 2);
   CHECK(home.realize({"ls", "docs:", "extra"}).code == 2);
   CHECK(home.realize({"mark", "maybe", "docs:"}).code == 2);
   CHECK(home.realize({"ls", "docs:nothing"}).code == 4);

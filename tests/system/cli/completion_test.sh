@@ -10,6 +10,8 @@ realize() {
     'peer list') printf 'NAME  ADDRESS\ndesk  -\nlaptop  -\n' ;;
     'ls -- docs:') printf 'a file\nletters/\nplan.txt\n' ;;
     'ls -- docs:letters/') printf 'anna.txt\n' ;;
+    'config') printf 'NAME  VALUE\nlisten  -\naudit  on\naudit_path  /x\n' ;;
+    'config docs:') printf 'NAME  VALUE\nrest_ms  100\nrest_max_ms  10000\n' ;;
     '--state /s arena list') printf 'other  /x\n' ;;
   esac
 }
@@ -56,4 +58,6 @@ offers 'realize arena admit docs ' 'desk laptop'
 offers 'realize arena withdraw docs ' 'desk laptop'
 offers 'realize invite --arena m' 'music'
 offers 'realize config mu' 'music:'
+offers 'realize config au' 'audit audit_path'
+offers 'realize config docs: rest' 'rest_ms rest_max_ms'
 exit $failed
