@@ -178,7 +178,10 @@ bool AuditLog::append(const std::string& text) {
   if (stat(settings_.path.c_str(), &named) != 0 || fstat(file_.get(), &now) != 0 || named.st_ino != now.st_ino ||
       named.st_dev != now.st_dev) {
     if (!open()) return false;
+  } else if (S_ISREG(now.st_mode)) {
+    sizeBytes_ = uint64_t(now.st_size);  // Somebody may have cut it, as logrotate's copytruncate does.
   }
+  if (const int64_t at = clock_.nowNs(); at - lookedForOldNs_ > kLookForOldNs || at < lookedForOldNs_) dropOld();
   if (sizeBytes_ > 0 && sizeBytes_ + text.size() > settings_.rotateBytes && !rotate()) return false;
   size_t done = 0;
   while (done < text.size()) {
@@ -221,7 +224,8 @@ bool AuditLog::rotate() {
 /// Those beyond the number or the age that is kept.
 void AuditLog::dropOld() {
   constexpr uint64_t kMost = 1000;  // The most that can be kept.
-  const int64_t oldest = clock_.nowNs() / 1'000'000'000 - int64_t(settings_.keepDays) * 86'400;
+  lookedForOldNs_ = clock_.nowNs();
+  const int64_t oldest = lookedForOldNs_ / 1'000'000'000 - int64_t(settings_.keepDays) * 86'400;
   for (uint64_t number = 1; number <= kMost; ++number) {
     const std::string path = settings_.path + "." + std::to_string(number);
     struct stat info{};

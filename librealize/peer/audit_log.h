@@ -75,6 +75,8 @@ class AuditLog {
   AuditSettings settings_;
   OwnedFd file_;
   uint64_t sizeBytes_ = 0;
+  int64_t lookedForOldNs_ = 0;  // Unix time of the last dropOld()
+  static constexpr int64_t kLookForOldNs = 3'600'000'000'000;
   SerialThread thread_{"realize-audit"};
 };
 

@@ -2,9 +2,11 @@
 
 #include <doctest/doctest.h>
 
+#include <chrono>
 #include <filesystem>
 #include <fstream>
 #include <sstream>
+#include <thread>
 
 #include "tests/support/fake_clock.h"
 #include "tests/support/temp_dir.h"
@@ -135,6 +137,77 @@ TEST_CASE("a log that is moved away is begun anew, one that is off is not writte
   CHECK(text.find(" second ") != std::string::npos);
   CHECK(text.find(" first ") == std::string::npos);
   CHECK(text.find(" third ") == std::string::npos);
+}
+
+namespace {
+/// What was noted is written by another thread.
+bool eventuallyIn(const std::string& path, const std::string& what) {
+  for (int i = 0; i < 10'000'000; ++i) {
+    if (read(path).find(what) != std::string::npos) return true;
+    std::this_thread::yield();
+  }
+  return false;
+}
+}  // namespace
+
+TEST_CASE("a log that logrotate moves away under a running peer goes on under its name") {
+  test::TempDir dir;
+  Audited audited(settingsFor(dir / "audit.log"));
+  audited.log.note(change("first"));
+  REQUIRE(eventuallyIn(dir / "audit.log", " first "));
+
+  std::filesystem::rename(dir / "audit.log", dir / "audit.log.moved");
+  audited.log.note(change("second"));
+  audited.log.stop();
+
+  CHECK(read(dir / "audit.log.moved").find(" second ") == std::string::npos);
+  CHECK(read(dir / "audit.log").find(" second ") != std::string::npos);
+  CHECK(audited.log.lost().lines == 0);
+}
+
+TEST_CASE("a log that logrotate copies and truncates begins at its beginning, and counts from there") {
+  test::TempDir dir;
+  auto settings = settingsFor(dir / "audit.log");
+  settings.rotateBytes = 4096;
+  Audited audited(settings);
+  for (int i = 0; i < 40; ++i) audited.log.note(change("before " + std::to_string(i)));
+  REQUIRE(eventuallyIn(dir / "audit.log", "before\\x2039"));
+
+  std::filesystem::resize_file(dir / "audit.log", 0);
+  for (int i = 0; i < 40; ++i) audited.log.note(change("after " + std::to_string(i)));
+  audited.log.stop();
+
+  const std::string text = read(dir / "audit.log");
+  CHECK(text.find('\0') == std::string::npos);
+  CHECK(text.find("after\\x200 ") != std::string::npos);
+  CHECK(text.find("after\\x2039 ") != std::string::npos);
+  CHECK_FALSE(std::filesystem::exists(dir / "audit.log.1"));
+}
+
+TEST_CASE("earlier files of the log go when they are too old, without a restart") {
+  test::TempDir dir;
+  auto settings = settingsFor(dir / "audit.log");
+  settings.keepDays = 7;
+  Audited audited(settings);
+  const auto now = std::filesystem::file_time_type::clock::now();
+  auto makeOf = [&](const std::string& name, int days) {
+    std::ofstream(dir / name) << "old lines\n";
+    std::filesystem::last_write_time(dir / name, now - std::chrono::hours(24 * days));
+  };
+  audited.clock.jump(std::chrono::system_clock::now().time_since_epoch() / std::chrono::nanoseconds(1) - audited.clock.nowNs());
+  audited.log.note(change("first"));
+  REQUIRE(eventuallyIn(dir / "audit.log", " first "));
+  makeOf("audit.log.1", 3);
+  makeOf("audit.log.2", 6);
+  makeOf("audit.log.3", 8);
+
+  audited.clock.advance(2LL * 24 * 3600 * 1'000'000'000);
+  audited.log.note(change("two days later"));
+  audited.log.stop();
+
+  CHECK(std::filesystem::exists(dir / "audit.log.1"));
+  CHECK_FALSE(std::filesystem::exists(dir / "audit.log.2"));
+  CHECK_FALSE(std::filesystem::exists(dir / "audit.log.3"));
 }
 
 }  // namespace realize::peer
