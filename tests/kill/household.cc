@@ -101,6 +101,10 @@ std::string KillHousehold::meet(const std::function<void(peer::Core&)>& act) {
     std::lock_guard held(b_->scheduler->coreLock());
     act(b_->core->core());
   }
+  return rest();
+}
+
+std::string KillHousehold::rest() {
   std::string why;
   int quiet = 0;
   for (int64_t passed = 0; passed < kSettleMs && quiet < 3; passed += 200) {

@@ -29,6 +29,8 @@ class KillHousehold {
   void runFor(int64_t ms);
   /// B starts and meets A; what they have to do is done. Empty, or why it does not end.
   std::string meet(const std::function<void(peer::Core&)>& act = {});
+  /// All that is under way is done. Empty, or why it does not end.
+  std::string rest();
   void part();
 
   /// Everything below a folder of B's but our own, with what files hold; "" as content of what is no file.
