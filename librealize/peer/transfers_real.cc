@@ -12,6 +12,9 @@ namespace realize::peer {
 
 namespace {
 
+constexpr int kSpaceTries = 20;
+constexpr int64_t kSpaceTryMs = 250;
+
 /// A verified, synced copy at `temp`. Thread: pool.
 Result<void> copyTo(Directory& root, const std::string& temp, DiskFile* from, const BlobId& blob, uint64_t sizeBytes) {
   REALIZE_ASSIGN(auto file, root.open(temp, OpenMode::CreateNew, 0600));
@@ -29,12 +32,28 @@ void Transfers::makeReal(const EntryId& id, Dot dot, const BlobId& blob, uint64_
                          std::function<void(Result<void>)> done) {
   if (sizeBytes == 0) return s_->placeCopy(id, dot, blob, sizeBytes, std::move(done));
   auto held = std::make_shared<OpenBlob>(complete(blob) ? OpenBlob() : OpenBlob{s_->stateOf(blob, sizeBytes), {}});
-  fetchWhole(blob, sizeBytes, nullptr,
-             [s = s_.get(), alive = s_->alive, held, id, dot, blob, sizeBytes, done](Result<void> fetched) {
-    if (!*alive) return done(Error{Code::Suspended, "the arena is being closed"});
-    if (!fetched.ok()) return done(fetched);
-    s->placeCopy(id, dot, blob, sizeBytes, done);
+  auto made = [s = s_.get(), alive = s_->alive, held, blob, done](Result<void> placed) {
+    *held = {};
+    if (!placed.ok() && placed.code() == Code::NoSpace && *alive) s->giveSpaceBack(blob, kSpaceTries);
+    done(placed);
+  };
+  fetchWhole(blob, sizeBytes, nullptr, [s = s_.get(), alive = s_->alive, id, dot, blob, sizeBytes, made](Result<void> fetched) {
+    if (!*alive) return made(Error{Code::Suspended, "the arena is being closed"});
+    if (!fetched.ok()) return made(fetched);
+    s->placeCopy(id, dot, blob, sizeBytes, made);
   }, FetchFor::Real);
+}
+
+/// What came of a file that found no place would keep others from theirs. Again while requests for it are still under way.
+void Transfers::State::giveSpaceBack(const BlobId& blob, int tries) {
+  if (tries == 0) return;
+  core.env.scheduler.onCoreAfter(kSpaceTryMs, [this, alive = alive, blob, tries] {
+    if (!*alive || core.stopping || core.suspended) return;
+    if (auto known = blobs.find(blob); known != blobs.end() && !idle(known->second)) return giveSpaceBack(blob, tries - 1);
+    if (!evictable(blob)) return;
+    core.transact([&] { drop(blob, core.store.cache().get(blob).has_value()); });
+    unlinkedLookedNs = INT64_MIN;
+  });
 }
 
 void Transfers::State::placeCopy(const EntryId& id, Dot dot, const BlobId& blob, uint64_t sizeBytes,

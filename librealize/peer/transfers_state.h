@@ -289,6 +289,7 @@ struct Transfers::State {
   void retryLater(int64_t delayMs);
   // transfers_real.cc
   Result<void> noteAndPlace(const EntryId& id, Dot dot, const std::string& temp);
+  void giveSpaceBack(const BlobId& blob, int tries);
   void placeCopy(const EntryId& id, Dot dot, const BlobId& blob, uint64_t sizeBytes, std::function<void(Result<void>)> done);
 
   // transfers_serve.cc

@@ -6,7 +6,7 @@ import pathlib
 import subprocess
 import time
 
-from harness import check, equal, need_fuse, read, same_tree, tree, until, write
+from harness import check, equal, need_fuse, need_root, read, same_tree, tree, until, write
 
 LARGE = bytes(i * 7 % 251 for i in range(1_000_003)) * 3
 
@@ -224,3 +224,58 @@ def git_in_the_mount(h):
     equal(git("status", "--porcelain", where=folder_a / "clone"), "")
     git("fsck", where=folder_a / "clone")
     check(pathlib.Path(folder_a / "clone/.git").is_dir())
+
+
+def a_full_disk_refuses_a_large_file_opened_for_writing(h):
+    need_fuse()
+    need_root()
+    a, b = h.peer("a"), h.peer("b", listen=False)
+    folder_a, folder_b = a.folder(), b.folder()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=6m", "tmpfs", folder_b], check=True)
+    large = os.urandom(10_000_000)
+    write(folder_a / "large.bin", large)
+    write(folder_a / "small.txt", "small")
+    a.run("arena", "create", "docs", folder_a)
+    h.introduce(a, b)
+    b.run("arena", "join", "docs", folder_b)
+    h.agree(a, b)
+    mount = b.mount()
+    equal(read(mount / "small.txt"), b"small")
+
+    try:
+        os.close(os.open(mount / "large.bin", os.O_RDWR))
+        check(False, "there is no space for it")
+    except OSError as error:
+        equal(error.errno, errno.ENOSPC)
+
+    # Nothing is harmed: the file is as it was, here and there, others can be written, and it can be read.
+    equal(a.status()["arenas"][0]["conflicts"], 0)
+    equal(read(folder_a / "large.bin"), large)
+
+    def written():
+        try:
+            write(mount / "small.txt", "smaller")
+            return True
+        except OSError as error:
+            equal(error.errno, errno.ENOSPC)
+
+    until(written, "what came of the large file makes room again")
+    h.agree(a, b)
+    equal(read(folder_a / "small.txt"), b"smaller")
+    equal(sorted(p.name for p in mount.iterdir()), ["large.bin", "small.txt"])
+    equal(os.stat(mount / "large.bin").st_size, len(large))
+
+    subprocess.run(["mount", "-o", "remount,size=60m", folder_b], check=True)
+
+    def opened():
+        try:
+            return os.open(mount / "large.bin", os.O_RDWR)
+        except OSError as error:
+            equal(error.errno, errno.ENOSPC)
+            return None
+
+    file = until(opened, "it can be opened once there is space")
+    os.pwrite(file, b"edited", 5_000_000)
+    os.close(file)
+    h.agree(a, b)
+    equal(read(folder_a / "large.bin"), large[:5_000_000] + b"edited" + large[5_000_006:])
