@@ -232,6 +232,8 @@ std::vector<Effect> Tree::drainEffects(std::vector<EntryId>* quiet) {
       continue;
     }
     e.oldHeads = std::move(before.heads);
+    const bool link = heads.size() == 1 && !heads[0].version.target.isZero();
+    e.heads = link ? shownHeads(id) : std::move(heads);
     if (record) {
       for (const auto& [origin, seq] : record->entry.touch.items())
         if (seq > before.touch.get(origin)) e.touchedBy.push_back(origin);

@@ -47,7 +47,7 @@ struct Effect {
   std::string oldName, name;
   bool headsChanged = false;      ///< another set of shown heads (content or attributes)
   bool contentChanged = false;    ///< another set of shown contents
-  std::vector<ShownHead> oldHeads;  ///< of what was shown
+  std::vector<ShownHead> oldHeads, heads;  ///< of what was shown, and of what is, as Tree::shownHeads()
   std::vector<Origin> touchedBy;    ///< who has changed the entry itself since; empty where others did what shows here
 
   bool appeared() const { return !wasShown && isShown; }

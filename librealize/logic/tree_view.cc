@@ -333,6 +333,17 @@ void Tree::showBelow(const EntryId& directory) {
 // --- Names ----------------------------------------------------------------------------------------------------------
 
 void Tree::settleNames() {
+  // Mostly one entry comes to a directory where nothing clashes.
+  if (clashedBefore_ == 0 && newcomers_.size() == 1 && slots_.size() == 1 && slots_.begin()->second.size() == 1) {
+    const EntryId& parent = slots_.begin()->first;
+    Record* r = records_.find(newcomers_.front());
+    if (r && r->shown && r->shownName.empty() && r->shownParent == parent && !records_.shownAt(parent, r->shownBase)) {
+      records_.setShownName(*r, r->shownBase);
+      slots_.clear();
+      newcomers_.clear();
+      return;
+    }
+  }
   auto slots = std::move(slots_);
   auto newcomers = std::move(newcomers_);
   slots_.clear();

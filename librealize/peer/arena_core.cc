@@ -40,7 +40,10 @@ std::string versionText(const logic::Effect& effect, const std::vector<logic::Sh
     return std::pair(x.version.stamp, x.dot) < std::pair(y.version.stamp, y.dot);
   });
   constexpr size_t kDigits = 16;
-  return newest->version.blob.hex().substr(0, kDigits) + ":" + std::to_string(newest->version.sizeBytes);
+  static const char digits[] = "0123456789abcdef";
+  std::string out;
+  for (size_t i = 0; i < kDigits / 2; ++i) (out += digits[newest->version.blob.bytes[i] >> 4]) += digits[newest->version.blob.bytes[i] & 15];
+  return (out += ':') += std::to_string(newest->version.sizeBytes);
 }
 
 }  // namespace
@@ -289,7 +292,16 @@ struct ArenaCore::State::Paths {
     return out;
   }
 
+  /// In hexadecimal; mostly the same as before. None: empty.
+  const std::string& textOf(const PeerKey& key) {
+    if (key != lastPeer) text = key == PeerKey() ? "" : key.hex();
+    lastPeer = key;
+    return text;
+  }
+
   State& state;
+  PeerKey lastPeer;
+  std::string text;
   std::map<EntryId, const logic::Effect*> changed;
   std::map<EntryId, std::string> shown;
 };
@@ -302,7 +314,7 @@ void ArenaCore::State::distribute(const std::vector<logic::Effect>& effects, boo
     if (effect.kind == EntryKind::File && effect.wasShown && (effect.gone() || effect.contentChanged))
       for (const auto& head : effect.oldHeads) transfers->noteGone(head.version.blob);
     if (effect.kind == EntryKind::File && effect.isShown && (effect.appeared() || effect.contentChanged))
-      for (const auto& head : tree.shownHeads(effect.id)) transfers->noteNamed(head.version.blob, effect.id);
+      for (const auto& head : effect.heads) transfers->noteNamed(head.version.blob, effect.id);
     if (marks->entryChanged(effect.id)) folder->entryChanged(effect.id);
     if (effect.kind == EntryKind::Directory && effect.moved()) marks->directoryMoved(effect.id);
     // What a mount did itself, its kernel knows; telling it would drop names under the feet of those who use them.
@@ -330,13 +342,13 @@ void ArenaCore::State::note(const logic::Effect& effect, Paths& paths) {
     row.kind = effect.kind;
     if (old->version.target == EntryId()) row.old = old->version;  // The bytes of a hard link are another entry's.
   }
-  const std::string peer = row.peer == PeerKey() ? "" : row.peer.hex();
-  if (effect.isShown && effect.kind == EntryKind::File && tree.shownHeads(effect.id).size() > 1)
+  const std::string& peer = paths.textOf(row.peer);
+  if (effect.isShown && effect.kind == EntryKind::File && effect.heads.size() > 1)
     core.emit(Event{.whenNs = row.whenNs, .type = "conflict", .arena = "", .path = row.path, .peer = peer, .detail = ""});
   store->history().add(row);
   core.emit(Event{.whenNs = row.whenNs, .type = row.what, .arena = "", .path = row.path, .peer = peer,
                   .detail = row.detail, .before = versionText(effect, effect.oldHeads),
-                  .after = versionText(effect, there ? tree.shownHeads(effect.id) : std::vector<logic::ShownHead>())});
+                  .after = versionText(effect, effect.heads)});
 }
 
 void ArenaCore::State::invalidate(const logic::Effect& effect, NodeId node) {

@@ -49,9 +49,8 @@ PeerKey Authors::of(const logic::Effect& effect, logic::Tree& tree) const {
   };
   if (effect.isShown && !effect.moved()) {
     // The version that came; of several, the last. What made an old one be shown again has left its mark in touchedBy.
-    const auto heads = tree.shownHeads(effect.id);
     const logic::ShownHead* newest = nullptr;
-    for (const auto& head : heads) {
+    for (const auto& head : effect.heads) {
       const bool before = std::any_of(effect.oldHeads.begin(), effect.oldHeads.end(), [&](auto& old) { return old.dot == head.dot; });
       if (before || !touched(head.dot.origin)) continue;
       if (!newest || std::pair(newest->version.stamp, newest->dot) < std::pair(head.version.stamp, head.dot)) newest = &head;
