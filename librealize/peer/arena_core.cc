@@ -118,7 +118,7 @@ struct ArenaCore::State {
   void reviveLater(const Error& error);
   void revive();
   void goOn();
-  void noteIdentity();
+  Folder::Beginning noteIdentity();
   void applyAll(uint64_t round, NodeId after);
   void allApplied();
 };
@@ -177,8 +177,11 @@ ArenaCore::~ArenaCore() {
 
 void ArenaCore::start(Mark rootMark, bool joining) {
   auto& s = *s_;
-  s.noteIdentity();
-  if (auto started = s.folder->start(s.fresh, joining); !started.ok()) s.suspend(started.error().message);
+  auto beginning = s.noteIdentity();
+  beginning.joining = joining;
+  // Once a member's whole tree has arrived, what is missing in the folder is missing.
+  for (const auto& member : s.store->members().all()) beginning.joining = beginning.joining && member.lastSeenNs == 0;
+  if (auto started = s.folder->start(beginning); !started.ok()) s.suspend(started.error().message);
   if (s.fresh && rootMark != Mark::None) s.marks->set(Core::rootRecord(), rootMark);
   s.applyAll(++s.applyRound, 0);
   s.transfers->limitChanged();
@@ -213,19 +216,25 @@ void ArenaCore::beginLife() {
 }
 
 /// A copied or restored database file is another life: its numbers must not be given again (AGREEMENT 21).
-void ArenaCore::State::noteIdentity() {
+Folder::Beginning ArenaCore::State::noteIdentity() {
+  Folder::Beginning out;
+  out.fresh = fresh;
   auto directory = env.disk.openRoot(core.options.databaseDirectory);
-  if (!directory.ok()) return;
+  if (!directory.ok()) return out;
   auto stat = (*directory)->stat("index.db");
-  if (!stat.ok()) return;
+  if (!stat.ok()) return out;
   const store::FileIdentity now{stat->inode, stat->birthNs};
   const auto before = store->recordedIdentity();
+  out.oldDatabase = before && !(before == now);
+  out.newDatabase = !before && !fresh;
   transact([&] {
     authors.learn(tree.origin(), core.options.self, true);
     if (before == now) return;
     if (before) tree.beginLife();
+    folder->noteBroughtBack(out);  // With the identity: it is known once only.
     store->recordIdentity(now);
   }, true);
+  return out;
 }
 
 bool ArenaCore::State::transact(const std::function<void()>& work, bool rested) {
@@ -407,7 +416,9 @@ void ArenaCore::State::goOn() {
   again = nullptr;
   core.suspended = false;
   core.suspendedWhy.clear();
-  if (auto started = folder->start(false, joining); !started.ok()) return suspend(started.error().message);
+  Folder::Beginning beginning;
+  beginning.joining = joining;
+  if (auto started = folder->start(beginning); !started.ok()) return suspend(started.error().message);
   if (joining && !waiting) folder->treeReceived();
   applyAll(++applyRound, 0);
   transfers->resumed();

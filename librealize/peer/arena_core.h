@@ -24,7 +24,8 @@ class ArenaCore final : public ArenaService {
                                                  Hooks hooks, bool fresh, const std::string& sqliteVfs = "");
   ~ArenaCore() override;
 
-  /// Starts scanning and watching. `rootMark` is set on a fresh arena's root. `joining`: see Folder::start.
+  /// Starts scanning and watching. `rootMark` is set on a fresh arena's root. `joining`: the arena was joined once, see
+  /// Folder::Beginning.
   void start(Mark rootMark, bool joining);
   void stop();
 

@@ -43,6 +43,7 @@ struct ArenaOptions {
   bool userFolder = true;         ///< false: a folder in the state folder, made here, not watched
   PeerKey self;
   std::shared_ptr<CacheQuota> sharedQuota{};  ///< null: there is no other arena
+  bool shared = false;  ///< others are admitted to it: where a backup was brought back, what they know is waited for
   uint32_t maxChangesPerPage = 2000;  ///< a page is one transaction under the core lock: a few tens of ms
 };
 

@@ -169,6 +169,7 @@ void Exchange::onAnnounce(const PeerKey& from, const ArenaState& state) {
     }
     // Its whole tree is here, be it empty; unless it is one that waits for a tree itself.
     if (!state.settling && !state.suspended) core.folder->treeReceived();
+    else if (!state.suspended) core.folder->nobodyTellsMore();
   }
   s_->pullIfBehind(from);
 }

@@ -185,7 +185,6 @@ std::optional<std::string> Folder::State::givenBackTo(const DirectoryItem& item,
   return core.folder->diskPath(node).value_or("rescued");
 }
 
-namespace {
 /// The content that a cache file is named by.
 std::optional<BlobId> blobNamed(const std::string& name) {
   BlobId blob;
@@ -196,7 +195,6 @@ std::optional<BlobId> blobNamed(const std::string& name) {
   }
   return blob.hex() == name ? std::optional(blob) : std::nullopt;
 }
-}  // namespace
 
 /// Bytes of which the database speaks are in their files: a power cut can take the names of those. Of what is in a file that
 /// it does not speak of nothing is known; it takes space, and goes first when that is needed.
@@ -223,12 +221,12 @@ void Folder::State::checkCache() {
   }
 }
 
-Result<void> Folder::start(bool fresh, bool joining) {
-  s_->joining = joining && s_->core.options.userFolder;
+Result<void> Folder::start(const Beginning& how) {
+  s_->joining = how.joining && s_->core.options.userFolder;
   s_->waitingForTree = s_->joining;
-  auto opened = s_->openRoot(fresh);
+  auto opened = s_->openRoot(how.fresh);
   if (opened.ok()) opened = s_->begin();
-  if (!opened.ok() && !fresh) {
+  if (!opened.ok() && !how.fresh) {
     s_->lost(opened.error().message);
     return {};
   }
@@ -252,6 +250,7 @@ Result<void> Folder::State::begin() {
   core.transact([&] {
     auto row = core.store.disk().get(kRootNode).value_or(store::DiskRow());
     clearLeftovers(row.device, placed);
+    lookWhatWasBroughtBack();
     checkCache();
     row.node = kRootNode;
     row.kind = EntryKind::Directory;
@@ -292,12 +291,6 @@ void Folder::State::lost(const std::string& why) {
     core.exchange->changed(true);
     core.transfers->wakeWanted();
   });
-}
-
-void Folder::treeReceived() {
-  if (!s_->waitingForTree) return;
-  s_->waitingForTree = false;
-  s_->schedulePass();
 }
 
 void Folder::stop() { s_->toHash.clear(); }
@@ -439,6 +432,7 @@ void Folder::State::settled() {
     core.folder->drainWatch();  // What came while the rest was read belongs to the answer, too.
     if (core.folder->settling()) return;
   }
+  endBroughtBack();
   core.exchange->changed(true);
   auto waiting = std::move(barriers);
   barriers.clear();

@@ -46,13 +46,22 @@ class Folder {
 
   /// Polls readable when drainWatch() has something to do; -1 without a watch.
   int watchDescriptor();
-  /// Makes `.realize/` and marker (only for an arena created or joined right now: `fresh`), else checks the marker;
-  /// removes leftovers in tmp/; starts the watch and the first scan. An absent folder suspends the arena.
-  /// `joining`: what is in the folder is matched with the tree that is still to come; the first scan waits for
-  /// treeReceived().
-  Result<void> start(bool fresh, bool joining);
+  struct Beginning {
+    bool fresh = false;        ///< the arena was created or joined right now: `.realize/` and the marker are made
+    bool joining = false;      ///< the folder is matched with a tree that is still to come: the first scan waits for it
+    bool oldDatabase = false;  ///< a copy, as from a backup: the folder has a life that it knows nothing of
+    bool newDatabase = false;  ///< the former one was lost
+  };
+  /// Makes or checks the marker; removes leftovers in tmp/; starts the watch and the first scan. An absent folder suspends
+  /// the arena. Where the database or the folder was brought back from a backup or the database was lost, the others' tree
+  /// is waited for, too, if there are others; what is missing then is not removed, and what is old is no edit.
+  Result<void> start(const Beginning& how);
+  /// Within the transaction that notes which database this is: durable until the folder has been read once after that.
+  void noteBroughtBack(const Beginning& how);
   /// A peer's whole tree has arrived.
   void treeReceived();
+  /// A connected peer knows no more than we do, and may be waiting for a tree itself.
+  void nobodyTellsMore();
   void stop();
 
   /// The folder's root; null while suspended. Shared: pool jobs keep it open.

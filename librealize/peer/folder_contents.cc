@@ -66,6 +66,8 @@ void Folder::State::lookAgain(const HashJob& job) {
 }
 
 void Folder::State::addHash(HashJob job) {
+  job.joining = joining;
+  job.broughtBack = broughtBack;
   if (job.node && !hashingNodes.insert(job.node).second) return hint(parentPath(job.path));  // Again when it is through.
   const bool full = toHash.empty() || toHash.back()->size() >= kHashBatchFiles ||
                     (toHash.back()->size() && toHash.back()->back().stat.sizeBytes > kHashBatchBytes);
@@ -142,7 +144,8 @@ void Folder::State::newFile(const HashJob& job) {
   const Content& content = *job.content;
   const Version version = versionOf(job.stat, &content);
   auto there = core.tree.lookup(*parentId, job.name);
-  if (!there && joining) {
+  const bool matching = job.joining || job.broughtBack != BroughtBack::Nothing;
+  if (!there && matching) {
     // The same file by birth, renamed since the folder was copied, with the same bytes.
     const EntryId born = entryIdFor(*parentId, job.name, EntryKind::File, 0);
     auto record = core.tree.get(born);
@@ -152,6 +155,7 @@ void Folder::State::newFile(const HashJob& job) {
     }
   }
   const bool unseen = there && there->entry.kind == EntryKind::File && !core.store.disk().get(there->node);
+  if (!there && job.broughtBack != BroughtBack::Nothing && removedMeanwhile(job, *parentId)) return;
   EntryId id;
   std::vector<Dot> base;
   if (there && unseen) {
@@ -195,15 +199,18 @@ void Folder::State::changedFile(const HashJob& job) {
     if (row->blob == content.blob && row->sizeBytes == content.sizeBytes) {
       const bool mode = (row->mode & 0777) != (job.stat.mode & 0777), times = row->mtimeNs != job.stat.mtimeNs;
       auto shown = core.shownVersion(*before);
-      if ((mode || times) && shown && shown->second.blob == content.blob) {
+      const bool mine = job.broughtBack == BroughtBack::Nothing;  // Else they may be those of the backup.
+      if (mine && (mode || times) && shown && shown->second.blob == content.blob) {
         auto set = core.tree.setAttributes(*id, job.stat.mode & 0777, job.stat.mtimeNs, shown->first);
         (void)set;  // Shown a moment ago.
       }
-    } else if (auto written = core.tree.write(*id, version, logic::Base::only(row->base)); !written.ok()) {
-      return problem(job.path, "not-taken", written.error().message);
+    } else if (!takeOldContent(job, *before, *row)) {
+      if (auto written = core.tree.write(*id, version, logic::Base::only(row->base)); !written.ok())
+        return problem(job.path, "not-taken", written.error().message);
     }
     row->base = rebased(row->base, before, *id);
-  } else if (row->blob == content.blob && row->sizeBytes == content.sizeBytes) {
+  } else if ((row->blob == content.blob && row->sizeBytes == content.sizeBytes) ||
+             (before && job.broughtBack != BroughtBack::Nothing && isOld(before->entry, content.blob))) {
     // Removed by a peer, and not edited here: the removal goes on.
   } else {
     // A peer removed it while it was edited here: the edit lives.

@@ -26,6 +26,9 @@ constexpr int64_t kWrittenBackNs = 600'000'000'000;
 /// In kTempFolder: a file that was in the folder for a moment, and the number of its node.
 constexpr char kUndoPrefix[] = "undo-";
 
+/// The content that a file in the cache is named by; nothing for another name.
+std::optional<BlobId> blobNamed(const std::string& name);
+
 /// A watcher that scans add to from the pool.
 struct SharedWatch {
   std::mutex mutex;
@@ -49,6 +52,13 @@ struct HeldContent {
   BlobId blob;
 };
 
+/// What a backup brought back, or was lost; until the folder was read once with the tree of others.
+enum class BroughtBack : uint8_t {
+  Nothing,
+  Database,  ///< the folder may be newer than it
+  Folder,    ///< and perhaps the database: what is in the folder may be older than what is known
+};
+
 /// A file to be hashed: one that is new, or one whose bytes may have changed.
 struct HashJob {
   NodeId node = 0;    ///< 0: new
@@ -56,6 +66,8 @@ struct HashJob {
   std::string name;
   std::string path;
   FileStat stat;
+  bool joining = false;      ///< read to be matched with a tree that others have
+  BroughtBack broughtBack = BroughtBack::Nothing;
   Result<Content> content = Error{Code::Busy, "not read"};
   bool replacesOld = false;  ///< to be judged by the guard
 };
@@ -81,6 +93,8 @@ struct Folder::State {
   bool scanning = false;
   bool waitingForTree = false;
   bool joining = false;              ///< the first scan of a folder that was joined
+  BroughtBack broughtBack = BroughtBack::Nothing;
+  bool nobodyTellsMore = false;      ///< it will not be waited for the tree much longer
   bool passRunning = false;
   std::vector<std::string> passPaths;    ///< what it was started for
   std::set<std::string> changedMeanwhile;  ///< by us, while a pass is running: these directories' listings are old
@@ -141,6 +155,17 @@ struct Folder::State {
   std::map<NodeId, uint64_t> changedNames;  ///< folders with names not synced since the user changed them; the turn of the last
   uint64_t lastChangedName = 0;
   std::vector<std::string> foldersOfChangedNames();
+
+  // folder_restored.cc
+  void lookWhatWasBroughtBack();
+  void bringBack(BroughtBack what);
+  void forgetCache();
+  void recogniseCache(std::shared_ptr<std::vector<std::string>> names);
+  void leaveOutAbsent(logic::Plan& plan);
+  bool isOld(const Entry& entry, const BlobId& blob);
+  bool removedMeanwhile(const HashJob& job, const EntryId& parent);
+  bool takeOldContent(const HashJob& job, const logic::Record& before, store::DiskRow& row);
+  void endBroughtBack();
 
   // folder_placing.cc
   bool anyPlacing();

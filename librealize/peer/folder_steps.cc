@@ -155,6 +155,7 @@ void Folder::State::carryOut(logic::Plan& plan, const logic::ReconcileInput& inp
       }
     });
   }
+  if (broughtBack != BroughtBack::Nothing) leaveOutAbsent(plan);
   holdBack(plan);
   if (plan.steps.empty()) return;
   suspecting = suspicious(plan);
@@ -268,7 +269,7 @@ NodeId Folder::State::bindDirectory(NodeId parent, const std::string& name, cons
   std::optional<EntryId> id;
   if (auto there = bindable(*parentId, name, EntryKind::Directory)) {
     id = there->entry.id;
-  } else if (joining && !core.tree.lookup(*parentId, name)) {
+  } else if ((joining || broughtBack != BroughtBack::Nothing) && !core.tree.lookup(*parentId, name)) {
     // The same directory by birth, renamed elsewhere since the folder was copied.
     const EntryId born = entryIdFor(*parentId, name, EntryKind::Directory, 0);
     auto record = core.tree.get(born);
@@ -354,7 +355,10 @@ void Folder::State::stepMove(const logic::Step& step, NodeId parent) {
   parent = core.store.nodeOf(*parentId).value_or(parent);
   const auto before = core.tree.get(*id);
   const std::string from = childPath(row->parentNode, row->name);  // Where it was, or is parked.
-  if (before && before->shown) {
+  // After an old database came back: who moved it since may be a peer, and moved it on.
+  const bool stale = broughtBack != BroughtBack::Nothing && before && before->shown &&
+                     (core.store.nodeOf(before->shownParent) != step.fromParent || before->shownName != step.fromName);
+  if (before && before->shown && !stale) {
     // What the folder had there has left it in an earlier step: what is shown there still was not seen here.
     if (auto moved = core.tree.move(*id, *parentId, step.name, true); !moved.ok())
       problem(childPath(parent, step.name), "not-moved", moved.error().message);
@@ -424,7 +428,7 @@ void Folder::State::stepAttributes(const logic::Step& step) {
   const auto before = core.tree.get(*id);
   const bool mode = (row->mode & 0777) != (step.stat.mode & 0777);
   const bool times = row->kind != EntryKind::Directory && row->mtimeNs != step.stat.mtimeNs;
-  if (before && before->shown && (mode || times)) {
+  if (before && before->shown && (mode || times) && broughtBack == BroughtBack::Nothing) {
     auto shown = core.shownVersion(*before);
     if (row->kind == EntryKind::File && shown && shown->second.blob != row->blob) {
       if (mode) keepMode(step.node, step.stat.mode & 0777);

@@ -41,10 +41,7 @@ Result<std::shared_ptr<Hosted>> Hosted::open(std::shared_ptr<Pool> pool, Start s
                                                 if (auto hosted = weak.lock(); hosted && hosted->watchChanged_) hosted->watchChanged_();
                                               }, std::move(start.nameOf)}, start.fresh));
   auto started = store::catching([&] {
-    bool joining = start.joining;
-    // Once a member's whole tree has arrived, what is missing in the folder is missing.
-    for (const auto& member : out->core_->core().store.members().all()) joining = joining && member.lastSeenNs == 0;
-    out->core_->start(start.rootMark, joining);
+    out->core_->start(start.rootMark, start.joining);
   });
   if (!started.ok()) return started.error();
   if (start.fresh && out->core_->core().suspended) return Error{Code::Refused, out->core_->core().suspendedWhy};

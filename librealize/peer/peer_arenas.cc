@@ -146,6 +146,11 @@ Result<void> PeerImpl::runArena(store::ArenaRow row, bool fresh, bool joining, M
   start.options.userFolder = !row.ownFolder;
   start.options.self = household_->identity().key();
   start.options.sharedQuota = sharedQuota_;
+  const auto view = household_->view();
+  for (const auto& [key, admission] : view->admissions) {
+    const bool other = key.first == row.arena && key.second != start.options.self;
+    start.options.shared = start.options.shared || (other && view->isAdmitted(key.first, key.second));
+  }
   start.settings = readSettings(row.arena);
   start.fresh = fresh;
   start.joining = joining;

@@ -17,13 +17,13 @@ std::string kindName(EntryKind kind) {
   return kind == EntryKind::File ? "file" : kind == EntryKind::Directory ? "folder" : "link";
 }
 
+}  // namespace
+
 BlobId blobOf(const std::string& content) {
   ContentHasher hasher(content.size());
   hasher.add(std::as_bytes(std::span(content)));
   return hasher.finish()->blob;
 }
-
-}  // namespace
 
 void World::treeBelow(size_t number, const EntryId& directory, const std::string& path, std::string& out) {
   auto& tree = machines_[number].peer->core->core().tree;
@@ -162,11 +162,16 @@ std::string World::rowsOf(size_t number) {
   return out;
 }
 
-/// All contents that are whole on some machine, in folders and caches.
-std::map<BlobId, std::string> World::bytesEverywhere() {
+/// All contents that are whole on some machine, in folders and caches; `known`: of what is in caches, only what its database
+/// knows to be whole.
+std::map<BlobId, std::string> World::bytesEverywhere(bool known) {
   std::map<BlobId, std::string> out;
   for (size_t i = 0; i < machines_.size(); ++i)
     doing(i, [&](Directory& root) {
+      std::set<std::string> whole;
+      if (auto& peer = *machines_[i].peer; known && peer.running() && !peer.core->core().suspended)
+        for (const auto& blob : peer.core->core().store.cache().all())
+          if (auto row = peer.core->core().store.cache().get(blob); row && row->complete) whole.insert(blob.hex());
       auto add = [&](const std::string& path) {
         std::string content = contentOf(root, path);
         const BlobId blob = blobOf(content);
@@ -175,7 +180,8 @@ std::map<BlobId, std::string> World::bytesEverywhere() {
       for (const auto& [path, stat] : walk(root))
         if (stat.type == FileStat::Type::File) add(path);
       if (auto cached = root.list(peer::kCacheFolder); cached.ok())
-        for (const auto& item : *cached) add(std::string(peer::kCacheFolder) + "/" + item.name);
+        for (const auto& item : *cached)
+          if (!known || whole.contains(item.name)) add(std::string(peer::kCacheFolder) + "/" + item.name);
     });
   return out;
 }

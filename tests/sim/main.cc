@@ -142,6 +142,8 @@ constexpr const char* kKinds[] = {
     "tokens kept", "tokens let go", "caches with a limit", "caches with a limit that have something",
     "held contents confirmed", "held contents taken back", "held removals confirmed", "held removals taken back",
     "households of four to six", "names watched while replaced",
+    "databases lost", "databases restored", "folders restored", "databases and folders restored", "long absences",
+    "clocks a year off", "members found inactive", "whole trees compared", "versions given up",
 };
 
 /// How many kinds never happened; each is told.

@@ -159,7 +159,11 @@ void World::letGo(size_t number, const std::set<Token>& tokens) {
 }
 
 /// What the file has now was written by this machine's user.
-void World::wrote(size_t number, Directory& root, const std::string& path) { wrote(number, tokensAt(root, path), path); }
+void World::wrote(size_t number, Directory& root, const std::string& path) {
+  const auto tokens = tokensAt(root, path);
+  if (disasters_) contents_.emplace(blobOf(contentOf(root, path)), tokens);
+  wrote(number, tokens, path);
+}
 
 void World::wrote(size_t number, const std::set<Token>& tokens, const std::string& path) {
   for (auto token : tokens) {
@@ -331,10 +335,12 @@ void World::editSomething(size_t number) {
                        const bool same = here.ok() && there.ok() && here->sameObject(*there);
                        const auto before = tokensIn(contentOf(**file));
                        (void)(*file)->write(first.size(), bytesOf(second)).ok();
-                       const auto after = tokensIn(contentOf(**file));
+                       const std::string content = contentOf(**file);
+                       const auto after = tokensIn(content);
                        file->reset();
                        for (auto token : before)
                          if (!after.contains(token)) letGo(number, {token});
+                       if (disasters_) contents_.emplace(blobOf(content), after);
                        if (same) wrote(number, root, path);
                        else if (here.ok() && here->links > 0) wrote(number, after, path + " under another name");
                      });
@@ -495,8 +501,10 @@ void World::takeVersion(size_t number, const EntryId& id, const Dot& dot, bool b
   std::set<Token> kept, gone;
   for (const auto& head : heads) {
     auto content = bytes.find(head.version.blob);
-    if (content == bytes.end()) return;  // Nobody could have looked at it.
-    (head.dot == dot ? kept : gone).merge(tokensIn(content->second));
+    if (content == bytes.end() && !(head.dot != dot && isLost(head.version.blob, bytes))) return;  // Nobody could have looked at it.
+    // Who gives it up knows what he wrote into it.
+    if (content == bytes.end()) gone.merge(std::set<Token>(contents_[head.version.blob]));
+    else (head.dot == dot ? kept : gone).merge(tokensIn(content->second));
   }
   char label[64];
   snprintf(label, sizeof(label), "%llx-%llx", static_cast<unsigned long long>(dot.origin), static_cast<unsigned long long>(dot.seq));

@@ -20,6 +20,7 @@ World::World(const WorldOptions& options) : options_(options), random_(options.s
   const size_t few = 2 + below(2);
   const bool many = options.seed % 12 == 7;
   const size_t peers = options.peers ? options.peers : many ? 4 + size_t(options.seed / 12 % 3) : few;
+  disasters_ = options.faults && options.seed % 4 == 3;
   for (size_t i = 0; i < peers; ++i) {
     SimPeerOptions peer;
     peer.name = name(i);
@@ -28,6 +29,7 @@ World::World(const WorldOptions& options) : options_(options), random_(options.s
     peer.rootMark = i == 0 ? Mark::Real : Mark(below(3));
     peer.joining = i > 0;
     if (options.seed % 3 == 1) peer.changesPerPage = 1 + uint32_t(options.seed / 3 % 4);  // Batches that break off.
+    if (disasters_) peer.settings.inactiveAfterMs = 2000 + int64_t(options.seed / 4 % 7) * 2000;
     machines_.push_back({});
     // One in seven has little room for its caches.
     if (options.seed % 7 == 3) peer.settings.cacheLimitBytes = uint64_t(1) << (4 * (options.seed / 7 + i) % 24);
@@ -89,18 +91,21 @@ void World::run() {
   live();
   heal();
   settleDown("after all was healed");
+  while (giveUpLost()) settleDown("after what was lost was given up");
   checkTrees();
   checkFolders();
   checkTokens();
   checkReading();
   checkCaches();
   checkQuiet();
+  for (auto& link : links_)
+    if (link->compares()) count("whole trees compared");
 }
 
 void World::startPeer(size_t number) {
   auto& machine = machines_[number];
   auto& peer = *machine.peer;
-  if (peer.running()) return;
+  if (peer.running() || (!healing_ && queue_.nowNs() < machine.awayUntilNs)) return;
   auto started = peer.start();
   if (peer.disk.isPowerOff()) return crashed(number);
   if (!started.ok()) {
@@ -149,11 +154,13 @@ void World::live() {
     if (oneIn(2)) times[i] = times[i - 1] + int64_t(below(oneIn(2) ? 30 : 400)) * kNsPerMs;
   for (auto at : times) queue_.at(at, [this] { userStep(); });
   if (options_.faults) planFaults();
+  planDisasters();
   for (auto& link : links_) reconnectSoon(*link);
   runFor(end - queue_.nowNs());
 }
 
 void World::heal() {
+  countAbsences();
   healing_ = true;
   say("everything is healed");
   for (size_t i = 0; i < machines_.size(); ++i) {
@@ -208,6 +215,18 @@ void World::runFor(int64_t ns) {
   while (queue_.nowNs() < end && queue_.nextNs() != INT64_MAX) stepOnce();
 }
 
+namespace {
+std::string whatItSaid(peer::Core& core, const PeerKey& key) {
+  auto member = core.exchange->members().find(key);
+  if (member == core.exchange->members().end() || !member->second.connected) return ": not connected";
+  if (!member->second.said) return ": it said nothing";
+  const auto& said = *member->second.said;
+  return std::string(": it said") + (said.settling ? " settling" : "") + (said.suspended ? " suspended" : "") +
+         (said.vector == core.tree.vector() ? "" : " another vector") + (said.digest == core.tree.digest() ? "" : " another digest") +
+         (member->second.pulling ? ", pulling" : "");
+}
+}  // namespace
+
 /// Empty when everyone agrees and has what it wants.
 std::string World::unsettled() {
   for (size_t i = 0; i < machines_.size(); ++i) {
@@ -225,19 +244,20 @@ std::string World::unsettled() {
     for (auto& link : links_)
       for (int side : {0, 1})
         if (&link->end(side) == &peer && !core.exchange->agreesWith(link->end(1 - side).key))
-          return name(i) + " does not know that it agrees with " + link->end(1 - side).options.name;
+          return name(i) + " does not know that it agrees with " + link->end(1 - side).options.name + whatItSaid(core, link->end(1 - side).key);
   }
   return "";
 }
 
 void World::settleDown(const char* when) {
-  const int64_t end = queue_.nowNs() + kSettleNs;
-  int quiet = 0;
+  int64_t end = queue_.nowNs() + kSettleNs;
+  int quiet = 0, restless = 0;
   std::string why;
   while (quiet < 3) {
     runFor(1500 * kNsPerMs);
     why = unsettled();
     for (size_t i = 0; guarded() && i < machines_.size(); ++i) answerGuards(i, false);
+    if (!why.empty() && ++restless % 12 == 0 && giveUpLost()) end += 20 * kNsPerS;
     quiet = why.empty() ? quiet + 1 : 0;
     if (queue_.nowNs() > end) {
       for (size_t i = 0; i < machines_.size(); ++i)

@@ -2,8 +2,10 @@
 
 // A household that lives through a seed: machines, their users, the network and bad luck; and what must hold of it.
 
+#include <algorithm>
 #include <map>
 #include <memory>
+#include <optional>
 #include <set>
 #include <stdexcept>
 #include <string>
@@ -15,7 +17,7 @@ namespace realize::test {
 
 /// A promise was broken: the sentence says which.
 struct Broken : std::runtime_error {
-  using std::runtime_error::runtime_error;
+  explicit Broken(std::string what) : std::runtime_error((std::replace(what.begin(), what.end(), '\0', '0'), what)) {}
 };
 
 struct WorldOptions {
@@ -42,6 +44,8 @@ struct Machine {
   bool full = false;               ///< the disk, on purpose
   bool suspended = false;          ///< its database met the full disk; it goes on by itself
   bool powerCut = false;           ///< the coming crash loses what is not durable
+  std::optional<FakeImage> backup; ///< the newest of its disk
+  int64_t awayUntilNs = 0;
 };
 
 class World {
@@ -86,6 +90,18 @@ class World {
   void tell(size_t number, const FakeCall& call);
   void tellEvent(size_t number, const Event& event);
 
+  // disasters.cc
+  void planDisasters();
+  void takeBackup(size_t number);
+  void disaster();
+  void endProcess(size_t number);
+  void loseDisk(size_t number, const std::string& what, const std::string& counter, bool database, bool folder);
+  void loseTokens(size_t number, const std::map<BlobId, std::string>& before);
+  bool isLost(const BlobId& blob, const std::map<BlobId, std::string>& bytes);
+  bool giveUpLost();
+  void giveUp(const std::string& path);
+  void countAbsences();
+
   // user.cc: what users do to their folder
   using Steps = std::vector<std::function<void()>>;
   void userStep();
@@ -128,7 +144,7 @@ class World {
   std::string treeOf(size_t number);
   std::string rowsOf(size_t number);
   void treeBelow(size_t number, const EntryId& directory, const std::string& path, std::string& out);
-  std::map<BlobId, std::string> bytesEverywhere();
+  std::map<BlobId, std::string> bytesEverywhere(bool known = false);
 
   WorldOptions options_;
   FakeRandom random_;
@@ -139,13 +155,17 @@ class World {
   std::map<std::string, uint64_t> counters_;
   std::string story_;
   bool healing_ = false;
+  bool disasters_ = false;
   bool racing_ = false;
   int stepsLeft_ = 0;
   Token lastToken_ = 0;
   std::map<Token, std::string> written_;  ///< where and by whom
   std::map<Token, std::string> excused_;  ///< let go or lost, and why
+  std::map<BlobId, std::set<Token>> contents_;  ///< of all that was ever written, where disks are lost
+  int givenUp_ = 0;
 };
 
 std::set<Token> tokensIn(const std::string& content);
+BlobId blobOf(const std::string& content);
 
 }  // namespace realize::test

@@ -88,6 +88,7 @@ class SimLink::Remote final : public peer::RemoteArena {
     c_.call<peer::PullPage>(side_, [from = me(), request](ArenaService& s, auto reply) { reply(s.servePull(from, request)); }, done);
   }
   void compare(const logic::WholeRequest& request, std::function<void(Result<logic::WholePage>)> done) override {
+    ++c_.link->compares_;
     c_.call<logic::WholePage>(side_, [from = me(), request](ArenaService& s, auto reply) { reply(s.serveCompare(from, request)); }, done);
   }
   void chunkList(const BlobId& blob, uint8_t hops, std::function<void(Result<ChunkList>)> done) override {

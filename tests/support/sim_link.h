@@ -22,6 +22,7 @@ class SimLink {
   bool connected() const { return connection_ != nullptr; }
   SimPeer& end(int side) { return *ends_[side]; }
   uint64_t messages() const { return messages_; }
+  uint64_t compares() const { return compares_; }  ///< of whole trees, in steps
   /// Told of requests for bytes and their answers.
   std::function<void(const std::string&)> onTalk;
   /// May change a chunk on its way.
@@ -33,6 +34,7 @@ class SimLink {
   SimPeer* ends_[2];
   std::shared_ptr<Connection> connection_;
   uint64_t messages_ = 0;
+  uint64_t compares_ = 0;
 };
 
 }  // namespace realize::test

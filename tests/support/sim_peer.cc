@@ -2,6 +2,8 @@
 
 #include <unistd.h>
 
+#include <utility>
+
 #include "librealize/peer/folder.h"
 
 namespace realize::test {
@@ -14,6 +16,38 @@ PeerKey keyOf(uint8_t number) {
 }
 constexpr ArenaId kSimArena{{0x51, 0x4d}};
 constexpr int64_t kDrainNs = 20'000'000;
+
+void removeBelow(Directory& root, const std::string& path) {
+  auto items = root.list(path);
+  for (const auto& item : items.ok() ? *items : std::vector<DirectoryItem>()) {
+    const std::string below = path.empty() ? item.name : path + "/" + item.name;
+    const bool directory = item.stat.type == FileStat::Type::Directory;
+    if (directory) removeBelow(root, below);
+    auto gone = directory ? root.removeDirectory(below) : root.unlink(below);
+    (void)gone;
+  }
+}
+
+/// With modes and times, as `cp -a` does it.
+void copyBelow(Directory& from, Directory& to, const std::string& path) {
+  auto items = from.list(path);
+  for (const auto& item : items.ok() ? *items : std::vector<DirectoryItem>()) {
+    const std::string below = path.empty() ? item.name : path + "/" + item.name;
+    if (item.stat.type == FileStat::Type::Directory) {
+      (void)to.makeDirectory(below, item.stat.mode & 0777).ok();
+      copyBelow(from, to, below);
+    } else if (item.stat.type == FileStat::Type::Symlink) {
+      if (auto target = from.readSymlink(below); target.ok()) (void)to.makeSymlink(below, *target).ok();
+    } else {
+      auto bytes = readFile(from, below, 64 << 20);
+      auto file = to.open(below, OpenMode::CreateNew, item.stat.mode & 0777);
+      if (!bytes.ok() || !file.ok()) continue;
+      (void)(*file)->write(0, *bytes).ok();
+      file->reset();
+    }
+    if (item.stat.type != FileStat::Type::Symlink) (void)to.setTimes(below, item.stat.mtimeNs).ok();
+  }
+}
 }  // namespace
 
 SimPeer::SimPeer(SimQueue& queue, const SimPeerOptions& options)
@@ -75,6 +109,7 @@ Result<void> SimPeer::start() {
   arena.databaseDirectory = real ? options.onSystemDisk + "/state" : kSimState;
   arena.folder = folder();
   arena.self = key;
+  arena.shared = true;
   if (options.changesPerPage) arena.maxChangesPerPage = options.changesPerPage;
   peer::ArenaCore::Hooks hooks{[this](Event event) {
     if (onEvent) onEvent(event);
@@ -86,7 +121,7 @@ Result<void> SimPeer::start() {
   }
   core = std::move(*opened);
   std::lock_guard held(scheduler->coreLock());
-  core->start(started ? Mark::None : options.rootMark, options.joining && !started);
+  core->start(started ? Mark::None : options.rootMark, options.joining);
   started = true;
   if (real) drainNowAndThen();
   return {};
@@ -98,6 +133,28 @@ void SimPeer::stop() {
     core->stop();
   }
   vanish();
+}
+
+void SimPeer::restore(const FakeImage& backup, bool database, bool wholeFolder) {
+  const bool before = std::exchange(userActing, true);
+  FakeDisk then(clock, backup);
+  for (const char* path : {database ? kSimState : nullptr, wholeFolder ? kSimFolder : nullptr}) {
+    if (!path) continue;
+    auto from = then.openRoot(path);
+    auto to = disk.openRoot(path);
+    if (!from.ok() || !to.ok()) continue;
+    removeBelow(**to, "");
+    copyBelow(**from, **to, "");
+  }
+  disk.settle();
+  userActing = before;
+}
+
+void SimPeer::loseDatabase() {
+  const bool before = std::exchange(userActing, true);
+  if (auto state = disk.openRoot(kSimState); state.ok()) removeBelow(**state, "");
+  disk.settle();
+  userActing = before;
 }
 
 void SimPeer::vanish() {

@@ -43,6 +43,12 @@ class SimPeer {
   /// The process is gone, at whatever moment.
   void vanish();
   bool running() const { return core != nullptr; }
+
+  /// While it does not run: the database, the folder with all that is in it, or both are as they were then, brought back
+  /// as files made now.
+  void restore(const FakeImage& backup, bool database, bool wholeFolder);
+  /// While it does not run.
+  void loseDatabase();
   std::string folder() const { return options.onSystemDisk.empty() ? kSimFolder : options.onSystemDisk + "/arena"; }
   peer::ArenaService* service() { return core.get(); }
 

@@ -1,0 +1,155 @@
+// What a backup brought back: an old database beside the folder of today, an old folder, or both; or a database that was
+// lost. Then the folder is no witness of what its user removed or wrote since: what is missing is not removed, and what is
+// known to be old is no edit. The newest is with the others, whose tree is waited for.
+
+#include <algorithm>
+#include <cinttypes>
+#include <cstdio>
+
+#include "librealize/peer/exchange.h"
+#include "librealize/peer/file_hash.h"
+#include "librealize/peer/folder_state.h"
+#include "librealize/peer/marks.h"
+#include "librealize/peer/transfers.h"
+
+namespace realize::peer {
+
+namespace {
+constexpr char kMarkerKey[] = "folder: marker";
+constexpr char kBroughtBackKey[] = "folder: brought back";
+constexpr int64_t kNobodyTellsMoreMs = 30'000;
+
+/// Inodes alone are not the same with every mount of some file systems.
+bool sameMarker(const std::string& then, const FileStat& now) {
+  uint64_t inode = 0;
+  int64_t birthNs = 0;
+  if (sscanf(then.c_str(), "%" SCNu64 " %" SCNd64, &inode, &birthNs) != 2) return true;
+  return birthNs && now.birthNs ? birthNs == now.birthNs : inode == now.inode;
+}
+}  // namespace
+
+void Folder::noteBroughtBack(const Beginning& how) {
+  if (how.oldDatabase || how.newDatabase) s_->bringBack(BroughtBack::Database);
+}
+
+void Folder::State::bringBack(BroughtBack what) {
+  const std::string before = core.store.getValue(kBroughtBackKey).value_or("");
+  const std::string now = what == BroughtBack::Folder || before == "folder" ? "folder" : "database";
+  if (now != before) core.store.setValue(kBroughtBackKey, now);
+}
+
+/// The marker goes with the folder, and is never written again: another one is a copy.
+void Folder::State::lookWhatWasBroughtBack() {
+  auto marker = root->stat(kMarkerPath);
+  if (!marker.ok()) return;
+  const auto then = core.store.getValue(kMarkerKey);
+  if (then && !sameMarker(*then, *marker)) bringBack(BroughtBack::Folder);
+  const std::string now = std::to_string(marker->inode) + " " + std::to_string(marker->birthNs);
+  if (then != now) core.store.setValue(kMarkerKey, now);
+  const std::string what = core.store.getValue(kBroughtBackKey).value_or("");
+  if (what.empty()) return;
+  broughtBack = what == "folder" ? BroughtBack::Folder : BroughtBack::Database;
+  forgetCache();
+  if (core.options.shared && core.options.userFolder) waitingForTree = true;
+}
+
+/// Which chunks are in the files of the cache is of another time than they are. What is whole, its name proves.
+void Folder::State::forgetCache() {
+  for (const auto& blob : core.store.cache().all()) core.store.cache().erase(blob);
+  auto names = std::make_shared<std::vector<std::string>>();
+  auto items = root->list(kCacheFolder);
+  for (const auto& item : items.ok() ? *items : std::vector<DirectoryItem>())
+    if (blobNamed(item.name)) names->push_back(item.name);
+  recogniseCache(names);
+}
+
+void Folder::State::recogniseCache(std::shared_ptr<std::vector<std::string>> names) {
+  if (names->empty() || core.stopping) return;
+  core.env.scheduler.onPool(false, [this, alive = alive, names, root = root, &scheduler = core.env.scheduler] {
+    const std::string path = std::string(kCacheFolder) + "/" + names->back();
+    const auto stat = root->stat(path);
+    const auto content = stat.ok() ? hashFile(*root, path, *stat) : Result<Content>(stat.error());
+    const bool whole = content.ok() && content->blob == blobNamed(names->back());
+    scheduler.onCore([this, alive, names, whole, content] {
+      if (!*alive) return;
+      names->pop_back();
+      if (whole) {
+        core.transact([&] {
+          core.transfers->noteChunkList(content->blob, content->list);
+          core.transfers->adoptUnlinked(content->blob, content->sizeBytes);
+        });
+      }
+      recogniseCache(names);
+    });
+  });
+}
+
+void Folder::treeReceived() {
+  if (!s_->waitingForTree) return;
+  s_->waitingForTree = false;
+  s_->schedulePass();
+}
+
+/// Two that both came back from a backup would wait for each other for ever.
+void Folder::nobodyTellsMore() {
+  auto& s = *s_;
+  if (!s.waitingForTree || s.broughtBack == BroughtBack::Nothing || std::exchange(s.nobodyTellsMore, true)) return;
+  s.core.env.scheduler.onCoreAfter(kNobodyTellsMoreMs, [state = s_.get(), alive = s.alive] {
+    if (*alive && !state->core.stopping) state->core.folder->treeReceived();
+  });
+}
+
+void Folder::State::leaveOutAbsent(logic::Plan& plan) {
+  const auto absent = plan.removed();
+  if (absent.empty()) return;
+  logic::dropRemovals(plan);
+  core.transact([&] {
+    for (NodeId node : absent) {
+      core.store.disk().erase(node);
+      auto id = core.store.idOf(node);
+      if (!id) continue;
+      core.marks->entryChanged(*id);
+      core.folder->entryChanged(*id);
+    }
+  });
+  scanWanted = true;  // What depended on those.
+}
+
+bool Folder::State::isOld(const Entry& entry, const BlobId& blob) {
+  return std::find(entry.replaced.begin(), entry.replaced.end(), blob) != entry.replaced.end() ||
+         std::any_of(entry.heads.begin(), entry.heads.end(), [&](const auto& head) { return head.second.blob == blob; });
+}
+
+/// A content that is back with a backup, of a file that was removed: it goes again.
+bool Folder::State::removedMeanwhile(const HashJob& job, const EntryId& parent) {
+  const EntryId born = entryIdFor(parent, job.name, EntryKind::File, 0);
+  const auto record = core.tree.get(born);
+  if (!record || record->shown || core.store.disk().get(record->node) || !isOld(record->entry, job.content->blob)) return false;
+  putRow(record->node, core.store.nodeOf(parent).value_or(job.parent), job.name, EntryKind::File, job.stat, job.content->blob,
+         Core::baseOf(record->entry, nullptr));
+  core.folder->entryChanged(born);
+  return true;
+}
+
+/// True: it is one of the versions that are known, and no edit. Else `row.base` is what an edit may count as seen.
+bool Folder::State::takeOldContent(const HashJob& job, const logic::Record& before, store::DiskRow& row) {
+  if (job.broughtBack == BroughtBack::Nothing) return false;
+  const auto heads = core.tree.shownHeads(before.entry.id);
+  auto same = std::find_if(heads.begin(), heads.end(), [&](const auto& head) { return head.version.blob == job.content->blob; });
+  if (same != heads.end()) {
+    row.base = Core::baseOf(before.entry, &*same);
+    return true;
+  }
+  const bool old = isOld(before.entry, job.content->blob);
+  if (old || job.broughtBack == BroughtBack::Folder) row.base.clear();
+  return old;
+}
+
+/// All that the folder had was read.
+void Folder::State::endBroughtBack() {
+  if (broughtBack == BroughtBack::Nothing || waitingForTree) return;
+  broughtBack = BroughtBack::Nothing;
+  core.transact([&] { core.store.setValue(kBroughtBackKey, ""); });
+}
+
+}  // namespace realize::peer

@@ -1,0 +1,151 @@
+// Machines whose disk died, and what a backup brought back of it.
+
+#include <algorithm>
+
+#include "librealize/peer/arena_file_system.h"
+#include "tests/peer/sim_arenas.h"
+
+using namespace realize;
+using namespace realize::peer;
+using namespace realize::peer::testing;
+
+namespace {
+
+/// Both have the files f, g and h, and B's disk is backed up.
+struct BackedUp : SimArenas {
+  BackedUp() {
+    for (const char* name : {"f", "g", "h", "i", "k"}) write(*a, name, std::string("first ") + name);
+    start();
+    REQUIRE(settles());
+    pass(5000);
+    backup = b->disk.snapshot();
+  }
+  /// The disk of B dies, and its user brings back what the backup has.
+  void bringBack(bool database, bool folder) {
+    link->cut();
+    b->vanish();
+    b->restore(*backup, database, folder);
+    ++b->boots;
+  }
+  void goOn() {
+    REQUIRE(b->start().ok());
+    pass(3000);
+    link->connect();
+    REQUIRE(settles());
+  }
+  size_t conflicts() {
+    size_t count = 0;
+    for (const auto& id : core(*a).store.withSeveralHeads(0, 100)) {
+      if (core(*a).tree.shownHeads(id).size() < 2) continue;
+      ++count;
+      MESSAGE(*core(*a).shownPath(id), " is in conflict");
+    }
+    return count;
+  }
+  void check(const std::string& path, const std::string& content) {
+    CAPTURE(path);
+    CHECK(read(*a, path) == content);
+    CHECK(read(*b, path) == content);
+  }
+  std::optional<test::FakeImage> backup;
+};
+
+}  // namespace
+
+TEST_CASE_FIXTURE(BackedUp, "a database and a folder from an old backup take the newest of all, without a conflict") {
+  write(*a, "f", "second f");
+  write(*b, "g", "second g");
+  (void)(*a->disk.openRoot(test::kSimFolder))->unlink("h").ok();
+  (void)(*a->disk.openRoot(test::kSimFolder))->rename("i", "j", RenameKind::Replace).ok();
+  write(*a, "new", "new");
+  REQUIRE(settles());
+
+  bringBack(true, true);
+  goOn();
+
+  check("f", "second f");
+  check("g", "second g");
+  check("new", "new");
+  check("j", "first i");
+  CHECK_FALSE(has(*a, "h"));
+  CHECK_FALSE(has(*b, "h"));
+  CHECK_FALSE(has(*b, "i"));
+  CHECK(conflicts() == 0);
+}
+
+TEST_CASE_FIXTURE(BackedUp, "a database from an old backup beside the folder of today removes nothing that it misses") {
+  write(*a, "f", "second f");
+  write(*b, "g", "second g");
+  write(*b, "new", "new");
+  (void)(*a->disk.openRoot(test::kSimFolder))->unlink("h").ok();
+  REQUIRE(settles());
+  core(*b).marks->set(*core(*b).recordAt("i"), Mark::Unreal);
+  CHECK(settles());
+  CHECK_FALSE(has(*b, "i"));
+
+  bringBack(true, false);
+  write(*b, "k", "second k");
+  goOn();
+
+  check("f", "second f");
+  check("g", "second g");
+  check("new", "new");
+  check("k", "second k");
+  check("i", "first i");
+  CHECK_FALSE(has(*a, "h"));
+  CHECK_FALSE(has(*b, "h"));
+  CHECK(conflicts() == 0);
+}
+
+TEST_CASE_FIXTURE(BackedUp, "a folder from an old backup under the database of today removes nothing and takes the newest") {
+  write(*a, "f", "second f");
+  write(*b, "g", "second g");
+  write(*a, "new", "new");
+  (void)(*a->disk.openRoot(test::kSimFolder))->unlink("h").ok();
+  REQUIRE(settles());
+
+  bringBack(false, true);
+  goOn();
+
+  check("f", "second f");
+  check("g", "second g");
+  check("new", "new");
+  CHECK_FALSE(has(*a, "h"));
+  CHECK_FALSE(has(*b, "h"));
+  CHECK(conflicts() == 0);
+}
+
+TEST_CASE_FIXTURE(BackedUp, "who lost the database matches the folder with the tree of the others") {
+  write(*a, "f", "second f");
+  REQUIRE(settles());
+  link->cut();
+  b->vanish();
+  write(*a, "g", "second g");
+  b->loseDatabase();
+
+  goOn();
+
+  check("f", "second f");
+  check("g", "second g");
+  check("h", "first h");
+  CHECK(conflicts() == 0);
+}
+
+TEST_CASE_FIXTURE(BackedUp, "who made the arena and lost the database waits for the others' tree, too") {
+  write(*b, "f", "second f");
+  REQUIRE(settles());
+  link->cut();
+  a->vanish();
+  write(*b, "g", "second g");
+  pass(2000);
+  a->loseDatabase();
+
+  REQUIRE(a->start().ok());
+  pass(3000);
+  link->connect();
+  REQUIRE(settles());
+
+  CHECK(read(*b, "f") == "second f");
+  CHECK(read(*b, "g") == "second g");
+  CHECK(conflicts() == 0);
+}
