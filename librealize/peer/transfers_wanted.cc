@@ -519,10 +519,16 @@ void Transfers::State::startLarge(NodeId node, const BlobId& blob, uint64_t size
       return core.transfers->wakeWanted();
     }
     if (fetched.ok()) return placeLarge(node, state);
-    const bool unreachable = fetched.code() == Code::Unreachable;
-    if (unreachable)
+    if (fetched.code() == Code::Unreachable) {
+      // Not postponed: who meets it next sees that all were asked, and nobodyHas() is told.
+      --largeFetches;
+      inFlight.erase({node, state->blob});
       for (auto& [key, peer] : peers) wantedRefused[state->blob].insert(key);
-    placeFailed(node, state, unreachable ? Error{Code::Busy, ""} : fetched.error());
+      lookAgainAtWanted();
+      if (peers.empty()) retryLater(1000);
+    } else {
+      placeFailed(node, state, fetched.error());
+    }
     core.transfers->wakeWanted();
   }, FetchFor::Real);
 }

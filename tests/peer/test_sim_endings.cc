@@ -321,4 +321,25 @@ TEST_CASE("what nobody has and nobody wants goes, too, if its author removed it"
   CHECK_FALSE(home.core(kB).recordAt("g").ok());
 }
 
+TEST_CASE("what nobody has is given up where it is wanted, too, however large it was") {
+  for (size_t size : {10, 500'000}) {
+    CAPTURE(size);
+    SimHousehold home({Mark::Real});
+    home.startAndMeet();
+    home.write(kB, "f", std::string(size, 'x'));
+    for (int i = 0; i < 1000 && !home.core(kA).recordAt("f").ok(); ++i) home.runFor(1);
+    home.disconnect();
+
+    auto& a = home.core(kA);
+    a.transact([&] { REQUIRE(a.tree.move(a.recordAt("f")->entry.id, kRootEntry, "g").ok()); });
+    REQUIRE(home.folder(kB)->unlink("f").ok());
+    home.runFor(400);
+    home.connect();
+
+    REQUIRE(home.settle());
+    CHECK_FALSE(home.core(kA).recordAt("g").ok());
+    CHECK_FALSE(home.core(kB).recordAt("g").ok());
+  }
+}
+
 }  // namespace realize::test

@@ -169,6 +169,7 @@ void World::giveUp(const std::string& path) {
   auto record = peer.core->core().recordAt(path);
   if (!record.ok()) return;
   say(0, "gives up " + path);
+  for (const auto& head : peer.core->core().tree.shownHeads(record->entry.id)) letGo(0, contents_[head.version.blob]);
   const NodeId parent = peer.core->core().store.nodeOf(record->shownParent).value_or(kRootNode);
   auto gone = peer.core->guardedFileSystem().unlink(parent, record->shownName);
   if (!gone.ok()) say(0, "  " + gone.error().message);
