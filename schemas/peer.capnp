@@ -138,6 +138,16 @@ enum RangeOutcome {
   split @2;                # it differs and is large: ask for its sixteen parts
 }
 
+enum KeepAnswer {
+  refused @0;      # for a reason that is not said
+  promised @1;
+  notReal @2;      # the entry is not marked real
+  incomplete @3;   # its bytes are not all here
+  otherVersion @4; # another content is here, or the entry is not known
+  changing @5;     # it was changed or put here a moment ago
+  suspended @6;    # the arena is
+}
+
 interface ArenaService {
   announce @0 (state :ArenaState) -> ();
   # With barrier, local changes that the sender's watch has queued are read first.
@@ -153,11 +163,18 @@ interface ArenaService {
       (statuses :List(WantStatus), frames :UInt32);
   # No more frames for this request are needed.
   cancel @5 (request :UInt64) -> ();
-  # Will you keep these entries real, with these contents, for the next minute, whatever happens here? `entries` has the
-  # entry's id (16 bytes) for each blob (32 bytes); without it nothing is promised.
-  promise @6 (blobs :List(Data), entries :List(Data)) -> (promised :List(Bool));
+  # Will you keep these entries real, with these contents, for the next minute or until I say that I need it no more,
+  # whatever happens here? `entries` has the entry's id (16 bytes) for each blob (32 bytes); without it nothing is promised.
+  # `answers` say why not, one each; `copies` is how many peers the answering one wants to keep each file.
+  promise @6 (blobs :List(Data), entries :List(Data)) ->
+      (promised :List(Bool), answers :List(KeepAnswer), copies :UInt32);
   # Compares whole states (librealize/logic/AGREEMENT.md 18). The outcomes are of the first ranges, at least one; at most
   # 64 ranges are asked for.
   compare @7 (vector :Vector, ranges :List(RangeSum)) ->
       (origin :UInt64, outcomes :List(RangeOutcome), page :PullPage);
+  # What was promised to the caller is needed no more: its own copies have gone, or stay.
+  release @8 (blobs :List(Data), entries :List(Data)) -> ();
+  # Which of these entries the sender has real, with these contents, as far as it knows without a look at its disk. At
+  # most 512.
+  holds @9 (blobs :List(Data), entries :List(Data)) -> (held :List(Bool));
 }

@@ -78,10 +78,11 @@ int runStat(Invocation& invocation) {
   row("mark", own != "none" ? own : effective == "none" ? "none" : effective + " (from a folder above)");
   if (entry.contains("stays_real")) row("stays real", nameOf(entry, "stays_real"));
   row("consensus", entry.value("consensus", false) ? "yes" : "not yet");
-  std::string holders;
-  for (auto& holder : entry.value("holders", json::array()))
-    holders += (holders.empty() ? "" : ", ") + nameText(holder.get<std::string>(), false);
-  if (!holders.empty()) row("real on", holders);
+  for (const auto& [title, key] : {std::pair("real on", "holders"), std::pair("unknown of", "holders_unknown")}) {
+    std::string peers;
+    for (auto& peer : entry.value(key, json::array())) peers += (peers.empty() ? "" : ", ") + nameText(peer.get<std::string>(), false);
+    if (!peers.empty()) row(title, peers);
+  }
   row("entry", nameOf(entry, "id"));
   for (auto& head : entry.value("heads", json::array())) {
     std::string text = nameOf(head, "label") + ", " + sizeText(head.value("size_bytes", uint64_t{0})) + ", " +

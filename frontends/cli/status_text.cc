@@ -81,6 +81,13 @@ std::string arenaText(const json& arena) {
   for (auto& file : arena.value("stays_real", json::array()))
     line("  " + name + ":" + nameOf(file, "path") + ": " + nameOf(file, "detail"));
   if (number(arena, "unconfirmed_files") > kStaysRealTold) line("  ... 'realize stat PATH' says it of each");
+  if (auto n = number(arena, "copies"); n > 1) {
+    const uint64_t below = number(arena, "files_below_copies");
+    line(!flag(arena, "copies_counted") ? "copies: being counted"
+         : below ? "copies: " + countText(below, "file has", "files have") + " fewer than " + std::to_string(n) + ", as connected peers say"
+                 : "copies: every file has " + std::to_string(n));
+    for (auto& path : arena.value("first_below_copies", json::array())) line("  " + name + ":" + nameText(path.get<std::string>(), false));
+  }
   if (auto n = number(arena, "conflicts"))
     line(countText(n, "conflict", "conflicts") + ": see 'realize conflicts " + name + "', or the folder conflicts in a mount");
   if (auto n = number(arena, "held_removals"))

@@ -97,6 +97,11 @@ json toJson(const ArenaStatus& arena) {
               {"cached_bytes", arena.cachedBytes},
               {"conflicts", arena.conflicts},
               {"held_removals", arena.heldRemovals},
+              {"promised_files", arena.promisedFiles},
+              {"copies", arena.copies},
+              {"copies_counted", arena.copiesCounted},
+              {"files_below_copies", arena.filesBelowCopies},
+              {"first_below_copies", textsOf(arena.firstBelowCopies)},
               {"held_overwrites", arena.heldOverwrites},
               {"problem_count", arena.problemCount}};
   putText(out, "name", arena.name);
@@ -157,7 +162,8 @@ json toJson(const EntryInfo& entry) {
               {"effective_mark", std::string(markName(entry.effectiveMark))},
               {"consensus", entry.consensus},
               {"heads", listOf(entry.heads)},
-              {"holders", textsOf(entry.holders)}};
+              {"holders", textsOf(entry.holders)},
+              {"holders_unknown", textsOf(entry.holdersUnknown)}};
   if (!entry.staysReal.empty()) putText(out, "stays_real", entry.staysReal);
   putText(out, "path", entry.path);
   return out;

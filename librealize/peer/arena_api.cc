@@ -4,6 +4,7 @@
 
 #include "librealize/peer/arena_core.h"
 #include "librealize/peer/conflicts.h"
+#include "librealize/peer/copies.h"
 #include "librealize/peer/exchange.h"
 #include "librealize/peer/folder.h"
 #include "librealize/peer/marks.h"
@@ -229,6 +230,12 @@ ArenaStatus ArenaCore::status() {
   status.unconfirmedFiles = c.marks->unconfirmedFiles();
   status.unconfirmedBytes = c.marks->unconfirmedBytes();
   status.lettingGo = c.marks->lettingGo();
+  status.promisedFiles = c.marks->promisedFiles();
+  status.copies = c.settings.copies;
+  auto copies = c.copies->count();
+  status.copiesCounted = copies.known;
+  status.filesBelowCopies = copies.below;
+  status.firstBelowCopies = std::move(copies.first);
   constexpr size_t kStaysRealTold = 10;
   for (const auto& task : c.store.unconfirmed().next({}, kStaysRealTold)) {
     auto id = c.store.idOf(task.node);

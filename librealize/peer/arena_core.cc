@@ -7,6 +7,7 @@
 #include "librealize/peer/arena_file_system.h"
 #include "librealize/peer/authors.h"
 #include "librealize/peer/conflict_folder.h"
+#include "librealize/peer/copies.h"
 #include "librealize/peer/exchange.h"
 #include "librealize/peer/folder.h"
 #include "librealize/peer/guarded_file_system.h"
@@ -92,6 +93,7 @@ struct ArenaCore::State {
   std::unique_ptr<Marks> marks;
   std::unique_ptr<Exchange> exchange;
   std::unique_ptr<Trimmer> trimmer;
+  std::unique_ptr<Copies> copies;
   std::unique_ptr<ArenaFileSystem> fileSystem;
   std::unique_ptr<ConflictFolder> conflictFolder;
   std::unique_ptr<GuardedFileSystem> guardedFileSystem;
@@ -144,11 +146,13 @@ Result<std::unique_ptr<ArenaCore>> ArenaCore::open(Environment env, ArenaOptions
   s.marks = std::make_unique<Marks>(s.core);
   s.exchange = std::make_unique<Exchange>(s.core);
   s.trimmer = std::make_unique<Trimmer>(s.core);
+  s.copies = std::make_unique<Copies>(s.core);
   s.core.folder = s.folder.get();
   s.core.transfers = s.transfers.get();
   s.core.marks = s.marks.get();
   s.core.exchange = s.exchange.get();
   s.core.trimmer = s.trimmer.get();
+  s.core.copies = s.copies.get();
   s.core.invalidations = &s.invalidations;
   s.core.transactHook = [state = &s](const std::function<void()>& work, bool rested) { return state->transact(work, rested); };
   s.core.emit = [state = &s](Event event) {
@@ -517,9 +521,23 @@ void ArenaCore::serveGet(const PeerKey& from, const GetRequest& request, std::fu
     done(Error{Code::Suspended, "the arena's database failed"});
 }
 
-void ArenaCore::servePromise(const PeerKey&, const std::vector<EntryContent>& asked,
-                             std::function<void(Result<std::vector<bool>>)> done) {
-  if (!s_->guarded([&] { s_->marks->promise(asked, done); })) done(Error{Code::Suspended, "the arena's database failed"});
+void ArenaCore::servePromise(const PeerKey& from, const std::vector<EntryContent>& asked,
+                             std::function<void(Result<KeepAnswers>)> done) {
+  if (!s_->guarded([&] { s_->marks->promise(from, asked, done); })) done(Error{Code::Suspended, "the arena's database failed"});
+}
+
+void ArenaCore::onRelease(const PeerKey& from, const std::vector<EntryContent>& promised) {
+  s_->guarded([&] { s_->marks->released(from, promised); });
+}
+
+Result<std::vector<bool>> ArenaCore::serveHolds(const PeerKey&, const std::vector<EntryContent>& asked) {
+  Result<std::vector<bool>> out = Error{Code::Suspended, "the arena's database failed"};
+  s_->guarded([&] {
+    std::vector<bool> held;
+    for (const auto& content : asked) held.push_back(s_->marks->holds(content));
+    out = std::move(held);
+  });
+  return out;
 }
 
 void ArenaCore::connected(RemoteArena& remote) {

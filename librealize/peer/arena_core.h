@@ -48,7 +48,9 @@ class ArenaCore final : public ArenaService {
   void serveGet(const PeerKey& from, const GetRequest& request, std::function<bool(ChunkArrival)> sink,
                 std::function<void(Result<std::vector<WantStatus>>)> done) override;
   void servePromise(const PeerKey& from, const std::vector<EntryContent>& asked,
-                    std::function<void(Result<std::vector<bool>>)> done) override;
+                    std::function<void(Result<KeepAnswers>)> done) override;
+  void onRelease(const PeerKey& from, const std::vector<EntryContent>& promised) override;
+  Result<std::vector<bool>> serveHolds(const PeerKey& from, const std::vector<EntryContent>& asked) override;
   void connected(RemoteArena& remote) override;
   void disconnected(const PeerKey& key) override;
 

@@ -227,19 +227,65 @@ void RpcRemoteArena::cancel(uint64_t number) {
   });
 }
 
-void RpcRemoteArena::promise(const std::vector<EntryContent>& asked,
-                             std::function<void(Result<std::vector<bool>>)> done) {
-  call<std::vector<bool>>(std::move(done), [asked](schema::ArenaService::Client& client) {
+namespace {
+/// What is asked of a peer is named by blob and entry.
+template <typename Request>
+void writeContents(Request& request, const std::vector<EntryContent>& contents) {
+  auto blobs = request.initBlobs(uint32_t(contents.size()));
+  auto entries = request.initEntries(uint32_t(contents.size()));
+  for (uint32_t i = 0; i < contents.size(); ++i) {
+    blobs.set(i, asData(contents[i].blob));
+    entries.set(i, asData(contents[i].entry));
+  }
+}
+
+template <typename Params>
+Result<std::vector<EntryContent>> readContents(Params params) {
+  auto blobs = params.getBlobs();
+  auto entries = params.getEntries();
+  if (blobs.size() > kMaxWantsPerGet || entries.size() != blobs.size()) return Error{Code::Corrupt, "a peer asked for too many contents, or for half of one"};
+  std::vector<EntryContent> out;
+  for (uint32_t i = 0; i < blobs.size(); ++i) {
+    REALIZE_ASSIGN(auto blob, readFixed<BlobId>(blobs[i]));
+    REALIZE_ASSIGN(auto entry, readFixed<EntryId>(entries[i]));
+    out.push_back({entry, blob});
+  }
+  return out;
+}
+}  // namespace
+
+void RpcRemoteArena::promise(const std::vector<EntryContent>& asked, std::function<void(Result<KeepAnswers>)> done) {
+  call<KeepAnswers>(std::move(done), [asked](schema::ArenaService::Client& client) {
     auto request = client.promiseRequest();
-    auto blobs = request.initBlobs(uint32_t(asked.size()));
-    auto entries = request.initEntries(uint32_t(asked.size()));
-    for (uint32_t i = 0; i < asked.size(); ++i) {
-      blobs.set(i, asData(asked[i].blob));
-      entries.set(i, asData(asked[i].entry));
-    }
+    writeContents(request, asked);
+    return request.send().then([count = asked.size()](auto&& response) -> Result<KeepAnswers> {
+      KeepAnswers out;
+      for (bool promised : response.getPromised()) out.each.push_back(promised ? KeepAnswer::Promised : KeepAnswer::Refused);
+      if (out.each.size() != count) return Error{Code::Corrupt, "a peer answered other than asked"};
+      auto said = response.getAnswers();
+      for (size_t i = 0; i < std::min<size_t>(said.size(), count); ++i)
+        if (out.each[i] == KeepAnswer::Refused) out.each[i] = fromWire(said[uint32_t(i)]);
+      out.copies = std::max<uint32_t>(1, response.getCopies());
+      return out;
+    });
+  });
+}
+
+void RpcRemoteArena::release(const std::vector<EntryContent>& promised) {
+  call<bool>([](Result<bool>) {}, [promised](schema::ArenaService::Client& client) {
+    auto request = client.releaseRequest();
+    writeContents(request, promised);
+    return request.send().then([](auto&&) { return Result<bool>(true); });
+  });
+}
+
+void RpcRemoteArena::holds(const std::vector<EntryContent>& asked, std::function<void(Result<std::vector<bool>>)> done) {
+  call<std::vector<bool>>(std::move(done), [asked](schema::ArenaService::Client& client) {
+    auto request = client.holdsRequest();
+    writeContents(request, asked);
     return request.send().then([count = asked.size()](auto&& response) -> Result<std::vector<bool>> {
       std::vector<bool> out;
-      for (bool promised : response.getPromised()) out.push_back(promised);
+      for (bool held : response.getHeld()) out.push_back(held);
       if (out.size() != count) return Error{Code::Corrupt, "a peer answered other than asked"};
       return out;
     });
@@ -359,29 +405,47 @@ class ArenaServer final : public schema::ArenaService::Server {
   }
 
   kj::Promise<void> promise(PromiseContext context) override {
-    auto blobs = context.getParams().getBlobs();
-    auto entries = context.getParams().getEntries();
-    if (blobs.size() > kMaxWantsPerGet) return KJ_EXCEPTION(FAILED, "too many blobs");
-    if (entries.size() != blobs.size()) {
-      context.getResults().initPromised(blobs.size());
+    if (context.getParams().getEntries().size() == 0) {  // Nothing is promised without.
+      context.getResults().initPromised(std::min<uint32_t>(context.getParams().getBlobs().size(), kMaxWantsPerGet));
       return kj::READY_NOW;
     }
-    std::vector<EntryContent> asked;
-    for (uint32_t i = 0; i < blobs.size(); ++i) {
-      auto blob = readFixed<BlobId>(blobs[i]);
-      auto entry = readFixed<EntryId>(entries[i]);
-      if (!blob.ok()) return toKj(blob.error());
-      if (!entry.ok()) return toKj(entry.error());
-      asked.push_back({*entry, *blob});
-    }
-    return ask<std::vector<bool>>([from = from_, asked](ArenaService& service,
-                                                        std::function<void(Result<std::vector<bool>>)> reply) {
+    auto asked = readContents(context.getParams());
+    if (!asked.ok()) return toKj(asked.error());
+    return ask<KeepAnswers>([from = from_, asked = *asked](ArenaService& service, std::function<void(Result<KeepAnswers>)> reply) {
              service.servePromise(from, asked, std::move(reply));
            })
-        .then([context](Result<std::vector<bool>> promised) mutable -> kj::Promise<void> {
-          if (!promised.ok()) return toKj(promised.error());
-          auto out = context.getResults().initPromised(promised->size());
-          for (size_t i = 0; i < promised->size(); ++i) out.set(i, (*promised)[i]);
+        .then([context](Result<KeepAnswers> answers) mutable -> kj::Promise<void> {
+          if (!answers.ok()) return toKj(answers.error());
+          const uint32_t count = uint32_t(answers->each.size());
+          auto promised = context.getResults().initPromised(count);
+          auto reasons = context.getResults().initAnswers(count);
+          for (uint32_t i = 0; i < count; ++i) {
+            promised.set(i, answers->each[i] == KeepAnswer::Promised);
+            reasons.set(i, toWire(answers->each[i]));
+          }
+          context.getResults().setCopies(answers->copies);
+          return kj::READY_NOW;
+        });
+  }
+
+  kj::Promise<void> release(ReleaseContext context) override {
+    auto contents = readContents(context.getParams());
+    if (!contents.ok()) return toKj(contents.error());
+    onCore([from = from_, contents = *contents](ArenaService& service) { service.onRelease(from, contents); });
+    return kj::READY_NOW;
+  }
+
+  kj::Promise<void> holds(HoldsContext context) override {
+    auto asked = readContents(context.getParams());
+    if (!asked.ok()) return toKj(asked.error());
+    return ask<std::vector<bool>>([from = from_, asked = *asked](ArenaService& service,
+                                                                 std::function<void(Result<std::vector<bool>>)> reply) {
+             reply(service.serveHolds(from, asked));
+           })
+        .then([context](Result<std::vector<bool>> held) mutable -> kj::Promise<void> {
+          if (!held.ok()) return toKj(held.error());
+          auto out = context.getResults().initHeld(uint32_t(held->size()));
+          for (size_t i = 0; i < held->size(); ++i) out.set(uint32_t(i), (*held)[i]);
           return kj::READY_NOW;
         });
   }

@@ -75,7 +75,9 @@ class RpcRemoteArena final : public RemoteArena, public std::enable_shared_from_
   uint64_t get(const GetRequest& request, std::function<void(ChunkArrival)> onChunk,
                std::function<void(Result<std::vector<WantStatus>>)> done) override;
   void cancel(uint64_t request) override;
-  void promise(const std::vector<EntryContent>& asked, std::function<void(Result<std::vector<bool>>)> done) override;
+  void promise(const std::vector<EntryContent>& asked, std::function<void(Result<KeepAnswers>)> done) override;
+  void release(const std::vector<EntryContent>& promised) override;
+  void holds(const std::vector<EntryContent>& asked, std::function<void(Result<std::vector<bool>>)> done) override;
 
  private:
   struct LoopSide;

@@ -34,6 +34,7 @@ class Invalidations;
 class Authors;
 class Trimmer;
 class CacheQuota;
+class Copies;
 
 struct ArenaOptions {
   ArenaId id;
@@ -56,6 +57,7 @@ struct ArenaSettings {
   double overwriteShare = 1.0 / 3;  ///< as is the replacing of the contents of more than this share of the files
   uint64_t guardMinimum = 100;    ///< and of at least this many entries
   uint64_t cacheLimitBytes = 0;   ///< Real files and the cache together; 0: as all arenas together (sharedQuota)
+  uint32_t copies = 1;            ///< so many other peers are to keep a file before this one makes it unreal
   double unlinkedShare = 0.1;     ///< what was removed or replaced may take this share of the free space,
   int64_t unlinkedDays = 30;      ///< for so long
 };
@@ -74,6 +76,7 @@ struct Core {
   Invalidations* invalidations = nullptr;
   Authors* authors = nullptr;
   Trimmer* trimmer = nullptr;
+  Copies* copies = nullptr;
 
   /// Runs `work` in one transaction of the store, then hands what changed in the visible tree to folder, marks,
   /// invalidations and history, and schedules an announcement: at once if the change has `rested` (it was read from

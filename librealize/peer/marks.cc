@@ -8,6 +8,7 @@
 #include "librealize/peer/exchange.h"
 #include "librealize/peer/folder_state.h"
 #include "librealize/peer/invalidations.h"
+#include "librealize/peer/keep_locks.h"
 #include "librealize/peer/transfers_state.h"
 
 namespace realize::peer {
@@ -18,17 +19,31 @@ constexpr size_t kPromiseBatch = 64;
 constexpr int64_t kRetryMs = 2000;
 constexpr int64_t kRetryMostMs = 60'000;
 constexpr int64_t kNsPerMs = 1'000'000;
+constexpr size_t kMaxRefusals = 4096;
+
+const char* textOf(KeepAnswer answer) {
+  switch (answer) {
+    case KeepAnswer::Refused: return "does not promise to keep it";
+    case KeepAnswer::Promised: return "keeps it";
+    case KeepAnswer::NotReal: return "has it not marked real";
+    case KeepAnswer::Incomplete: return "has not all its bytes yet";
+    case KeepAnswer::OtherVersion: return "has another version";
+    case KeepAnswer::Changing: return "got or changed it a moment ago";
+    case KeepAnswer::Suspended: return "is suspended";
+  }
+  return "";
+}
 }  // namespace
 
 struct Marks::State {
-  explicit State(Core& core) : core(core) { load(); }
+  explicit State(Core& core) : core(core), locks(core) { load(); }
 
   Core& core;
   std::shared_ptr<bool> alive = std::make_shared<bool>(true);
   std::unordered_map<NodeId, Mark> marks;  // few; the table's content
   std::deque<EntryId> walk;                // directories whose children are still to be reconsidered
   bool walking = false;
-  std::map<BlobId, int64_t> promises;      // given by us: monotonic ns until when; in the database, too
+  KeepLocks locks;                         // what others were promised
   bool dropping = false;                   // a round of unrealizing is under way
   bool dropAgain = false;
   bool askedAll = false;                   // in a round that has ended, since there was last reason to ask
@@ -39,17 +54,32 @@ struct Marks::State {
   void load();
   void walkSlice();
   void dropRound(store::BlobTask after);
-  void askNext(std::shared_ptr<std::vector<store::BlobTask>> tasks, std::vector<PeerKey> peers);
+  /// Some files that are to become unreal, and what the peers say that are asked one after the other.
+  struct Round {
+    struct Given {
+      PeerKey peer;
+      EntryContent content;
+      int64_t askedNs = 0;
+    };
+    std::vector<store::BlobTask> tasks;
+    std::vector<PeerKey> peers;  ///< still to be asked
+    uint32_t needed = 1;         ///< copies elsewhere
+    std::map<NodeId, std::vector<Given>> given;
+  };
+  void askNext(std::shared_ptr<Round> round);
+  void onAnswers(Round& round, const PeerKey& peer, const std::vector<store::BlobTask>& asked,
+                 const std::vector<EntryContent>& contents, int64_t askedNs, const KeepAnswers& answers);
+  void release(const std::vector<Round::Given>& promises);
+  std::map<NodeId, std::map<PeerKey, KeepAnswer>> answered;  // of what is still Real: what was said last
+  uint32_t neededLast = 1;
   bool drop(const store::BlobTask& task, std::vector<std::pair<BlobId, uint64_t>>& moved);
   struct Kept {
     std::string path;
     store::DiskRow row;
   };
-  std::optional<Kept> kept(const EntryContent& asked);
+  Result<Kept> kept(const EntryContent& asked, KeepAnswer& why);
   static std::vector<bool> syncAll(Directory& root, const std::vector<std::pair<size_t, Kept>>& files);
-  void hold(const BlobId& blob);
-  void prunePromises();
-  bool promised(const BlobId& blob);
+  bool promised(const BlobId& blob) { return locks.locked(blob); }
   void endRound(bool anyLeft);
   void startRound();
   void retryIn(int64_t ms);
@@ -98,8 +128,7 @@ void Marks::set(const logic::Record& record, Mark mark) {
 void Marks::State::load() {
   marks.clear();
   for (const auto& [node, mark] : core.store.marks().all()) marks[node] = mark;
-  // When they were given is not known any more: at the latest now.
-  for (const auto& task : core.store.promised().next({}, SIZE_MAX >> 1)) hold(task.blob);
+  locks.load();
 }
 
 /// Contents and names are on the disk when this says so. Thread: pool.
@@ -233,6 +262,7 @@ bool Marks::entryChanged(const EntryId& id) {
   const bool same = unconfirmed ? kept.size() == 1 && kept.front() == *unconfirmed : kept.empty();
   if (same) return inFolder;
   core.store.unconfirmed().eraseNode(node);
+  s_->answered.erase(node);
   if (!unconfirmed) return inFolder;
   core.store.unconfirmed().put(*unconfirmed);
   wakeUnrealize();
@@ -255,41 +285,65 @@ bool Marks::keepsReal(const logic::Record& record) {
 }
 
 /// The entry's file, if it is here as it should be.
-std::optional<Marks::State::Kept> Marks::State::kept(const EntryContent& asked) {
+Result<Marks::State::Kept> Marks::State::kept(const EntryContent& asked, KeepAnswer& why) {
+  auto no = [&](KeepAnswer answer) {
+    why = answer;
+    return Error{Code::Refused, textOf(answer)};
+  };
+  if (core.suspended) return no(KeepAnswer::Suspended);
   auto record = core.tree.get(asked.entry);
-  if (!record || record->entry.kind != EntryKind::File || !core.marks->keepsReal(*record)) return std::nullopt;
+  if (!record || record->entry.kind != EntryKind::File || !record->shown) return no(KeepAnswer::OtherVersion);
+  if (core.marks->effective(*record) != Mark::Real) return no(KeepAnswer::NotReal);
   auto row = core.store.disk().get(record->node);
-  if (!row || row->dirty || row->blob != asked.blob || core.store.unsynced().has(row->node)) return std::nullopt;
+  if (!row || row->blob.isZero() || core.store.wanted().hasNode(record->node)) return no(KeepAnswer::Incomplete);
+  if (row->blob != asked.blob) return no(KeepAnswer::OtherVersion);
+  if (row->dirty || core.store.unsynced().has(row->node)) return no(KeepAnswer::Changing);
   auto root = core.folder->root();
   auto path = core.folder->diskPath(row->node);
-  if (!root || !path) return std::nullopt;
+  if (!root || !path) return no(KeepAnswer::Changing);
   auto stat = root->stat(*path);
-  if (!stat.ok() || !row->matches(*stat)) return std::nullopt;
+  if (!stat.ok() || !row->matches(*stat)) return no(KeepAnswer::Changing);
+  why = KeepAnswer::Promised;
   return Kept{*path, *row};
 }
 
-void Marks::promise(const std::vector<EntryContent>& asked, std::function<void(Result<std::vector<bool>>)> done) {
+bool Marks::holds(const EntryContent& content) {
+  auto& core = s_->core;
+  const logic::Record* record = core.tree.peek(content.entry);
+  if (core.suspended || !record || !record->shown || effective(*record) == Mark::Unreal) return false;
+  const auto* row = core.store.disk().peek(record->node);
+  return row && !row->dirty && row->blob == content.blob;
+}
+
+void Marks::promise(const PeerKey& from, const std::vector<EntryContent>& asked, std::function<void(Result<KeepAnswers>)> done) {
   auto& core = s_->core;
   auto root = core.folder->root();
   auto files = std::make_shared<std::vector<std::pair<size_t, State::Kept>>>();
+  KeepAnswers answers;
+  answers.copies = core.settings.copies;
+  answers.each.assign(asked.size(), KeepAnswer::Suspended);
   for (size_t i = 0; root && i < asked.size(); ++i)
-    if (auto file = s_->kept(asked[i])) files->emplace_back(i, std::move(*file));
-  if (files->empty()) return done(std::vector<bool>(asked.size(), false));
-  s_->prunePromises();
-  for (const auto& [i, file] : *files) s_->hold(asked[i].blob);
+    if (auto file = s_->kept(asked[i], answers.each[i]); file.ok()) files->emplace_back(i, std::move(*file));
+  if (files->empty()) return done(std::move(answers));
+  s_->locks.prune();
+  for (const auto& [i, file] : *files) s_->locks.take(from, asked[i]);
   // The user wrote the file, and nobody may have brought it to the disk.
-  core.env.scheduler.onPool(false, [s = s_.get(), alive = s_->alive, asked, files, root, done, &scheduler = core.env.scheduler] {
+  core.env.scheduler.onPool(false, [s = s_.get(), alive = s_->alive, from, asked, files, answers, root, done, &scheduler = core.env.scheduler] {
     auto synced = std::make_shared<std::vector<bool>>(State::syncAll(*root, *files));
-    scheduler.onCore([s, alive, asked, files, synced, done] {
+    scheduler.onCore([s, alive, from, asked, files, answers, synced, done] {
       if (!*alive) return done(Error{Code::Suspended, "the arena was left"});
-      std::vector<bool> out(asked.size(), false);
+      KeepAnswers out = answers;
       const bool noted = s->core.transact([&] {
         for (size_t at = 0; at < files->size(); ++at) {
           const auto& [i, file] = (*files)[at];
-          if (!(*synced)[at] || !s->kept(asked[i])) continue;
-          s->hold(asked[i].blob);
-          s->core.store.promised().put({file.row.node, asked[i].blob, 0});
-          out[i] = true;
+          auto still = s->kept(asked[i], out.each[i]);
+          if (still.ok() && !(*synced)[at]) out.each[i] = KeepAnswer::Changing;
+          if (out.each[i] != KeepAnswer::Promised) {
+            s->locks.release(from, asked[i]);
+            continue;
+          }
+          s->locks.take(from, asked[i]);
+          s->locks.keep(file.row.node, asked[i]);
         }
       });
       if (!noted) return done(Error{Code::Suspended, s->core.suspendedWhy});
@@ -300,25 +354,19 @@ void Marks::promise(const std::vector<EntryContent>& asked, std::function<void(R
   });
 }
 
-void Marks::State::hold(const BlobId& blob) { promises[blob] = core.env.clock.monotonicNs() + kPromiseMs * kNsPerMs; }
-
-void Marks::State::prunePromises() {
-  const int64_t now = core.env.clock.monotonicNs();
-  std::vector<BlobId> over;
-  for (const auto& [blob, until] : promises)
-    if (until < now) over.push_back(blob);
-  if (over.empty()) return;
-  core.transact([&] {
-    for (const auto& blob : over)
-      for (const auto& task : core.store.promised().ofBlob(blob)) core.store.promised().erase(task.node, blob);
+void Marks::released(const PeerKey& from, const std::vector<EntryContent>& promised) {
+  bool any = false;
+  s_->core.transact([&] {
+    for (const auto& content : promised) {
+      s_->locks.release(from, content);
+      any = true;
+    }
   });
-  for (const auto& blob : over) promises.erase(blob);
+  if (any && s_->core.store.unconfirmed().totals().count) wakeUnrealize();  // It may be what held ours back.
 }
 
-bool Marks::State::promised(const BlobId& blob) {
-  auto promise = promises.find(blob);
-  return promise != promises.end() && promise->second >= core.env.clock.monotonicNs();
-}
+bool Marks::promised(const BlobId& blob) { return s_->promised(blob); }
+uint64_t Marks::promisedFiles() { return s_->locks.count(); }
 
 void Marks::wakeUnrealize() {
   s_->retryMs = kRetryMs;
@@ -359,14 +407,24 @@ std::string Marks::whyReal(const logic::Record& record) {
   if (!row) return "";
   if (core.exchange->remotes().empty()) return "no other peer is connected that could keep it";
   if (row->dirty || core.store.unsynced().has(record.node)) return "it was changed or put here a moment ago";
-  if (s_->promised(row->blob)) return "another peer was promised, within the last minute, that it is kept here";
+  if (s_->promised(row->blob)) return "another peer relies on it for now: it was promised, within the last minute, that it is kept here";
   const auto path = core.folder->diskPath(record.node);
   auto root = core.folder->root();
   auto file = root && path ? root->open(*path, OpenMode::Read) : Result<std::unique_ptr<DiskFile>>(Error{Code::NotFound, ""});
   auto quiet = file.ok() ? (*file)->nobodyWrites() : Result<bool>(true);
   if (quiet.ok() && !*quiet) return "somebody has it open for writing";
   if (!s_->askedAll) return "other peers are being asked to keep it";
-  return "no other connected peer promises to keep it";
+  const auto said = s_->answered.find(record.node);
+  if (said == s_->answered.end()) return "no other connected peer promises to keep it";
+  std::string each;
+  size_t keep = 0;
+  for (const auto& [peer, answer] : said->second) {
+    keep += answer == KeepAnswer::Promised;
+    each += (each.empty() ? "" : ", ") + (core.nameOf ? core.nameOf(peer) : peer.hex().substr(0, 8)) + " " + textOf(answer);
+  }
+  if (s_->neededLast > 1)
+    return "only " + std::to_string(keep) + " of the " + std::to_string(s_->neededLast) + " other peers that are to keep it do: " + each;
+  return "no other connected peer promises to keep it: " + each;
 }
 
 /// Goes once through what is marked unreal and still Real, asking one connected peer after the other to keep it.
@@ -375,22 +433,23 @@ void Marks::State::dropRound(store::BlobTask after) {
   const auto remotes = core.exchange->remotes();
   if (next.empty() || remotes.empty() || core.suspended || core.stopping)
     return endRound(!remotes.empty() && core.store.unconfirmed().totals().count > 0);
-  std::vector<PeerKey> peers;
-  for (auto* remote : remotes) peers.push_back(remote->key());
-  askNext(std::make_shared<std::vector<store::BlobTask>>(next), peers);
+  auto round = std::make_shared<Round>();
+  round->tasks = next;
+  for (auto* remote : remotes) round->peers.push_back(remote->key());
+  round->needed = std::max<uint32_t>(1, core.settings.copies);
+  askNext(round);
 }
 
-void Marks::State::askNext(std::shared_ptr<std::vector<store::BlobTask>> tasks, std::vector<PeerKey> peers) {
+void Marks::State::askNext(std::shared_ptr<Round> round) {
   RemoteArena* remote = nullptr;
-  while (!peers.empty() && !remote) {
+  while (!round->peers.empty() && !remote) {
     for (auto* candidate : core.exchange->remotes())
-      if (candidate->key() == peers.back()) remote = candidate;
-    peers.pop_back();
+      if (candidate->key() == round->peers.back()) remote = candidate;
+    round->peers.pop_back();
   }
-  const store::BlobTask last = tasks->back();
   std::vector<EntryContent> contents;
   std::vector<store::BlobTask> asked;
-  for (const auto& task : *tasks) {
+  for (const auto& task : round->tasks) {
     if (!core.store.unconfirmed().has(task.node, task.blob) || promised(task.blob)) continue;
     if (core.store.unsynced().has(task.node)) continue;  // A cache is trusted: only what is on the disk goes there.
     const auto id = core.store.idOf(task.node);
@@ -399,36 +458,69 @@ void Marks::State::askNext(std::shared_ptr<std::vector<store::BlobTask>> tasks, 
     asked.push_back(task);
   }
   if (!remote || contents.empty()) {
-    core.env.scheduler.onCore([this, alive = alive, last] {
+    // Too few keep these.
+    for (const auto& [node, promises] : round->given) release(promises);
+    core.env.scheduler.onCore([this, alive = alive, last = round->tasks.back()] {
       if (*alive) dropRound(last);
     });
     return;
   }
   const int64_t askedNs = core.env.clock.monotonicNs();
-  remote->promise(contents, [this, alive = alive, tasks, peers, asked, askedNs](Result<std::vector<bool>> promises) {
+  remote->promise(contents, [this, alive = alive, round, asked, contents, askedNs, peer = remote->key()](Result<KeepAnswers> answers) {
     if (!*alive) return;
-    // It counts from when it was given, which may be as long ago as it was asked for.
-    const bool fresh = core.env.clock.monotonicNs() - askedNs < kPromiseMs / 2 * kNsPerMs;
-    if (promises.ok() && fresh) {
-      // Known on disk before a file leaves: a crash in between must not look like a removal by the user.
-      const bool noted = core.transact([&] {
-        for (size_t i = 0; i < asked.size(); ++i)
-          if ((*promises)[i]) core.folder->noteLeaving(asked[i].node);
-      });
-      if (!noted) return;
-      core.store.makeDurable();
-      core.transact([&] {
-        std::vector<std::pair<BlobId, uint64_t>> moved;
-        for (size_t i = 0; i < asked.size(); ++i) {
-          if (!(*promises)[i]) continue;
-          const bool gone = !promised(asked[i].blob) && drop(asked[i], moved);  // We may have promised it meanwhile.
-          if (!gone) core.folder->noteOnDisk(asked[i].node);
-        }
-        core.transfers->adopt(moved);
-      });
-    }
-    askNext(tasks, peers);
+    if (answers.ok() && answers->each.size() == asked.size()) onAnswers(*round, peer, asked, contents, askedNs, *answers);
+    askNext(round);
   });
+}
+
+/// What enough others keep is dropped at once, and they are told so.
+void Marks::State::onAnswers(Round& round, const PeerKey& peer, const std::vector<store::BlobTask>& asked,
+                             const std::vector<EntryContent>& contents, int64_t askedNs, const KeepAnswers& answers) {
+  round.needed = std::max(round.needed, answers.copies);
+  neededLast = round.needed;
+  std::vector<size_t> ready;
+  for (size_t i = 0; i < asked.size(); ++i) {
+    auto known = answered.find(asked[i].node);
+    if (known == answered.end() && answered.size() < kMaxRefusals) known = answered.emplace(asked[i].node, std::map<PeerKey, KeepAnswer>()).first;
+    if (known != answered.end()) known->second[peer] = answers.each[i];
+    if (answers.each[i] != KeepAnswer::Promised) continue;
+    auto& given = round.given[asked[i].node];
+    given.push_back({peer, contents[i], askedNs});
+    // It counts from when it was given, which may be as long ago as it was asked for.
+    const int64_t now = core.env.clock.monotonicNs();
+    const auto fresh = std::count_if(given.begin(), given.end(), [&](const auto& one) { return now - one.askedNs < kPromiseMs / 2 * kNsPerMs; });
+    if (uint64_t(fresh) >= round.needed) ready.push_back(i);
+  }
+  if (ready.empty()) return;
+  // Known on disk before a file leaves: a crash in between must not look like a removal by the user.
+  const bool noted = core.transact([&] {
+    for (size_t i : ready) core.folder->noteLeaving(asked[i].node);
+  });
+  if (!noted) return;
+  core.store.makeDurable();
+  std::vector<Round::Given> done;
+  core.transact([&] {
+    std::vector<std::pair<BlobId, uint64_t>> moved;
+    for (size_t i : ready) {
+      const bool gone = !promised(asked[i].blob) && drop(asked[i], moved);  // We may have promised it meanwhile.
+      if (!gone) {
+        core.folder->noteOnDisk(asked[i].node);
+        continue;
+      }
+      answered.erase(asked[i].node);
+      auto given = round.given.extract(asked[i].node);
+      done.insert(done.end(), given.mapped().begin(), given.mapped().end());
+    }
+    core.transfers->adopt(moved);
+  });
+  release(done);
+}
+
+void Marks::State::release(const std::vector<Round::Given>& promises) {
+  std::map<PeerKey, std::vector<EntryContent>> each;
+  for (const auto& promise : promises) each[promise.peer].push_back(promise.content);
+  for (auto* remote : core.exchange->remotes())
+    if (auto theirs = each.find(remote->key()); theirs != each.end()) remote->release(theirs->second);
 }
 
 /// Another peer keeps these bytes real: ours go to the cache. False: they stay.

@@ -42,10 +42,17 @@ class Marks {
   /// Is this entry kept real by us: effective mark Real, the bytes of every head here and synced?
   bool keepsReal(const logic::Record& record);
 
-  /// Answers another peer that wants to drop its copies: true if we keep that entry real with that content now, on the
-  /// disk for good; then we do so for kPromiseMs, whatever is marked meanwhile, and a restart does not forget it.
-  /// `done` comes on the core, later.
-  void promise(const std::vector<EntryContent>& asked, std::function<void(Result<std::vector<bool>>)> done);
+  /// Answers another peer that wants to drop its copies: Promised if we keep that entry real with that content now, on the
+  /// disk for good; then we do so for kPromiseMs or until it says released(), whatever is marked meanwhile, and a restart
+  /// does not forget it. `done` comes on the core, later.
+  void promise(const PeerKey& from, const std::vector<EntryContent>& asked, std::function<void(Result<KeepAnswers>)> done);
+  void released(const PeerKey& from, const std::vector<EntryContent>& promised);
+  /// This content is kept because another peer was promised so.
+  bool promised(const BlobId& blob);
+  /// Contents that are kept because another peer was promised so.
+  uint64_t promisedFiles();
+  /// As far as is known without a look at the disk: it is real here, with that content, and not to become unreal.
+  bool holds(const EntryContent& content);
   /// What is in that directory may inherit another mark where it is now: reconsidered in slices.
   void directoryMoved(const EntryId& directory);
   /// Reconsiders everything in slices: at start.

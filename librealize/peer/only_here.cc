@@ -72,10 +72,10 @@ void Search::askNext(size_t from) {
   if (!remote) return askNext(left.size());
   const size_t to = std::min(left.size(), from + kAskedAtOnce);
   const std::vector<EntryContent> asked(left.begin() + ptrdiff_t(from), left.begin() + ptrdiff_t(to));
-  remote->promise(asked, [self = shared_from_this(), asked, from](Result<std::vector<bool>> kept) {
+  remote->promise(asked, [self = shared_from_this(), asked, from](Result<KeepAnswers> kept) {
     size_t removed = 0;
-    for (size_t i = 0; kept.ok() && i < asked.size() && i < kept->size(); ++i) {
-      if (!(*kept)[i]) continue;
+    for (size_t i = 0; kept.ok() && i < asked.size() && i < kept->each.size(); ++i) {
+      if (kept->each[i] != KeepAnswer::Promised) continue;
       self->left.erase(self->left.begin() + ptrdiff_t(from + i - removed));
       ++removed;
     }
@@ -126,11 +126,15 @@ Result<std::vector<std::string>> mayLeave(Hosted& hosted, bool inState, bool for
   REALIZE_ASSIGN(auto status, hosted.locked([](ArenaCore& core) -> Result<ArenaStatus> { return core.status(); }));
   if (status.unconfirmedFiles > 0) {
     std::vector<std::string> paths;
-    for (const auto& file : status.staysReal) paths.push_back(file.path);
+    for (const auto& file : status.staysReal) paths.push_back(file.path + ": " + file.detail);
     return Error{Code::Refused, hosted.name() + ": " + std::to_string(status.unconfirmedFiles) +
                                     " files are kept here because no other peer has them for sure yet (" + namesText(paths) +
                                     "). Connect one that keeps them real, or lose them with --force"};
   }
+  if (inState && status.promisedFiles > 0)
+    return Error{Code::Refused, hosted.name() + ": another peer was promised, within the last minute, that " +
+                                    std::to_string(status.promisedFiles) +
+                                    " files are kept here, and lets its own go. Try again in a minute, or use --force"};
   if (inState && (status.realFiles > 0 || status.settling))
     return Error{Code::Refused, hosted.name() + ": " + std::to_string(status.realFiles) +
                                     " real files are in this peer's state folder and would be removed. Mark them unreal "

@@ -6,6 +6,7 @@
 #include <cstring>
 #include <future>
 
+#include "librealize/peer/copies.h"
 #include "librealize/peer/folder.h"
 #include "librealize/peer/marks.h"
 #include "librealize/peer/peer_impl.h"
@@ -18,6 +19,7 @@ namespace realize::peer {
 namespace {
 
 constexpr size_t kFetchesAtOnce = 4;
+constexpr auto kHoldersPatience = std::chrono::seconds(2);
 constexpr auto kProgressEvery = std::chrono::milliseconds(200);
 
 class ArenaHandle final : public Arena {
@@ -53,6 +55,7 @@ class ArenaHandle final : public Arena {
     uint64_t sizeBytes = 0;
   };
   void name(EntryInfo& entry);
+  void askHolders(EntryInfo& entry, const std::string& path);
   UndoItem itemOf(Core& core, const store::HistoryRow& row, const std::string& state);
   Result<std::vector<Wanted>> filesBelow(const std::string& path);
   Result<void> fetchContent(const std::function<Result<EntryId>(Core&)>& entry, const BlobId& blob, uint64_t sizeBytes);
@@ -64,14 +67,48 @@ class ArenaHandle final : public Arena {
 /// Keys become names, where known.
 void ArenaHandle::name(EntryInfo& entry) {
   for (auto& head : entry.heads) head.peer = ask_.nameOf(head.peer);
-  for (auto& holder : entry.holders) holder = ask_.nameOf(holder);
+  for (auto* peers : {&entry.holders, &entry.holdersUnknown}) {
+    for (auto& peer : *peers) peer = ask_.nameOf(peer);
+    std::sort(peers->begin(), peers->end());
+  }
 }
 
 Result<EntryInfo> ArenaHandle::stat(const std::string& path) {
   REALIZE_ASSIGN(auto tidy, tidyPath(path));
   REALIZE_ASSIGN(auto entry, arena_->locked([&](ArenaCore& core) { return core.stat(tidy); }));
+  askHolders(entry, tidy);
   name(entry);
   return entry;
+}
+
+/// Connected peers are asked, for a moment; who does not answer is among the unknown.
+void ArenaHandle::askHolders(EntryInfo& entry, const std::string& path) {
+  if (entry.kind != EntryKind::File) return;
+  auto answer = std::make_shared<std::promise<Copies::Holders>>();
+  auto asked = answer->get_future();
+  auto members = arena_->locked([&](ArenaCore& arena) -> Result<std::vector<std::string>> {
+    auto& core = arena.core();
+    REALIZE_ASSIGN(auto record, core.recordAt(path));
+    std::vector<std::string> out;
+    for (const auto& member : core.store.members().all())
+      if (member.admitted && member.peer != core.options.self) out.push_back(member.peer.hex());
+    if (const auto shown = core.shownVersion(record))
+      core.copies->holders({record.entry.id, shown->second.blob}, [answer](Copies::Holders found) { answer->set_value(std::move(found)); });
+    else answer->set_value({});
+    return out;
+  });
+  if (!members.ok()) return;
+  if (asked.wait_for(kHoldersPatience) != std::future_status::ready) {
+    entry.holdersUnknown = *members;
+    return;
+  }
+  try {
+    const auto found = asked.get();
+    for (const auto& peer : found.have) entry.holders.push_back(peer.hex());
+    for (const auto& peer : found.unknown) entry.holdersUnknown.push_back(peer.hex());
+  } catch (const std::future_error&) {  // The arena was left meanwhile.
+    entry.holdersUnknown = *members;
+  }
 }
 
 Result<std::vector<EntryInfo>> ArenaHandle::list(const std::string& path) {
@@ -83,7 +120,8 @@ Result<std::vector<EntryInfo>> ArenaHandle::list(const std::string& path) {
 }
 
 Result<size_t> ArenaHandle::read(const std::string& path, uint64_t offset, std::span<std::byte> dst) {
-  REALIZE_ASSIGN(auto entry, stat(path));
+  REALIZE_ASSIGN(auto tidy, tidyPath(path));
+  REALIZE_ASSIGN(auto entry, arena_->locked([&](ArenaCore& core) { return core.stat(tidy); }));
   if (entry.kind == EntryKind::Directory) return Error{Code::IsDirectory, name() + ":" + path + ": is a folder"};
   if (entry.kind == EntryKind::Symlink)
     return Error{Code::InvalidArgument, name() + ":" + path + ": is a symlink; read what it points to"};

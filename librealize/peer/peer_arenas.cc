@@ -131,6 +131,7 @@ ArenaSettings PeerImpl::readSettings(const ArenaId& id) {
   if (auto text = value("guard_share"); !text.empty()) out.guardShare = std::stod(text);
   if (auto text = value("guard_overwrite_share"); !text.empty()) out.overwriteShare = std::stod(text);
   if (auto text = value("guard_minimum"); !text.empty()) out.guardMinimum = std::stoull(text);
+  if (auto text = value("copies"); !text.empty()) out.copies = uint32_t(std::stoul(text));
   if (auto text = value("unlinked_share"); !text.empty()) out.unlinkedShare = std::stod(text);
   if (auto text = value("unlinked_days"); !text.empty()) out.unlinkedDays = std::stoll(text);
   if (auto text = value("cache_limit_bytes"); !text.empty()) out.cacheLimitBytes = std::stoull(text);

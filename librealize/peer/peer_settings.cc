@@ -28,6 +28,8 @@ constexpr SettingKind kArenaSettings[] = {
     {"guard_overwrite_share", "0.333333", "share",
      "new contents, within a minute, for more than this share of the arena's files wait to be confirmed; 1: never", 0, 1, false},
     {"guard_minimum", "100", "entries", "and only if it concerns at least so many entries", 1, 1e15, true},
+    {"copies", "1", "peers",
+     "so many other peers are to keep a file real before it becomes unreal here; of this and what they say, the greater", 1, 1000, true},
     {"cache_limit_bytes", "0", "bytes",
      "what Real files and the cache may take together; the cache gives way; 0: the limit of all arenas together, if set", 0, 9e18,
      true},

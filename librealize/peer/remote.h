@@ -68,6 +68,22 @@ struct EntryContent {
   BlobId blob;
 };
 
+/// What a peer says that is asked to keep a content real.
+enum class KeepAnswer : uint8_t {
+  Refused,       ///< for a reason that it does not say
+  Promised,
+  NotReal,       ///< the entry is not marked real there
+  Incomplete,    ///< its bytes are not all there yet
+  OtherVersion,  ///< another content is there, or the entry is not known
+  Changing,      ///< it was changed or put there a moment ago
+  Suspended,     ///< the arena is
+};
+
+struct KeepAnswers {
+  std::vector<KeepAnswer> each;
+  uint32_t copies = 1;  ///< so many peers are to keep each file, if it is for who answers
+};
+
 constexpr size_t kMaxWantsPerGet = 512;
 constexpr uint64_t kMaxBytesPerGet = 8u << 20;
 
@@ -87,9 +103,13 @@ class RemoteArena {
   virtual uint64_t get(const GetRequest& request, std::function<void(ChunkArrival)> onChunk,
                        std::function<void(Result<std::vector<WantStatus>>)> done) = 0;
   virtual void cancel(uint64_t request) = 0;
-  /// Asks for a promise to keep these entries real with these contents for a while (kPromiseMs from when it is given).
-  /// One answer each: promised or not.
-  virtual void promise(const std::vector<EntryContent>& asked, std::function<void(Result<std::vector<bool>>)> done) = 0;
+  /// Asks for a promise to keep these entries real with these contents for a while (kPromiseMs from when it is given), or
+  /// until release(). One answer each.
+  virtual void promise(const std::vector<EntryContent>& asked, std::function<void(Result<KeepAnswers>)> done) = 0;
+  /// What was promised is needed no more. Not answered; lost with the connection.
+  virtual void release(const std::vector<EntryContent>& promised) = 0;
+  /// Which of these it has real, with these contents. At most kMaxWantsPerGet.
+  virtual void holds(const std::vector<EntryContent>& asked, std::function<void(Result<std::vector<bool>>)> done) = 0;
 };
 
 constexpr int64_t kPromiseMs = 60'000;
@@ -108,7 +128,9 @@ class ArenaService {
   virtual void serveGet(const PeerKey& from, const GetRequest& request, std::function<bool(ChunkArrival)> sink,
                         std::function<void(Result<std::vector<WantStatus>>)> done) = 0;
   virtual void servePromise(const PeerKey& from, const std::vector<EntryContent>& asked,
-                            std::function<void(Result<std::vector<bool>>)> done) = 0;
+                            std::function<void(Result<KeepAnswers>)> done) = 0;
+  virtual void onRelease(const PeerKey& from, const std::vector<EntryContent>& promised) = 0;
+  virtual Result<std::vector<bool>> serveHolds(const PeerKey& from, const std::vector<EntryContent>& asked) = 0;
 
   /// A session for this arena is up or gone. `remote` is valid until disconnected() returns.
   virtual void connected(RemoteArena& remote) = 0;

@@ -213,4 +213,30 @@ WantStatus fromWire(schema::WantStatus status) {
   return WantStatus::Missing;  // A status of a later version: not ours to use.
 }
 
+schema::KeepAnswer toWire(KeepAnswer answer) {
+  switch (answer) {
+    case KeepAnswer::Refused: return schema::KeepAnswer::REFUSED;
+    case KeepAnswer::Promised: return schema::KeepAnswer::PROMISED;
+    case KeepAnswer::NotReal: return schema::KeepAnswer::NOT_REAL;
+    case KeepAnswer::Incomplete: return schema::KeepAnswer::INCOMPLETE;
+    case KeepAnswer::OtherVersion: return schema::KeepAnswer::OTHER_VERSION;
+    case KeepAnswer::Changing: return schema::KeepAnswer::CHANGING;
+    case KeepAnswer::Suspended: return schema::KeepAnswer::SUSPENDED;
+  }
+  return schema::KeepAnswer::REFUSED;
+}
+
+KeepAnswer fromWire(schema::KeepAnswer answer) {
+  switch (answer) {
+    case schema::KeepAnswer::REFUSED: return KeepAnswer::Refused;
+    case schema::KeepAnswer::PROMISED: return KeepAnswer::Refused;  // Said elsewhere, or it is none.
+    case schema::KeepAnswer::NOT_REAL: return KeepAnswer::NotReal;
+    case schema::KeepAnswer::INCOMPLETE: return KeepAnswer::Incomplete;
+    case schema::KeepAnswer::OTHER_VERSION: return KeepAnswer::OtherVersion;
+    case schema::KeepAnswer::CHANGING: return KeepAnswer::Changing;
+    case schema::KeepAnswer::SUSPENDED: return KeepAnswer::Suspended;
+  }
+  return KeepAnswer::Refused;
+}
+
 }  // namespace realize::peer

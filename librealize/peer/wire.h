@@ -30,6 +30,8 @@ Result<GetRequest> readGet(schema::ArenaService::GetParams::Reader in);
 
 schema::WantStatus toWire(WantStatus status);
 WantStatus fromWire(schema::WantStatus status);
+schema::KeepAnswer toWire(KeepAnswer answer);
+KeepAnswer fromWire(schema::KeepAnswer answer);  ///< one that is not known: Refused
 
 /// A key, id or hash of exactly its size. Errors: Corrupt.
 template <typename Fixed>

@@ -1,7 +1,9 @@
 // What one peer relies on when it lets its copy go: another's word, given for the very entry, durable, and not too old.
 
+#include <algorithm>
 #include <optional>
 
+#include "librealize/peer/copies.h"
 #include "tests/peer/sim_arenas.h"
 
 using namespace realize;
@@ -30,7 +32,7 @@ struct Keepers : SimArenas {
   /// What A says when it is asked to keep it.
   bool promised(const EntryContent& asked) {
     std::optional<bool> answer;
-    a->core->servePromise(b->key, {asked}, [&](Result<std::vector<bool>> said) { answer = said.ok() && said->at(0); });
+    a->core->servePromise(b->key, {asked}, [&](Result<KeepAnswers> said) { answer = said.ok() && said->each.at(0) == KeepAnswer::Promised; });
     REQUIRE(until([&] { return answer.has_value(); }));
     return *answer;
   }
@@ -141,7 +143,8 @@ TEST_CASE_FIXTURE(Keepers, "what all mark unreal at once stays everywhere, is sa
     const auto status = peer->core->status();
     REQUIRE(status.staysReal.size() == 1);
     CHECK(status.staysReal[0].path == "x");
-    CHECK(status.staysReal[0].detail == "no other connected peer promises to keep it");
+    CHECK(status.staysReal[0].detail.starts_with("no other connected peer promises to keep it: "));
+    CHECK(status.staysReal[0].detail.ends_with(" has it not marked real"));
     const auto entry = peer->core->stat("x");
     REQUIRE(entry.ok());
     CHECK(entry->staysReal == status.staysReal[0].detail);
@@ -164,4 +167,87 @@ TEST_CASE_FIXTURE(Keepers, "alone, a file that is marked unreal stays, and is sa
 
   CHECK(has(*a, "x"));
   CHECK(a->core->stat("x")->staysReal == "no other peer is connected that could keep it");
+}
+
+TEST_CASE_FIXTURE(Keepers, "a lock ends when the one that it was for says so, and not when another does") {
+  const auto asked = content(*a, "x");
+  REQUIRE(promised(asked));
+  CHECK(core(*a).marks->promisedFiles() == 1);
+  mark(*a, "x", Mark::Unreal);
+  pass(5'000);
+  CHECK(has(*a, "x"));
+
+  a->core->onRelease(a->key, {asked});
+  a->core->onRelease(b->key, {content(*a, "y")});
+  CHECK(core(*a).marks->promised(asked.blob));
+
+  a->core->onRelease(b->key, {asked});
+  CHECK_FALSE(core(*a).marks->promised(asked.blob));
+  CHECK(until([&] { return !has(*a, "x"); }, 20'000));  // B keeps it.
+  CHECK(has(*b, "x"));
+}
+
+TEST_CASE_FIXTURE(Keepers, "who let its copy go says so, and the lock for it ends at once") {
+  mark(*b, "x", Mark::Unreal);
+  REQUIRE(until([&] { return !has(*b, "x"); }));
+  CHECK(until([&] { return core(*a).marks->promisedFiles() == 0; }, 2'000));
+  CHECK(core(*a).store.promised().totals().count == 0);
+}
+
+TEST_CASE_FIXTURE(Keepers, "where two others are to keep it and one does, a copy stays, with the reason, and the lock is given back") {
+  for (auto* peer : {a.get(), b.get()}) {
+    ArenaSettings settings = core(*peer).settings;
+    settings.copies = peer == a.get() ? 2 : 1;  // The one that is asked may want it, too.
+    peer->core->setSettings(settings);
+  }
+  mark(*b, "x", Mark::Unreal);
+  pass(10'000);
+  CHECK(has(*b, "x"));
+  CHECK(b->core->stat("x")->staysReal.starts_with("only 1 of the 2 other peers that are to keep it do: "));
+  CHECK(until([&] { return core(*a).marks->promisedFiles() == 0; }, 5'000));
+
+  ArenaSettings settings = core(*a).settings;
+  settings.copies = 1;
+  a->core->setSettings(settings);
+  core(*b).marks->wakeUnrealize();
+  CHECK(until([&] { return !has(*b, "x"); }));
+}
+
+TEST_CASE_FIXTURE(Keepers, "who has a file real is asked of those that are connected") {
+  auto holders = [&] {
+    std::optional<Copies::Holders> found;
+    core(*a).copies->holders(content(*a, "x"), [&](Copies::Holders said) { found = std::move(said); });
+    REQUIRE(until([&] { return found.has_value(); }));
+    std::sort(found->have.begin(), found->have.end());
+    return *found;
+  };
+  std::vector<PeerKey> both{a->key, b->key};
+  std::sort(both.begin(), both.end());
+  CHECK(holders().have == both);
+
+  mark(*b, "x", Mark::Unreal);
+  REQUIRE(until([&] { return !has(*b, "x"); }));
+  CHECK(holders().have == std::vector<PeerKey>{a->key});
+  CHECK(holders().unknown.empty());
+}
+
+TEST_CASE_FIXTURE(Keepers, "files that too few have are counted") {
+  ArenaSettings settings = core(*a).settings;
+  settings.copies = 2;
+  a->core->setSettings(settings);
+  CHECK_FALSE(a->core->status().copiesCounted);
+  REQUIRE(until([&] { return a->core->status().copiesCounted; }));
+  CHECK(a->core->status().filesBelowCopies == 0);
+
+  // B lets one go: A did not want two when it was asked.
+  settings.copies = 1;
+  a->core->setSettings(settings);
+  mark(*b, "x", Mark::Unreal);
+  REQUIRE(until([&] { return !has(*b, "x"); }));
+  settings.copies = 2;
+  a->core->setSettings(settings);
+  REQUIRE(until([&] { return a->core->status().filesBelowCopies == 1; }));
+  CHECK(a->core->status().firstBelowCopies == std::vector<std::string>{"x"});
+  link->cut();
+  REQUIRE(until([&] { return a->core->status().filesBelowCopies == 2; }));
 }

@@ -149,10 +149,16 @@ class DirectRemote final : public RemoteArena {
   /// Between the last chunk and the answer, on a thread of the other's pool.
   std::function<void(const std::function<void(ChunkArrival)>& onChunk, const ChunkArrival& last)> beforeDone;
 
-  void promise(const std::vector<EntryContent>& asked, std::function<void(Result<std::vector<bool>>)> done) override {
+  void promise(const std::vector<EntryContent>& asked, std::function<void(Result<KeepAnswers>)> done) override {
     other_.scheduler->onCore([this, asked, done] {
-      other_.core->servePromise(self_.key, asked, back<Result<std::vector<bool>>>(done));
+      other_.core->servePromise(self_.key, asked, back<Result<KeepAnswers>>(done));
     });
+  }
+  void release(const std::vector<EntryContent>& promised) override {
+    other_.scheduler->onCore([this, promised] { other_.core->onRelease(self_.key, promised); });
+  }
+  void holds(const std::vector<EntryContent>& asked, std::function<void(Result<std::vector<bool>>)> done) override {
+    other_.scheduler->onCore([this, asked, done] { back<Result<std::vector<bool>>>(done)(other_.core->serveHolds(self_.key, asked)); });
   }
 
  private:

@@ -140,7 +140,7 @@ constexpr const char* kKinds[] = {
     "suspended on a full disk", "torn files saved again", "watches overflowed",
     "conflicts resolved", "joined with files", "marks set", "reads answered", "reads failed", "user steps",
     "tokens kept", "tokens let go", "caches with a limit", "caches with a limit that have something",
-    "held contents confirmed", "held contents taken back", "held removals confirmed", "held removals taken back",
+    "copies let go", "copies let go with two others", "held contents confirmed", "held contents taken back", "held removals confirmed", "held removals taken back",
     "households of four to six", "names watched while replaced",
     "databases lost", "databases restored", "folders restored", "databases and folders restored", "long absences",
     "clocks a year off", "members found inactive", "whole trees compared", "versions given up",

@@ -33,6 +33,8 @@ World::World(const WorldOptions& options) : options_(options), random_(options.s
     machines_.push_back({});
     // One in seven has little room for its caches.
     if (options.seed % 7 == 3) peer.settings.cacheLimitBytes = uint64_t(1) << (4 * (options.seed / 7 + i) % 24);
+    // One in nine wants two other copies of what one lets go.
+    if (options.seed % 9 == 4) peer.settings.copies = 2;
     if (guarded()) peer.settings.guardMinimum = 1 + options.seed / 11 % 3;
     if (guarded()) peer.settings.guardShare = peer.settings.overwriteShare = 0.2;
     machines_.back().peer = std::make_unique<SimPeer>(queue_, peer);
@@ -41,7 +43,10 @@ World::World(const WorldOptions& options) : options_(options), random_(options.s
       watchName(i, call);
       raceWith(i, call);
     };
-    if (options_.calls) machines_.back().peer->onEvent = [this, i](const Event& event) { tellEvent(i, event); };
+    machines_.back().peer->onEvent = [this, i](const Event& event) {
+      if (options_.calls) tellEvent(i, event);
+      if (event.type == "unreal") letGoHere(i, event.path);
+    };
   }
   // Who is linked with whom. Bytes travel three links far at most (transfers_state.h, kRelayHops), and so do these.
   enum { All, Chain, Ring, Star } shape = All;
@@ -195,6 +200,7 @@ void World::afterEvent() {
   for (size_t i = 0; i < machines_.size(); ++i) {
     auto& machine = machines_[i];
     auto& peer = *machine.peer;
+    if (!machine.letGoAlone.empty()) throw Broken(name(i) + ": " + machine.letGoAlone);
     if (!machine.nameVanished.empty())
       throw Broken(name(i) + ": there was nothing at " + machine.nameVanished + " for a moment while it was replaced");
     if (peer.disk.isPowerOff()) crashed(i);
@@ -226,6 +232,27 @@ std::string whatItSaid(peer::Core& core, const PeerKey& key) {
          (member->second.pulling ? ", pulling" : "");
 }
 }  // namespace
+
+/// A copy was let go: as many others as are wanted hold a lock on theirs, or are down and find it when they are up. Of several
+/// versions it was one.
+void World::letGoHere(size_t number, const std::string& path) {
+  auto& core = machines_[number].peer->core->core();
+  auto record = core.recordAt(path);
+  if (!record.ok()) return;
+  size_t most = 0;
+  for (const auto& head : core.tree.shownHeads(record->entry.id)) {
+    size_t locked = 0;
+    for (size_t i = 0; i < machines_.size(); ++i) {
+      auto& peer = *machines_[i].peer;
+      if (i != number) locked += !peer.running() || peer.disk.isPowerOff() || peer.core->core().marks->promised(head.version.blob);
+    }
+    most = std::max(most, locked);
+  }
+  count("copies let go");
+  if (core.settings.copies > 1) count("copies let go with two others");
+  if (most < core.settings.copies)
+    machines_[number].letGoAlone = "let go its copy of " + path + ", and " + std::to_string(most) + " others were to keep theirs";
+}
 
 /// Empty when everyone agrees and has what it wants.
 std::string World::unsettled() {

@@ -40,6 +40,7 @@ struct Machine {
   std::set<Token> rewritten;       ///< of these, what was there before and was written again: a torn write takes it along
   std::set<uint64_t> torn;         ///< inodes: a power cut mixed what its user was writing with what was there
   std::map<std::string, std::pair<uint64_t, uint64_t>> takenAway;  ///< by the program: of a path, in which event, which inode
+  std::string letGoAlone;          ///< a copy that nobody else keeps for it
   std::string nameVanished;        ///< between two of these
   bool full = false;               ///< the disk, on purpose
   bool suspended = false;          ///< its database met the full disk; it goes on by itself
@@ -70,6 +71,7 @@ class World {
   void runFor(int64_t ns);
   void startPeer(size_t number);
   void afterEvent();
+  void letGoHere(size_t number, const std::string& path);
   void crashed(size_t number);
   void say(const std::string& line);
   void say(size_t number, const std::string& line) { say(name(number) + ": " + line); }

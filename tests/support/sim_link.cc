@@ -94,8 +94,16 @@ class SimLink::Remote final : public peer::RemoteArena {
   void chunkList(const BlobId& blob, uint8_t hops, std::function<void(Result<ChunkList>)> done) override {
     c_.call<ChunkList>(side_, [from = me(), blob, hops](ArenaService& s, auto reply) { s.serveChunkList(from, blob, hops, reply); }, done);
   }
-  void promise(const std::vector<peer::EntryContent>& asked, std::function<void(Result<std::vector<bool>>)> done) override {
-    c_.call<std::vector<bool>>(side_, [from = me(), asked](ArenaService& s, auto reply) { s.servePromise(from, asked, reply); }, done);
+  void promise(const std::vector<peer::EntryContent>& asked, std::function<void(Result<peer::KeepAnswers>)> done) override {
+    c_.call<peer::KeepAnswers>(side_, [from = me(), asked](ArenaService& s, auto reply) { s.servePromise(from, asked, reply); }, done);
+  }
+  void release(const std::vector<peer::EntryContent>& promised) override {
+    c_.send(side_, [self = c_.shared_from_this(), side = side_, promised] {
+      if (auto* service = self->ends[1 - side]->service()) service->onRelease(self->ends[side]->key, promised);
+    });
+  }
+  void holds(const std::vector<peer::EntryContent>& asked, std::function<void(Result<std::vector<bool>>)> done) override {
+    c_.call<std::vector<bool>>(side_, [from = me(), asked](ArenaService& s, auto reply) { reply(s.serveHolds(from, asked)); }, done);
   }
   void cancel(uint64_t request) override { c_.waiting[side_].erase(request); }
 

@@ -79,6 +79,11 @@ struct ArenaStatus {
   uint64_t missingFiles = 0, missingBytes = 0;  ///< marked real, not here yet
   uint64_t unconfirmedFiles = 0, unconfirmedBytes = 0;  ///< kept here because no holder has confirmed them yet
   std::vector<Problem> staysReal;  ///< the first of these files that are marked unreal, and why they are still Real
+  uint32_t copies = 1;  ///< so many peers are to have each file real
+  bool copiesCounted = false;  ///< with more than one: they were counted, lately; status() begins a count where it was not so
+  uint64_t filesBelowCopies = 0;  ///< fewer peers than that are known to have these real, as connected ones say
+  std::vector<std::string> firstBelowCopies;  ///< paths of the first of them
+  uint64_t promisedFiles = 0;  ///< kept real because another peer was promised so, for at most a minute
   bool lettingGo = false;  ///< marks are being applied, or peers asked to keep what is to become unreal
   uint64_t cachedBytes = 0;
   uint64_t conflicts = 0;
@@ -135,7 +140,8 @@ struct EntryInfo {
   std::string staysReal;   ///< why it is still Real though marked unreal, for people; else empty
   bool consensus = false;  ///< one head, acknowledged by every active member
   std::vector<HeadInfo> heads;
-  std::vector<std::string> holders;  ///< peers known to keep it real; nobody is asked so far, and this is empty
+  std::vector<std::string> holders;  ///< of a file, by stat() only: who has the shown version real, as they say when asked
+  std::vector<std::string> holdersUnknown;  ///< members that could not be asked
 };
 
 struct HistoryItem {

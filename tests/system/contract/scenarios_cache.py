@@ -118,3 +118,38 @@ def removed_and_replaced_files_come_back(h):
     b.fails(None, "undo", "docs:")
     b.fails(4, "undo", "docs:", "--since", "1h")  # All is as it was.
     b.fails(4, "undo", "docs:nothing-here")
+
+
+def copies_are_kept_and_holders_told(h):
+    a, b, folder_a, folder_b = h.pair({"x": "one", "y": "two"}, listen_b=True)
+    c = h.peer("c", listen=False)
+    h.introduce(a, c)
+    c.run("arena", "join", "docs", c.folder())
+    for peer in (b, c):
+        peer.run("mark", "real", "docs:")
+    until(lambda: c.connection(b)["connected"], "c and b are connected")
+    h.agree(a, b, c)
+    equal(sorted(c.entry("x")["holders"]), ["a", "b", "c"])
+    equal(c.entry("x")["holders_unknown"], [])
+    check("real on" in c.text("stat", "docs:x"), c.text("stat", "docs:x"))
+
+    c.run("config", "docs:", "copies", "2")
+    until(lambda: c.arena()["copies_counted"], "counted")
+    equal(c.arena()["files_below_copies"], 0)
+    check("copies: every file has 2" in c.text("status", "docs"), c.text("status", "docs"))
+    b.stop()
+    until(lambda: not c.connection(b)["connected"], "b is away")
+    equal(c.entry("x")["holders_unknown"], ["b"])
+    c.run("mark", "unreal", "docs:x")
+    stays = until(lambda: [s for s in c.arena()["stays_real"] if s["detail"].startswith("only 1 of the 2")], "it stays, and is said why")
+    check("a keeps it" in stays[0]["detail"], stays)
+    check(c.entry("x")["real"])
+    equal(c.fails(None, "arena", "leave", "docs").count("only 1 of the 2 other peers that are to keep it do: a keeps it"), 1)
+    b.serve()
+    until(lambda: not c.entry("x")["real"], "two keep it: it goes here")
+    equal(sorted(c.entry("x")["holders"]), ["a", "b"])
+
+    b.stop()
+    until(lambda: c.arena()["files_below_copies"] == 1, "only a is known to have x; y is here, too")
+    equal(c.arena()["first_below_copies"], ["x"])
+    check("copies: 1 file has fewer than 2" in c.text("status", "docs"), c.text("status", "docs"))
