@@ -105,6 +105,9 @@ class Tree {
                                std::optional<Dot> head = std::nullopt);
   /// Makes that head the only one. Errors: NotFound.
   Result<void> resolve(const EntryId& id, Dot head);
+  /// That head's version as an entry of its own beside (rule 24), which is returned: none where it is shown already. Peers
+  /// that do so at once make the same entry. Errors: NotFound.
+  Result<std::optional<EntryId>> copyVersion(const EntryId& id, Dot head);
 
   // --- The visible tree ---------------------------------------------------------------------------------------------
 
@@ -204,11 +207,7 @@ class Tree {
     std::string name;
     Stamp stamp;
   };
-  struct Effective {
-    EntryId parent;
-    std::string base;
-    int step = 0;
-  };
+  struct Effective { EntryId parent; std::string base; int step = 0; };
   struct LocalChange {
     bool claim = false;
     bool remove = false;

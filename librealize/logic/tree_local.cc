@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "librealize/base/hash.h"
 #include "librealize/logic/tree.h"
 #include "librealize/logic/tree_call.h"
 #include "librealize/model/codec.h"
@@ -37,6 +38,30 @@ Result<void> checkVersion(const Version& v, EntryKind kind) {
     return {Code::InvalidArgument, "the target of a symlink is empty or has a zero byte"};
   }
   return {};
+}
+
+/// Of a version: the same on all peers. Of a symlink the hash of where it leads.
+std::string contentName(const Version& version) {
+  if (version.linkTarget.empty()) return version.blob.hex();
+  BlobId hash;
+  blake2b(std::as_bytes(std::span(version.linkTarget)), std::span<uint8_t>(hash.bytes));
+  return hash.hex();
+}
+
+/// "report~1a2b3c4d.txt": the ending stays, so that programs know what it is.
+std::string copyName(const std::string& name, const std::string& content) {
+  constexpr size_t kDigits = 8, kMostEnding = 16, kNameBytes = 255;
+  const size_t dot = name.rfind('.');
+  const bool has = dot != std::string::npos && dot > 0 && name.size() - dot <= kMostEnding;
+  const std::string ending = has ? name.substr(dot) : "";
+  std::string stem = name.substr(0, name.size() - ending.size());
+  const size_t room = kNameBytes - 1 - kDigits - ending.size();
+  if (stem.size() > room) {
+    size_t length = room;
+    while (length > 1 && (uint8_t(stem[length]) & 0xc0) == 0x80) --length;
+    stem.resize(length);
+  }
+  return stem + "~" + content.substr(0, kDigits) + ending;
 }
 
 bool isHead(const Entry& entry, Dot dot) {
@@ -235,6 +260,35 @@ Result<void> Tree::resolve(const EntryId& id, Dot dot) {
   std::optional<ShownHead> head = headNamed(r->entry, dot);
   if (!head) return {Code::NotFound, "that version is not there any more"};
   return write(id, Version(head->version));
+}
+
+Result<std::optional<EntryId>> Tree::copyVersion(const EntryId& id, Dot dot) {
+  Call call(*this);
+  Record* r = shown(id);
+  std::optional<ShownHead> head = r ? headNamed(r->entry, dot) : std::nullopt;
+  if (!head) return {Code::NotFound, "that version is not there any more"};
+  const Version version = head->version;
+  const EntryKind kind = r->entry.kind;
+  const EntryId parent = r->shownParent;
+  const std::string content = contentName(version), name = copyName(r->shownName, content);
+  // Not of the path, which may be another one at a peer that does the same at this moment.
+  EntryId copy;
+  for (uint32_t n = 0;; ++n) {
+    copy = entryIdFor(id, "copy " + content, kind, n);
+    Record* known = records_.find(copy);
+    if (!known || (!known->shown && known->entry.kind == kind)) break;
+    if (!known->shown) continue;
+    for (const ShownHead& there : logic::shownHeads(known->entry))
+      if (there.version.sameContent(version)) return std::optional<EntryId>();
+  }
+  hold(parent);
+  LocalChange made;
+  made.claim = true;
+  made.createAs = kind;
+  made.version = version;
+  made.place = {parent, name};
+  change(copy, made);
+  return std::optional(copy);
 }
 
 bool Tree::isLinked(const EntryId& id) {

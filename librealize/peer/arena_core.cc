@@ -7,6 +7,7 @@
 #include "librealize/peer/arena_file_system.h"
 #include "librealize/peer/authors.h"
 #include "librealize/peer/conflict_folder.h"
+#include "librealize/peer/conflict_policy.h"
 #include "librealize/peer/copies.h"
 #include "librealize/peer/exchange.h"
 #include "librealize/peer/folder.h"
@@ -94,6 +95,7 @@ struct ArenaCore::State {
   std::unique_ptr<Exchange> exchange;
   std::unique_ptr<Trimmer> trimmer;
   std::unique_ptr<Copies> copies;
+  std::unique_ptr<ConflictPolicy> conflictPolicy;
   std::unique_ptr<ArenaFileSystem> fileSystem;
   std::unique_ptr<ConflictFolder> conflictFolder;
   std::unique_ptr<GuardedFileSystem> guardedFileSystem;
@@ -147,12 +149,14 @@ Result<std::unique_ptr<ArenaCore>> ArenaCore::open(Environment env, ArenaOptions
   s.exchange = std::make_unique<Exchange>(s.core);
   s.trimmer = std::make_unique<Trimmer>(s.core);
   s.copies = std::make_unique<Copies>(s.core);
+  s.conflictPolicy = std::make_unique<ConflictPolicy>(s.core);
   s.core.folder = s.folder.get();
   s.core.transfers = s.transfers.get();
   s.core.marks = s.marks.get();
   s.core.exchange = s.exchange.get();
   s.core.trimmer = s.trimmer.get();
   s.core.copies = s.copies.get();
+  s.core.conflictPolicy = s.conflictPolicy.get();
   s.core.invalidations = &s.invalidations;
   s.core.transactHook = [state = &s](const std::function<void()>& work, bool rested) { return state->transact(work, rested); };
   s.core.emit = [state = &s](Event event) {
@@ -197,6 +201,7 @@ void ArenaCore::stop() {
   s.core.stopping = true;
   s.exchange->stop();
   s.trimmer->stop();
+  s.conflictPolicy->stop();
   s.transfers->stop();
   s.folder->stop();
   auto done = store::catching([&] {
@@ -213,6 +218,7 @@ FileSystem& ArenaCore::guardedFileSystem() { return *s_->guardedFileSystem; }
 void ArenaCore::setSettings(const ArenaSettings& settings) {
   s_->core.settings = settings;
   s_->transfers->settingsChanged();
+  s_->guarded([this] { s_->conflictPolicy->lookAll(); });
 }
 
 void ArenaCore::beginLife() {
@@ -324,6 +330,7 @@ void ArenaCore::State::distribute(const std::vector<logic::Effect>& effects, boo
   for (const auto& effect : effects) {
     note(effect, paths);
     conflictFolder->noteChange(effect);
+    conflictPolicy->noteChange(effect);
     if (effect.kind == EntryKind::File && effect.wasShown && (effect.gone() || effect.contentChanged))
       for (const auto& head : effect.oldHeads) transfers->noteGone(head.version.blob);
     if (effect.kind == EntryKind::File && effect.isShown && (effect.appeared() || effect.contentChanged))
@@ -431,6 +438,7 @@ void ArenaCore::State::goOn() {
   if (core.suspended) return;
   trimmer->wake();
   conflictFolder->noteAll();
+  conflictPolicy->lookAll();
   core.emit(Event{.whenNs = 0, .type = "resumed", .arena = "", .path = "", .peer = "", .detail = core.options.folder});
 }
 
@@ -464,6 +472,7 @@ void ArenaCore::State::applyAll(uint64_t round, NodeId after) {
 /// What is wanted is known again, and what is needed of the cache.
 void ArenaCore::State::allApplied() {
   transfers->allClaimed();
+  conflictPolicy->lookAll();
   if (!store->wanted().someLost()) return;
   transact([&] { store->wanted().noneLost(); }, true);
   exchange->changed(true);
@@ -544,7 +553,10 @@ void ArenaCore::connected(RemoteArena& remote) {
   s_->remotes[remote.key()] = &remote;
   s_->transfers->connected(remote);
   s_->marks->wakeUnrealize();
-  s_->guarded([&] { s_->exchange->connected(remote); });
+  s_->guarded([&] {
+    s_->exchange->connected(remote);
+    s_->conflictPolicy->lookAll();
+  });
 }
 
 void ArenaCore::disconnected(const PeerKey& key) {

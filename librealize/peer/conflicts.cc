@@ -52,7 +52,7 @@ void eachConflict(Core& core, const std::function<void(const logic::Record&, con
 }
 
 Result<void> chooseVersion(Core& core, const logic::Record& record, const Dot& head, const std::string& where,
-                           std::optional<HeadInfo>* missing) {
+                           std::optional<HeadInfo>* missing, const std::function<Result<void>()>& before) {
   const EntryId id = record.entry.id;
   const bool file = record.entry.kind == EntryKind::File;
   const auto heads = core.tree.shownHeads(id);
@@ -76,6 +76,8 @@ Result<void> chooseVersion(Core& core, const logic::Record& record, const Dot& h
   if (file && row && row->blob == version.blob && !asRead(core, *row)) return unread;
   Result<void> resolved;
   const bool noted = core.transact([&] {
+    if (before) resolved = before();
+    if (!resolved.ok()) return;
     resolved = core.tree.resolve(id, chosen->dot);
     if (!resolved.ok()) return;
     if (!row || row->blob != version.blob) {

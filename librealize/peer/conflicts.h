@@ -19,8 +19,9 @@ std::string labelOf(const Dot& dot);
 
 /// Makes one of `record`'s versions the only one. `where` names the entry in messages.
 /// Errors: NotFound (not one of its versions), Busy (changed here and not read yet), Unreachable (the bytes of that
-/// version are not here; `missing` says which). Thread: core.
+/// version are not here; `missing` says which). Thread: core. `before`: in the same transaction, ahead of it.
 Result<void> chooseVersion(Core& core, const logic::Record& record, const Dot& head, const std::string& where,
-                           std::optional<HeadInfo>* missing = nullptr);
+                           std::optional<HeadInfo>* missing = nullptr,
+                           const std::function<Result<void>()>& before = nullptr);
 
 }  // namespace realize::peer

@@ -35,6 +35,7 @@ class Authors;
 class Trimmer;
 class CacheQuota;
 class Copies;
+class ConflictPolicy;
 
 struct ArenaOptions {
   ArenaId id;
@@ -46,6 +47,13 @@ struct ArenaOptions {
   std::shared_ptr<CacheQuota> sharedQuota{};  ///< null: there is no other arena
   bool shared = false;  ///< others are admitted to it: where a backup was brought back, what they know is waited for
   uint32_t maxChangesPerPage = 2000;  ///< a page is one transaction under the core lock: a few tens of ms
+};
+
+/// What becomes of an entry with several versions.
+enum class ConflictRule : uint8_t {
+  Keep,    ///< all are kept, each peer shows its own, until somebody chooses
+  Newest,  ///< the newest is chosen; the others can be brought back for a while, as whatever is replaced
+  Copies,  ///< the newest is chosen, and the others become entries beside
 };
 
 /// Settings of an arena (`realize config ARENA:`), all with defaults. Stored in the peer's database.
@@ -60,6 +68,7 @@ struct ArenaSettings {
   uint32_t copies = 1;            ///< so many other peers are to keep a file before this one makes it unreal
   double unlinkedShare = 0.1;     ///< what was removed or replaced may take this share of the free space,
   int64_t unlinkedDays = 30;      ///< for so long
+  ConflictRule conflicts = ConflictRule::Keep;
 };
 
 struct Core {
@@ -77,6 +86,7 @@ struct Core {
   Authors* authors = nullptr;
   Trimmer* trimmer = nullptr;
   Copies* copies = nullptr;
+  ConflictPolicy* conflictPolicy = nullptr;
 
   /// Runs `work` in one transaction of the store, then hands what changed in the visible tree to folder, marks,
   /// invalidations and history, and schedules an announcement: at once if the change has `rested` (it was read from

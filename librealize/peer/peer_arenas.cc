@@ -135,6 +135,8 @@ ArenaSettings PeerImpl::readSettings(const ArenaId& id) {
   if (auto text = value("unlinked_share"); !text.empty()) out.unlinkedShare = std::stod(text);
   if (auto text = value("unlinked_days"); !text.empty()) out.unlinkedDays = std::stoll(text);
   if (auto text = value("cache_limit_bytes"); !text.empty()) out.cacheLimitBytes = std::stoull(text);
+  if (auto text = value("conflicts"); text == "newest") out.conflicts = ConflictRule::Newest;
+  else if (text == "copies") out.conflicts = ConflictRule::Copies;
   return out;
 }
 

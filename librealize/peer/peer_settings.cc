@@ -38,6 +38,11 @@ constexpr SettingKind kArenaSettings[] = {
     {"unlinked_days", "30", "days", "how long that is kept", 0, 36500, true},
 };
 
+constexpr char kConflicts[] = "conflicts", kConflictsOtherwise[] = "keep";
+constexpr char kConflictsHelp[] =
+    "what becomes of a file with several versions: keep (all, until somebody chooses), newest (is chosen; the others can be undone "
+    "for a while), copies (newest, and the others beside it); done by each peer that has it set";
+
 constexpr SettingKind kSharedCacheLimit = {
     "cache_limit_bytes", "0", "bytes",
     "what Real files and caches of all arenas without a limit of their own may take together; the caches give way; 0: no limit", 0, 9e18,
@@ -132,6 +137,8 @@ std::vector<Setting> PeerImpl::settings(const std::string& arena) {
     if (row.name != arena) continue;
     for (const auto& kind : kArenaSettings)
       out.push_back({kind.name, household_->setting(id.hex(), kind.name, kind.otherwise), kind.otherwise, kind.unit, kind.help});
+    out.push_back({kConflicts, household_->setting(id.hex(), kConflicts, kConflictsOtherwise), kConflictsOtherwise,
+                   "keep, newest or copies", kConflictsHelp});
   }
   return out;
 }
@@ -148,8 +155,8 @@ Result<void> PeerImpl::set(const std::string& arena, const std::string& name, co
       sharedQuota_->setLimit(std::stoull(checked));
       return {};
     }
-    for (const auto& kind : kArenaSettings)
-      if (name == kind.name)
+    for (const auto& setting : kArenaSettings)
+      if (name == setting.name || name == kConflicts)
         return Error{Code::NotFound, name + ": is a setting of an arena: `realize config ARENA: " + name + " VALUE`"};
     if (name != "listen") return Error{Code::NotFound, name + ": no such setting; `realize config` lists them"};
     std::lock_guard one(changing_);
@@ -163,10 +170,18 @@ Result<void> PeerImpl::set(const std::string& arena, const std::string& name, co
   }
   auto hosted = hostedByName(arena);
   if (!hosted) return unknownArena(arena);
+  std::optional<std::string> checked;
+  if (name == kConflicts) {
+    if (value != "keep" && value != "newest" && value != "copies")
+      return Error{Code::InvalidArgument, "conflicts: \"" + value + "\" is none of keep, newest and copies"};
+    checked = value;
+  }
   for (const auto& kind : kArenaSettings) {
     if (name != kind.name) continue;
-    REALIZE_ASSIGN(auto checked, checkSetting(kind, value));
-    REALIZE_TRY(household_->setSetting(hosted->id().hex(), name, checked));
+    REALIZE_ASSIGN(checked, checkSetting(kind, value));
+  }
+  if (checked) {
+    REALIZE_TRY(household_->setSetting(hosted->id().hex(), name, *checked));
     const auto settings = readSettings(hosted->id());
     return hosted->locked([&](ArenaCore& core) -> Result<void> {
       core.setSettings(settings);

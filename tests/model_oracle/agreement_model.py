@@ -54,11 +54,14 @@ RULES = {
     "fresh-still": "... unless the sender trims before it is complete",
     "fresh-one": "... or another sender's batch has begun, too",
     "forgotten": "touches forgotten when an entry was issued again do not come back with another's state of it",
+    "copy-id": "the id of a version's copy follows from its entry and its content, not from a path",
+    "copy-once": "a version whose copy is shown is not copied again",
     "sure": "what is not known there is new here, if nothing was trimmed there that was not seen here",
 }
 OFF = set()
 RETURNS = False   # the search with peers that are away for long
 RESTORES = False  # the search with backups that come back often
+CONFLICTS = False # the search with few files that many edit, and peers that settle conflicts by themselves
 def on(rule): return rule not in OFF
 ROOT = "root"
 
@@ -66,6 +69,7 @@ ROOT = "root"
 def make_id(parent, name, kind, n):
     return hashlib.blake2b(repr((parent, name, kind, n)).encode(), digest_size=16).hexdigest()
 
+def content(version): return version[0]            # names it, the same on all peers
 def at_range(i): return int(i[0], 16) % 4          # ranges of ids, for comparing whole states
 def covers(v, dot): return v.get(dot[0], 0) >= dot[1]
 def geq(a, b): return all(a.get(o, 0) >= s for o, s in b.items())
@@ -228,6 +232,23 @@ class Peer:
             self.change(i, claim=True, base=base)   # through a hard link: the content is the target's
             self.change(links[0], write=version)
         else: self.change(i, claim=True, write=version, base=base)
+    def copy(self, view, i, version):
+        """One of several versions as an entry of its own beside. Peers that do so at once make the same entry."""
+        parent, name = view.where[i]
+        name = f"{name}~{content(version)[:8]}"
+        if not on("copy-id"): c = make_id(parent, name, "f", 0)
+        for n in range(10**6 if on("copy-id") else 0):
+            c = make_id(i, "copy " + content(version), "f", n)
+            if c not in view.where: break
+            if version in self.entries[c].shown_heads().values() and on("copy-once"): return
+        self.hold(view, parent)
+        self.change(c, "f", claim=True, write=version, place=(parent, name))
+        self.world.copies.setdefault((i, version), set()).add(c)
+    def settle_by(self, view, i, copies):
+        """What a policy does with several versions: one stays, which all agree on; the others become entries beside, or go."""
+        heads = sorted(set(self.entries[i].shown_heads().values()))
+        for version in heads[:-1] if copies else []: self.copy(view, i, version); view = self.view()
+        if i in view.where: self.write(view, i, heads[-1])
     def through_link(self, i):                   # some version was written through a hard link, and so claims no name
         return any(ev[5] in self.entries[i].heads and not ev[0] for ev in map(self.world.events.get, self.truth[i]))
     def linked(self, i): return any(v[1] == i for j, e in self.entries.items() if j != i and e.live for v in e.heads.values())
@@ -467,7 +488,7 @@ class World:
     def __init__(self, seed):
         self.rng = random.Random(seed); self.events = {}; self.counter = iter(range(10**9)); self.tokens = 0
         self.peers = []; self.peers += [Peer(c, self) for c in "ABCD"[:self.rng.randint(2, 4)]]
-        self.saved = {}; self.log = []; self.bases = {}
+        self.saved = {}; self.log = []; self.bases = {}; self.copies = {}; self.by_user = set()
     def say(self, *a): self.log.append(" ".join(str(x) for x in a))
     def token(self):
         if self.rng.random() < .25: return "same"
@@ -478,8 +499,11 @@ class World:
         files = sorted(i for i in v.where if p.entries[i].kind == "f")
         several = [i for i in files if len(set(p.entries[i].shown_heads().values())) > 1]
         name = lambda: r.choice("abc")
-        what = r.choices(["new", "dir", "edit", "del", "rmdir", "mv", "mvdir", "link", "again", "look", "late edit", "late del", "del one"],
-                         [5, 4, 4, 3, 3, 3, 5, 1, 2, 2, 2, 2, 10 if several else 0])[0]
+        what = r.choices(["new", "dir", "edit", "del", "rmdir", "mv", "mvdir", "link", "again", "look", "late edit", "late del", "del one",
+                          "newest", "copies"],
+                         [5, 4, 4, 3, 3, 3, 5, 1, 2, 2, 2, 2, 10 if several else 0, 3 if several else 0, 12 if several else 0])[0]
+        if CONFLICTS: what = self.quarrel(several)
+        before = set(p.truth.items())
         if what == "new": a = (r.choice(dirs), name(), "f", (self.token(), None)); p.create(v, *a)
         elif what == "dir": a = (r.choice(dirs), name(), "d", None); p.create(v, *a)
         elif what == "edit" and files: a = (r.choice(files), (self.token(), None)); p.write(v, *a)
@@ -501,11 +525,20 @@ class World:
             i = r.choice(several); version = r.choice(sorted(set(p.entries[i].shown_heads().values()), key=repr)); a = (i, version)
             if p.linked(i) or p.through_link(i): return
             self.bases.pop(p.name, None); p.delete(v, i, p.base_of(i, version))
+        elif what in ("newest", "copies"):
+            i = r.choice(several); a = (i,)
+            if p.linked(i) or p.through_link(i) or any(t for _, t in p.entries[i].heads.values()): return
+            self.bases.pop(p.name, None); p.settle_by(v, i, what == "copies")
         elif what == "again" and files:
             i = r.choice(files); a = (i,); at = v.where[i]; p.delete(v, i); v = p.view()
             if at[0] == ROOT or at[0] in v.where: p.create(v, at[0], at[1], "f", (self.token(), None))
         else: return
+        if what not in ("newest", "copies"): self.by_user |= {i for i, t in set(p.truth.items()) - before}
         self.say(p.name, what, *[x[:6] if isinstance(x, str) else x for x in a])
+    def quarrel(self, several):
+        """What happens next where files are few, and settled by themselves as soon as two versions are known."""
+        if several and self.rng.random() < .5: return self.rng.choice(["copies", "copies", "newest"])
+        return self.rng.choices(["new", "dir", "edit", "del", "mv", "mvdir", "look", "late edit", "rmdir"], [3, 1, 12, 1, 4, 1, 2, 2, .5])[0]
     def returning(self):
         """As step(), of a world where one peer is away most of the time, called inactive, and others trim meanwhile."""
         r = self.rng; x = r.random()
@@ -545,7 +578,15 @@ class World:
     def shape(p):
         v = p.view()
         return {i: (at, tuple(sorted(set(p.entries[i].shown_heads().values()), key=repr))) for i, at in v.where.items()}
+    def begin(self):
+        """Where files are few, all have them from the beginning."""
+        if not CONFLICTS: return
+        p = self.peers[0]
+        for name in "ab": p.create(p.view(), ROOT, name, "f", (self.token(), None))
+        p.create(p.view(), ROOT, "c", "d", None)
+        for q in self.peers[1:]: q.pull(p, self.rng)
     def run(self):
+        self.begin()
         for _ in range(self.rng.randint(8, 90 if RETURNS else 45)): self.step()
         for _ in range(40):
             sent = 0
@@ -587,6 +628,8 @@ class World:
         for i in list(ok):
             while v.where[i][0] != ROOT: i = v.where[i][0]; ok.add(i)
         assert shown == ok, "something dead is shown"
+        for (i, version), made in self.copies.items():
+            assert len([c for c in made if c in shown and c not in self.by_user]) <= 1, f"{version[0]} of {i[:6]} was copied twice"
         for i in shown:
             for tok, target in p.entries[i].shown_heads().values():
                 assert target is None or target in p.entries, "a hard link's content is gone"
@@ -595,8 +638,9 @@ def main():
     a = argparse.ArgumentParser(); a.add_argument("--seeds", default="0..2000"); a.add_argument("--without", default="")
     a.add_argument("--returns", action="store_true", help="a world where a peer is away for long while the others trim")
     a.add_argument("--restores", action="store_true", help="a world where backups come back often")
+    a.add_argument("--conflicts", action="store_true", help="a world of few files that are edited apart, with policies for conflicts")
     a.add_argument("--show", action="store_true"); a = a.parse_args()
-    global RETURNS, RESTORES; RETURNS, RESTORES = a.returns, a.restores
+    global RETURNS, RESTORES, CONFLICTS; RETURNS, RESTORES, CONFLICTS = a.returns, a.restores, a.conflicts
     OFF.update(x for x in a.without.split(",") if x); lo, hi = map(int, a.seeds.split("..")); bad = {}
     for seed in range(lo, hi):
         w = World(seed)

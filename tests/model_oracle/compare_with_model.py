@@ -17,6 +17,8 @@ def make_id(parent, name, kind, n):
     text = b"realize entry 1" + where + bytes([KINDS[kind]]) + n.to_bytes(4, "little") + name.encode()
     return hashlib.blake2b(text, digest_size=16).hexdigest()
 
+def content(version): return hashlib.blake2b(version[0].encode(), digest_size=32).hexdigest()
+
 class Oracle:
     def __init__(self, path): self.process = subprocess.Popen([path], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     def ask(self, *words):
@@ -48,6 +50,8 @@ class Peer(model.Peer):
         self.both(command, lambda: model.Peer.delete(self, view, i, base))
     def move(self, view, i, parent, name):
         self.both(("move", self.name, i, parent, name), lambda: model.Peer.move(self, view, i, parent, name))
+    def copy(self, view, i, version):
+        self.both(("copy", self.name, i, token(version)), lambda: model.Peer.copy(self, view, i, version))
     def base_of(self, i, version=None):
         self.oracle.ask("base", self.name, i, "base", token(version))
         return model.Peer.base_of(self, i, version)
@@ -97,7 +101,7 @@ class World(model.World):
     def __init__(self, seed, oracle):
         super().__init__(seed)
         self.oracle, self.returns = oracle, seed % 2 == 1
-        model.RETURNS = self.returns
+        model.RETURNS, model.CONFLICTS = self.returns, seed % 4 > 1
         self.peers = [Peer(p.name, self) for p in self.peers]
         for p in self.peers: p.oracle = oracle
         oracle.ask("peers", len(self.peers))
@@ -131,6 +135,7 @@ class World(model.World):
         assert ours == theirs, "different trees:\n model " + "\n       ".join(f"{i[:6]} {t}" for i, t in sorted(ours.items())) \
             + "\n C++   " + "\n       ".join(f"{i[:6]} {t}" for i, t in sorted(theirs.items()))
     def run(self):
+        self.begin()
         for _ in range(self.rng.randint(8, 90 if self.returns else 45)): self.step()
         for _ in range(40):
             sent = sum(p.pull(q, self.rng) for p in self.peers for q in self.peers if p is not q)
@@ -144,7 +149,7 @@ class World(model.World):
 def main():
     a = argparse.ArgumentParser(); a.add_argument("oracle"); a.add_argument("--seeds", default="0..1500")
     a.add_argument("--show", action="store_true"); a = a.parse_args()
-    model.make_id = make_id
+    model.make_id, model.content = make_id, content
     lo, hi = map(int, a.seeds.split("..")); oracle = Oracle(a.oracle); failed = 0
     for seed in range(lo, hi):
         w = World(seed, oracle)

@@ -176,6 +176,15 @@ std::string run(World& world, const std::string& line) {
     return made ? "ok " + textOf(*made) : "refused";
   }
   if (what == "write") return outcome(tree.write(idOf(a), versionOf(world, b)));
+  if (what == "copy") {
+    const Version wanted = versionOf(world, b);
+    for (const auto& head : tree.shownHeads(idOf(a))) {
+      if (!head.version.sameContent(wanted)) continue;
+      auto made = tree.copyVersion(idOf(a), head.dot);
+      return made ? (*made ? "ok " + textOf(**made) : "none") : "refused";
+    }
+    return "no such version";
+  }
   if (what == "delete") return outcome(tree.remove(idOf(a)));
   if (what == "move") return outcome(tree.move(idOf(a), idOf(b), c));
   if (what == "base") {

@@ -29,6 +29,7 @@ struct Arguments {
   std::set<uint64_t> known;  ///< seeds whose failure is known and not mended: told, and no reason to fail
   int steps = 0;
   size_t peers = 0;
+  realize::peer::ConflictRule conflicts = realize::peer::ConflictRule::Keep;
   bool explain = false;
   bool calls = false;
   bool twice = false;
@@ -46,7 +47,7 @@ struct Outcome {
 
 Outcome runSeed(uint64_t seed, const Arguments& arguments, bool echo) {
   Outcome outcome;
-  World world({.seed = seed, .steps = arguments.steps, .peers = arguments.peers, .faults = arguments.faults, .races = arguments.races, .echo = echo,
+  World world({.seed = seed, .steps = arguments.steps, .peers = arguments.peers, .faults = arguments.faults, .conflicts = arguments.conflicts, .races = arguments.races, .echo = echo,
                .calls = arguments.calls});
   try {
     world.run();
@@ -291,7 +292,7 @@ int huntAll(const Arguments& arguments) {
 }
 
 int usage() {
-  fprintf(stderr, "realize-sim --seed N [--explain] [--calls] | --seeds A..B [--jobs J] [--twice] [--all-kinds] [--known N,N]   [--steps N] [--peers N] [--no-faults] [--no-races] [--fault NAME] | --all-faults\n");
+  fprintf(stderr, "realize-sim --seed N [--explain] [--calls] | --seeds A..B [--jobs J] [--twice] [--all-kinds] [--known N,N]   [--steps N] [--peers N] [--conflicts newest|copies] [--no-faults] [--no-races] [--fault NAME] | --all-faults\n");
   return 2;
 }
 
@@ -338,6 +339,10 @@ int main(int argc, char** argv) {
       ++i;
     } else if (argument == "--peers") {
       arguments.peers = size_t(std::clamp(atoi(value), 2, 6));
+      ++i;
+    } else if (argument == "--conflicts") {
+      if (std::string(value) != "newest" && std::string(value) != "copies") return usage();
+      arguments.conflicts = std::string(value) == "copies" ? realize::peer::ConflictRule::Copies : realize::peer::ConflictRule::Newest;
       ++i;
     } else if (argument == "--steps") {
       arguments.steps = atoi(value);

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstdio>
 
+#include "librealize/peer/conflict_policy.h"
 #include "librealize/peer/exchange.h"
 #include "librealize/peer/folder.h"
 #include "librealize/peer/marks.h"
@@ -32,6 +33,7 @@ World::World(const WorldOptions& options) : options_(options), random_(options.s
     if (disasters_) peer.settings.inactiveAfterMs = 2000 + int64_t(options.seed / 4 % 7) * 2000;
     machines_.push_back({});
     // One in seven has little room for its caches.
+    if ((options.seed + i) % 3) peer.settings.conflicts = options.conflicts;
     if (options.seed % 7 == 3) peer.settings.cacheLimitBytes = uint64_t(1) << (4 * (options.seed / 7 + i) % 24);
     // One in nine wants two other copies of what one lets go.
     if (options.seed % 9 == 4) peer.settings.copies = 2;
@@ -263,6 +265,7 @@ std::string World::unsettled() {
     if (core.folder->settling()) return name(i) + " is settling";
     if (core.folder->heldRemovals() + core.folder->heldOverwrites()) return name(i) + " holds changes back";
     if (core.marks->missingFiles()) return name(i) + " misses " + std::to_string(core.marks->missingFiles()) + " files";
+    if (core.conflictPolicy->busy() && options_.seed % 7 != 3) return name(i) + " settles conflicts";
     if (core.folder->askingForLastResorts()) return name(i) + " asks who has what is shown as a last resort";
     if (core.store.unsynced().count()) return name(i) + " has names that may not be on disk";
     auto& first = machines_[0].peer->core->core();

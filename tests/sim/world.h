@@ -25,6 +25,7 @@ struct WorldOptions {
   int steps = 0;        ///< of users; 0: by the seed
   size_t peers = 0;     ///< 0: by the seed
   bool faults = true;
+  peer::ConflictRule conflicts = peer::ConflictRule::Keep;  ///< of two machines in three
   bool races = true;    ///< users who are quicker than the program
   bool echo = false;    ///< each line of the story to stdout as it happens
   bool calls = false;   ///< the story tells what the programs do on their disks, too

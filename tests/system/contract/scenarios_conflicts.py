@@ -7,12 +7,12 @@ import subprocess
 from harness import check, equal, need_fuse, read, tree, until, write
 
 
-def in_conflict(h, path="sub/plan.txt", b_real=True):
+def in_conflict(household, path="sub/plan.txt", b_real=True):
     """Two peers whose versions of one file differ; b is mounted from the beginning."""
-    a, b, folder_a, folder_b = h.pair({path: "draft", "other.txt": "x"})
+    a, b, folder_a, folder_b = household.pair({path: "draft", "other.txt": "x"})
     if b_real:
         b.run("mark", "real", "docs:")
-    h.agree(a, b)
+    household.agree(a, b)
     mount = b.mount()
     equal(sorted(os.listdir(mount)), sorted({path.split("/")[0], "other.txt"}))
     check(not (mount / "conflicts").exists(), "nothing is in conflict yet")
@@ -22,7 +22,7 @@ def in_conflict(h, path="sub/plan.txt", b_real=True):
     write(mount / path, "by b, longer")
     a.serve()
     until(lambda: a.arena()["conflicts"] == 1 and b.arena()["conflicts"] == 1, "the conflict is known")
-    h.agree(a, b)
+    household.agree(a, b)
     return a, b, folder_a, folder_b, mount
 
 
@@ -115,6 +115,37 @@ def conflicts_in_the_mount(h):
     until(lambda: read(folder_b / "sub/plan.txt") == b"by a", "it is in b's folder")
     equal(read(folder_a / "sub/plan.txt"), b"by a")
     equal((a.arena()["conflicts"], b.arena()["conflicts"]), (0, 0))
+
+
+def conflicts_settled_by_policy(h):
+    a, b, folder_a, folder_b = h.pair({"plan.txt": "draft"})
+    b.run("mark", "real", "docs:")
+    h.agree(a, b)
+    settings = {item["name"]: item["value"] for item in a.json("config", "docs:")["settings"]}
+    equal(settings["conflicts"], "keep")
+    a.fails(2, "config", "docs:", "conflicts", "oldest")
+    for policy in ("copies", "newest"):
+        for peer in (a, b):
+            peer.run("config", "docs:", "conflicts", policy)
+        b.stop()
+        write(folder_a / "plan.txt", policy + " by a")
+        write(folder_b / "plan.txt", policy + " by b, longer")
+        b.serve()
+        until(lambda: a.arena()["conflicts"] == 0 and b.arena()["conflicts"] == 0 and
+              read(folder_a / "plan.txt") == read(folder_b / "plan.txt"), "the conflict is settled")
+        h.agree(a, b)
+        until(lambda: tree(folder_a) == tree(folder_b), "both have the same")
+        texts = sorted(read(path).decode() for path in folder_a.iterdir() if path.is_file())
+        copies = [path.name for path in folder_a.iterdir() if path.name.startswith("plan~") and path.name.endswith(".txt")]
+        equal(len(copies), 1, copies)
+        check({"copies by a", "copies by b, longer"} <= set(texts) or policy == "newest", texts)
+    # What the policy replaced can be brought back where it was.
+    newest = read(folder_a / "plan.txt")
+    check(newest in (b"newest by a", b"newest by b, longer"), newest)
+    loser = a if newest == b"newest by b, longer" else b
+    loser.run("undo", "docs:plan.txt")
+    h.agree(a, b)
+    until(lambda: {read(folder_a / "plan.txt"), newest} == {b"newest by a", b"newest by b, longer"}, "undone")
 
 
 def versions_are_fetched_when_read(h):

@@ -1,0 +1,109 @@
+#include "librealize/peer/conflict_policy.h"
+#include "tests/peer/sim_arenas.h"
+
+using namespace realize;
+using namespace realize::peer;
+using namespace realize::peer::testing;
+
+namespace {
+
+std::map<std::string, std::string> files(test::SimPeer& peer) {
+  std::map<std::string, std::string> out;
+  auto root = peer.disk.openRoot(test::kSimFolder);
+  auto items = (*root)->list("");
+  for (const auto& item : *items)
+    if (item.name != ".realize") out[item.name] = SimArenas::read(peer, item.name);
+  return out;
+}
+
+size_t conflicts(test::SimPeer& peer) { return peer.core->status().conflicts; }
+
+/// "plan.txt" is "by a" on one side, and "by b, twice" on the other, which was written later.
+void disagree(SimArenas& peers, ConflictRule a, ConflictRule b) {
+  peers.a->options.settings.conflicts = a;
+  peers.b->options.settings.conflicts = b;
+  peers.start();
+  SimArenas::write(*peers.a, "plan.txt", "draft");
+  REQUIRE(peers.settles());
+  peers.link->cut();
+  SimArenas::write(*peers.a, "plan.txt", "by a");
+  SimArenas::write(*peers.b, "plan.txt", "by b");
+  peers.pass(2000);
+  SimArenas::write(*peers.b, "plan.txt", "by b, twice");
+  peers.pass(2000);
+  peers.link->connect();
+}
+
+}  // namespace
+
+TEST_CASE("with the policy newest all have the newest version, and the other can be brought back") {
+  SimArenas peers;
+  disagree(peers, ConflictRule::Newest, ConflictRule::Newest);
+  REQUIRE(peers.settles());
+
+  CHECK(conflicts(*peers.a) == 0);
+  CHECK(files(*peers.a) == std::map<std::string, std::string>{{"plan.txt", "by b, twice"}});
+  CHECK(files(*peers.b) == files(*peers.a));
+  // A's own version has been taken away, which its history and its cache know.
+  auto& core = peers.a->core->core();
+  const auto rows = core.store.history().undoable("plan.txt", 0, 0, 10);
+  REQUIRE(!rows.empty());
+  CHECK(rows.front().old->sizeBytes == 4);
+  CHECK(core.transfers->cachedForGood(rows.front().old->blob));
+}
+
+TEST_CASE("with the policy copies the other version is beside the newest under one name everywhere") {
+  SimArenas peers;
+  disagree(peers, ConflictRule::Copies, ConflictRule::Copies);
+  REQUIRE(peers.settles());
+
+  CHECK(conflicts(*peers.a) == 0);
+  const auto there = files(*peers.a);
+  CHECK(there == files(*peers.b));
+  REQUIRE(there.size() == 2);
+  CHECK(there.at("plan.txt") == "by b, twice");
+  const auto copy = *std::find_if(there.begin(), there.end(), [](const auto& file) { return file.first != "plan.txt"; });
+  CHECK(copy.second == "by a");
+  CHECK(copy.first.starts_with("plan~"));
+  CHECK(copy.first.ends_with(".txt"));
+}
+
+TEST_CASE("one member with the policy is enough: after a while it acts for the newest version's author") {
+  SimArenas peers;
+  disagree(peers, ConflictRule::Copies, ConflictRule::Keep);
+  REQUIRE(peers.settles());
+  CHECK(conflicts(*peers.a) == 1);
+  CHECK(peers.a->core->core().conflictPolicy->busy());
+  CHECK(files(*peers.a).at("plan.txt") == "by a");
+
+  CHECK(peers.until([&] { return conflicts(*peers.a) == 0 && conflicts(*peers.b) == 0; }, 120'000));
+  REQUIRE(peers.settles());
+
+  CHECK(files(*peers.a).size() == 2);
+  CHECK(files(*peers.a) == files(*peers.b));
+}
+
+TEST_CASE("two peers that settle a conflict apart make the same copy, also where one of them has renamed the file") {
+  SimArenas peers;
+  disagree(peers, ConflictRule::Keep, ConflictRule::Keep);
+  REQUIRE(peers.settles());
+  CHECK(conflicts(*peers.a) == 1);
+  peers.link->cut();
+  auto root = peers.b->disk.openRoot(test::kSimFolder);
+  REQUIRE((*root)->rename("plan.txt", "renamed.txt", RenameKind::NoReplace).ok());
+  peers.pass(2000);
+  for (auto* peer : {peers.a.get(), peers.b.get()}) {
+    ArenaSettings settings = peer->core->core().settings;
+    settings.conflicts = ConflictRule::Copies;
+    peer->core->setSettings(settings);
+  }
+  CHECK(peers.until([&] { return files(*peers.a).size() == 2 && files(*peers.b).size() == 2; }, 120'000));
+
+  peers.link->connect();
+  REQUIRE(peers.settles());
+
+  CHECK(files(*peers.a).size() == 2);
+  CHECK(files(*peers.a).at("renamed.txt") == "by b, twice");
+  CHECK(files(*peers.a) == files(*peers.b));
+  CHECK(conflicts(*peers.a) == 0);
+}
