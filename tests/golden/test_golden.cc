@@ -365,3 +365,48 @@ TEST_CASE("messages between peers of this version mean what they meant") {
   CHECK(helloRead.getState().getRoster()[0].getRemoved());
   CHECK(helloRead.getState().getRoster()[0].getStamp() == 17);
 }
+
+TEST_CASE("comparisons of whole states of this version mean what they meant") {
+  logic::WholeRequest request;
+  request.vector = vectorOf({{5, 900}, {UINT64_MAX, 3}});
+  logic::RangeSum sum;
+  sum.range.prefix.bytes[0] = 0xa7;
+  sum.range.digits = 2;
+  sum.entries = 77;
+  sum.sum = filled<decltype(sum.sum)>(9);
+  request.ranges = {logic::RangeSum(), sum};
+  capnp::MallocMessageBuilder requestNow;
+  peer::writeCompare(requestNow.initRoot<schema::ArenaService::CompareParams>(), request);
+  Recorded requestThen("message-compare", requestNow);
+  auto requestRead = peer::readCompare((*requestThen).getRoot<schema::ArenaService::CompareParams>());
+
+  logic::WholePage answer;
+  answer.origin = 8;
+  answer.outcomes = {logic::RangeOutcome::Equal, logic::RangeOutcome::Sent, logic::RangeOutcome::Split};
+  Entry sent = entry();
+  sent.ctx = {};
+  answer.page.changes = {{sent, sent.touch}};
+  answer.page.done = true;
+  answer.page.snapshot = vectorOf({{5, 900}});
+  answer.page.trimmed = vectorOf({{5, 3}});
+  answer.page.clock = 46;
+  capnp::MallocMessageBuilder answerNow;
+  peer::writeCompared(answerNow.initRoot<schema::ArenaService::CompareResults>(), answer);
+  Recorded answerThen("message-compared", answerNow);
+  auto answerRead = peer::readCompared((*answerThen).getRoot<schema::ArenaService::CompareResults>());
+
+  REQUIRE((requestRead.ok() && answerRead.ok()));
+  CHECK(requestRead->vector == request.vector);
+  REQUIRE(requestRead->ranges.size() == 2);
+  CHECK(requestRead->ranges[1].range.prefix == sum.range.prefix);
+  CHECK(requestRead->ranges[1].range.digits == 2);
+  CHECK(requestRead->ranges[1].entries == 77);
+  CHECK(requestRead->ranges[1].sum == sum.sum);
+  CHECK(answerRead->origin == 8);
+  CHECK(answerRead->outcomes == answer.outcomes);
+  REQUIRE(answerRead->page.changes.size() == 1);
+  CHECK(answerRead->page.changes[0].entry == sent);
+  CHECK(answerRead->page.snapshot == answer.page.snapshot);
+  CHECK(answerRead->page.trimmed == answer.page.trimmed);
+  CHECK(answerRead->page.clock == 46);
+}
