@@ -94,6 +94,14 @@ int runStat(Invocation& invocation) {
   return 0;
 }
 
+/// ", replaced ca50b5204c2da182 (2 B)": what a change took away.
+std::string replacedText(const json& change) {
+  const std::string before = nameOf(change, "before");
+  const size_t colon = before.find(':');
+  if (colon == std::string::npos) return "";
+  return ", replaced " + before.substr(0, colon) + " (" + sizeText(std::strtoull(before.c_str() + colon + 1, nullptr, 10)) + ")";
+}
+
 int runWhy(Invocation& invocation) {
   auto result = ask(invocation, "why", pathArgs(invocation.argument(0)));
   if (!result) return fail(invocation, result.error());
@@ -103,7 +111,7 @@ int runWhy(Invocation& invocation) {
   print(arena + nameOf(why, "path") + (why.value("shown", false) ? "\n" : "  (removed)\n"));
   std::vector<std::vector<std::string>> rows;
   for (auto& head : why.value("versions", json::array()))
-    rows.push_back({"version", nameOf(head, "label") + ", " + sizeText(head.value("size_bytes", uint64_t{0})) + ", " +
+    rows.push_back({"version", nameOf(head, "label") + ", " + head.value("blob", "").substr(0, 16) + ", " + sizeText(head.value("size_bytes", uint64_t{0})) + ", " +
                                    timeText(head.value("written_ns", int64_t{0})) + " by " + nameOf(head, "peer") +
                                    (head.value("shown", false) ? " (shown here)" : "")});
   for (auto& blob : why.value("replaced", json::array())) rows.push_back({"replaced", blob.get<std::string>().substr(0, 16)});
@@ -115,7 +123,7 @@ int runWhy(Invocation& invocation) {
   for (auto& item : why.value("changes", json::array())) {
     const std::string detail = nameOf(item, "detail");
     rows.push_back({nameOf(item, "what"), timeText(item.value("when_ns", int64_t{0})) + " by " + whoDid(item) + ", " +
-                                              arena + nameOf(item, "path") + (detail.empty() ? "" : ", before " + detail)});
+                                              arena + nameOf(item, "path") + (detail.empty() ? "" : ", before " + detail) + replacedText(item)});
   }
   print(tableText(rows));
   return 0;

@@ -174,6 +174,7 @@ json toJson(const HistoryItem& item) {
   putText(out, "peer", item.peer);
   putText(out, "path", item.path);
   putText(out, "detail", item.detail);
+  if (!item.before.empty()) putText(out, "before", item.before);
   return out;
 }
 

@@ -153,12 +153,20 @@ Result<void> ArenaCore::resolve(const std::string& path, const std::string& labe
 
 namespace {
 std::string hexOrNone(const PeerKey& peer) { return peer == PeerKey() ? "" : peer.hex(); }
+
+HistoryItem itemOf(const store::HistoryRow& row) {
+  constexpr size_t kDigits = 16;
+  HistoryItem item{row.whenNs, hexOrNone(row.peer), row.what, row.path, row.detail};
+  if (row.old && row.kind == EntryKind::File)
+    item.before = row.old->blob.hex().substr(0, kDigits) + ":" + std::to_string(row.old->sizeBytes);
+  return item;
+}
 }  // namespace
 
 Result<std::vector<HistoryItem>> ArenaCore::history(const std::string& path, size_t limit) {
   std::vector<HistoryItem> out;
   for (const auto& row : core().store.history().list(path, limit))
-    out.push_back({row.whenNs, hexOrNone(row.peer), row.what, row.path, row.detail});
+    out.push_back(itemOf(row));
   return out;
 }
 
@@ -192,7 +200,7 @@ Result<WhyReport> ArenaCore::why(const std::string& path) {
     report.peers.push_back({member.peer.hex(), has, member.lastSeenNs});
   }
   for (const auto& row : c.store.history().ofNode(record->node, kMaxWhyChanges))
-    report.changes.push_back({row.whenNs, hexOrNone(row.peer), row.what, row.path, row.detail});
+    report.changes.push_back(itemOf(row));
   return report;
 }
 

@@ -55,9 +55,12 @@ HistoryTable::HistoryTable(Database& db)
               " old_target) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"),
       trim_(db, "DELETE FROM history WHERE number <= (SELECT max(number) FROM history) - ?"),
       list_(db,
-            "SELECT number, when_ns, peer, what, node, path, detail FROM history WHERE number < ?1"
+            "SELECT number, when_ns, peer, what, node, path, detail, kind, old_blob, old_size, old_mode, old_mtime_ns, old_target"
+            " FROM history WHERE number < ?1"
             " AND (?2 = x'' OR path = ?2 OR (path > ?3 AND path < ?4)) ORDER BY number DESC LIMIT ?5"),
-      ofNode_(db, "SELECT number, when_ns, peer, what, node, path, detail FROM history WHERE node = ? ORDER BY number DESC LIMIT ?"),
+      ofNode_(db,
+              "SELECT number, when_ns, peer, what, node, path, detail, kind, old_blob, old_size, old_mode, old_mtime_ns, old_target"
+              " FROM history WHERE node = ? ORDER BY number DESC LIMIT ?"),
       undoable_(db,
                 "SELECT number, when_ns, peer, what, node, path, detail, kind, old_blob, old_size, old_mode, old_mtime_ns, old_target"
                 " FROM history WHERE kind IS NOT NULL AND (?2 = x'' OR path = ?2 OR (path > ?3 AND path < ?4)) AND when_ns >= ?1"
@@ -66,7 +69,16 @@ HistoryTable::HistoryTable(Database& db)
 
 namespace {
 HistoryRow historyRow(const Row& row) {
-  return {row.unsignedInteger(0), row.integer(1), row.fixed<PeerKey>(2), row.string(3), row.unsignedInteger(4), row.string(5), row.string(6), EntryKind::File, std::nullopt};
+  HistoryRow item{row.unsignedInteger(0), row.integer(1), row.fixed<PeerKey>(2), row.string(3), row.unsignedInteger(4), row.string(5), row.string(6), EntryKind::File, std::nullopt};
+  if (row.isNull(7)) return item;
+  item.kind = EntryKind(row.integer(7));
+  item.old.emplace();
+  item.old->blob = row.fixed<BlobId>(8);
+  item.old->sizeBytes = row.unsignedInteger(9);
+  item.old->mode = uint32_t(row.integer(10));
+  item.old->mtimeNs = row.integer(11);
+  item.old->linkTarget = row.string(12);
+  return item;
 }
 }  // namespace
 
@@ -98,17 +110,7 @@ std::vector<HistoryRow> HistoryTable::ofNode(NodeId node, size_t limit) {
 std::vector<HistoryRow> HistoryTable::undoable(const std::string& path, int64_t sinceNs, uint64_t number, size_t limit) {
   std::vector<HistoryRow> out;
   undoable_.each(
-      [&](Row row) {
-        auto item = historyRow(row);
-        item.kind = EntryKind(row.integer(7));
-        item.old.emplace();
-        item.old->blob = row.fixed<BlobId>(8);
-        item.old->sizeBytes = row.unsignedInteger(9);
-        item.old->mode = uint32_t(row.integer(10));
-        item.old->mtimeNs = row.integer(11);
-        item.old->linkTarget = row.string(12);
-        out.push_back(std::move(item));
-      },
+      [&](Row row) { out.push_back(historyRow(row)); },
       sinceNs, path, path + '/', path + char('/' + 1), number, std::min(limit, size_t(INT64_MAX)));
   return out;
 }

@@ -150,6 +150,7 @@ struct HistoryItem {
   std::string what;  ///< "create", "edit", "move", "remove", ...
   std::string path;
   std::string detail;
+  std::string before{};  ///< the content of a file that it took away: the beginning of its id, ':', its bytes; "" for none
 };
 
 struct Acknowledgement {

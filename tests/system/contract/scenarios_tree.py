@@ -439,6 +439,9 @@ def why_a_file_is_as_it_is(h):
 
     equal([(c["what"], c["path"]) for c in why["changes"]], [("move", "agreed.txt"), ("edit", "plan.txt"), ("create", "plan.txt")])
     equal([c["peer"] for c in why["changes"]][1], "b")
+    equal([c.get("before", "").split(":")[-1] for c in why["changes"]], ["", "5", ""], "the edit says what it replaced")
+    check(why["replaced"][0].startswith(why["changes"][1]["before"].split(":")[0]))
+    check("replaced " + why["replaced"][0][:16] in a.text("why", "docs:agreed.txt"))
     equal(len(why["versions"]), 1)
     equal(why["versions"][0]["peer"], "b")
     equal(len(why["replaced"]), 1)
