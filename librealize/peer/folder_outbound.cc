@@ -220,6 +220,12 @@ bool Folder::State::applyGone(const store::DiskRow& row, std::set<std::string>& 
       hint(parentPath(*path));
       return false;
     }
+    if (core.store.disk().hasChildren(row.node)) {
+      // What was known in it went along, and whether that was a removal is still to be decided: it may be held back.
+      emptyLater.insert(row.node);
+      hint(parentPath(*path));
+      return true;
+    }
     gone.push_back(row.node);
     return true;
   }

@@ -226,3 +226,26 @@ TEST_CASE_FIXTURE(Overwritten, "files that became something else are held, and g
   REQUIRE(there.ok());
   CHECK(*there == "elsewhere");
 }
+
+TEST_CASE_FIXTURE(Overwritten, "what a peer took out of a folder whose removal is held back is where he put it, whatever the answer") {
+  bool keep = false;
+  SUBCASE("confirmed") {}
+  SUBCASE("kept") { keep = true; }
+  auto here = *a->disk.openRoot(test::kSimFolder);
+  auto there = *b->disk.openRoot(test::kSimFolder);
+  REQUIRE(here->makeDirectory("trip", 0755).ok());
+  for (int i = 0; i < 20; ++i) write(*a, "trip/" + name(i), "of the trip " + old(i));
+  REQUIRE(settles());
+  for (int i = 0; i < 20; ++i) REQUIRE(here->unlink("trip/" + name(i)).ok());
+  REQUIRE(here->removeDirectory("trip").ok());
+  REQUIRE(until([&] { return a->core->status().heldRemovals == 21; }));
+
+  for (int i = 0; i < 20; ++i) REQUIRE(there->rename("trip/" + name(i), "out-" + name(i), RenameKind::NoReplace).ok());
+  REQUIRE(there->removeDirectory("trip").ok());
+  pass(10'000);
+  REQUIRE(core(*a).folder->confirmHeld(keep).ok());
+
+  REQUIRE(settles());
+  for (int i = 0; i < 20; ++i)
+    for (auto* peer : {a.get(), b.get()}) CHECK(read(*peer, "out-" + name(i)) == "of the trip " + old(i));
+}
