@@ -107,6 +107,10 @@ Folder::State::Replaces Folder::State::replaces(const HashJob& job) {
   const auto id = core.store.idOf(job.node);
   const logic::Record* record = id ? core.tree.peek(*id) : nullptr;
   if (!record || !record->shown) return Replaces::Nothing;
+  // What a backup brought back is known to be old, or goes beside what is known (takeOldContent()). Held, it would be taken
+  // for an edit once that is forgotten.
+  if (job.broughtBack == BroughtBack::Folder) return Replaces::Nothing;
+  if (job.broughtBack == BroughtBack::Database && isOld(record->entry, job.content->blob)) return Replaces::Nothing;
   bool young = false;
   for (const auto& [dot, version] : record->entry.heads) {
     if (version.blob == job.content->blob) return Replaces::Nothing;

@@ -149,3 +149,27 @@ TEST_CASE_FIXTURE(BackedUp, "who made the arena and lost the database waits for 
   CHECK(read(*b, "g") == "second g");
   CHECK(conflicts() == 0);
 }
+
+// realize-sim, seed 12875.
+TEST_CASE_FIXTURE(BackedUp, "what a backup brought back is not held back by a guard, to be taken for an edit when it is confirmed") {
+  b->options.settings.guardMinimum = 1;
+  b->options.settings.overwriteShare = 0.2;
+  for (const char* path : {"f", "g", "h"}) write(*a, path, std::string("second ") + path);
+  REQUIRE(settles());
+  pass(120'000);
+
+  bringBack(false, true);
+  write(*b, "h", "nobody knows this");
+  REQUIRE(b->start().ok());
+  pass(3000);
+  link->connect();
+  pass(20'000);
+  CHECK(core(*b).folder->heldOverwrites() == 0);
+  (void)core(*b).folder->confirmHeld(false).ok();
+  REQUIRE(settles());
+
+  check("f", "second f");
+  check("g", "second g");
+  CHECK(conflicts() == 1);
+  CHECK(core(*a).tree.shownHeads(core(*a).recordAt("h")->entry.id).size() == 2);
+}
