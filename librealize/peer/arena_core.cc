@@ -6,6 +6,7 @@
 
 #include "librealize/peer/arena_file_system.h"
 #include "librealize/peer/authors.h"
+#include "librealize/peer/catching_remote.h"
 #include "librealize/peer/conflict_folder.h"
 #include "librealize/peer/conflict_policy.h"
 #include "librealize/peer/copies.h"
@@ -101,7 +102,7 @@ struct ArenaCore::State {
   std::unique_ptr<GuardedFileSystem> guardedFileSystem;
   Hooks hooks;
   int depth = 0;
-  std::map<PeerKey, RemoteArena*> remotes;
+  std::map<PeerKey, std::shared_ptr<CatchingRemote>> remotes;
   std::vector<Event> told;  ///< by the transaction that is open
   uint64_t realBytes = 0;         ///< when last looked at
   bool databaseFailed = false;
@@ -550,19 +551,22 @@ Result<std::vector<bool>> ArenaCore::serveHolds(const PeerKey&, const std::vecto
 }
 
 void ArenaCore::connected(RemoteArena& remote) {
-  s_->remotes[remote.key()] = &remote;
-  s_->transfers->connected(remote);
+  auto caught = std::make_shared<CatchingRemote>(remote, [state = s_.get(), alive = s_->alive](const Error& error) {
+    if (*alive) state->databaseFails(error);
+  });
+  const auto before = std::exchange(s_->remotes[remote.key()], caught);  // Until all have the new one.
+  s_->transfers->connected(*caught);
   s_->marks->wakeUnrealize();
   s_->guarded([&] {
-    s_->exchange->connected(remote);
+    s_->exchange->connected(*caught);
     s_->conflictPolicy->lookAll();
   });
 }
 
 void ArenaCore::disconnected(const PeerKey& key) {
-  s_->remotes.erase(key);
   s_->exchange->disconnected(key);
   s_->transfers->disconnected(key);
+  s_->remotes.erase(key);
 }
 
 }  // namespace realize::peer

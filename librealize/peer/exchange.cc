@@ -76,6 +76,7 @@ void Exchange::connected(RemoteArena& remote) {
   const PeerKey key = remote.key();
   s_->remotes[key] = &remote;
   s_->connection[key] = ++s_->connections;
+  s_->wholes.erase(key);  // What a failing database ended half way is begun anew.
   s_->members[key] = Member{.connected = true, .said = std::nullopt, .pulling = false, .error = ""};
   // What it announced came too early if its side was quicker, and then it would say nothing before its next change.
   const uint64_t number = s_->connection[key];

@@ -1,6 +1,7 @@
 // What a full or failing disk does to an arena's database, and how the arena goes on when it is over.
 
 #include "librealize/peer/arena_file_system.h"
+#include "librealize/store/database.h"
 #include "tests/peer/sim_arenas.h"
 #include "tests/support/fake_random.h"
 
@@ -128,4 +129,26 @@ TEST_CASE("a link and a folder that others know of and the disk not yet are no r
       CHECK(arenas.has(*peer, "folder/inner"));
     }
   }
+}
+
+// realize-sim, seed 17307.
+TEST_CASE_FIXTURE(SimArenas, "a database that fails while a peer's answer is taken ends the arena's work, and not the process") {
+  write(*a, "plan.txt", "one");
+  start();
+  REQUIRE(settles());
+
+  const auto remotes = core(*b).exchange->remotes();
+  REQUIRE(remotes.size() == 1);
+  bool answered = false;
+  remotes.front()->askState(false, [&](Result<ArenaState>) {
+    answered = true;
+    throw store::DatabaseError(Code::NoSpace, "the disk is full");
+  });
+  CHECK(until([&] { return b->core->status().suspended; }, 5000));
+  CHECK(answered);
+
+  write(*a, "plan.txt", "two");
+  REQUIRE(settles());
+  CHECK_FALSE(b->core->status().suspended);
+  CHECK(read(*b, "plan.txt") == "two");
 }
