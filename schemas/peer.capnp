@@ -159,7 +159,8 @@ interface ArenaService {
   chunkList @3 (blob :Data, hops :UInt8) -> (list :Data);
   # The chunks come as bulk frames under the number given (chosen by the caller, unique on this connection and side).
   # The answer comes after the last frame was queued, with how many were; at most 512 wants and 8 MiB.
-  get @4 (request :UInt64, wants :List(BlobWant), interactive :Bool, hops :UInt8) ->
+  # packs: several small chunks may share a frame (librealize/peer/chunk_pack.h).
+  get @4 (request :UInt64, wants :List(BlobWant), interactive :Bool, hops :UInt8, packs :Bool) ->
       (statuses :List(WantStatus), frames :UInt32);
   # No more frames for this request are needed.
   cancel @5 (request :UInt64) -> ();

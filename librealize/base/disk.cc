@@ -15,7 +15,6 @@ Result<bool> exists(Directory& directory, const std::string& path) {
 namespace {
 
 constexpr size_t kBlockBytes = 4096;
-constexpr size_t kShortestHole = 4 * kBlockBytes;  // For less, one write is quicker.
 
 bool isZero(std::span<const std::byte> bytes) {
   return bytes.front() == std::byte(0) && memcmp(bytes.data(), bytes.data() + 1, bytes.size() - 1) == 0;
@@ -33,7 +32,7 @@ Result<void> writeSparse(DiskFile& file, uint64_t offset, std::span<const std::b
       end += block.size();
     }
     // Freed, not merely left out: after a crash other bytes may be there.
-    if (end - at >= kShortestHole && file.punchHole(offset + at, end - at).ok()) {
+    if (end - at >= kShortestHoleBytes && file.punchHole(offset + at, end - at).ok()) {
       if (at > written) REALIZE_TRY(file.write(offset + written, src.subspan(written, at - written)));
       written = end;
     }

@@ -150,6 +150,9 @@ class Directory {
 /// Whether the name exists, as whatever. Errors: all but NotFound: what cannot be looked at is not "absent".
 Result<bool> exists(Directory& directory, const std::string& path);
 
+/// For fewer zeros, one write is quicker.
+constexpr size_t kShortestHoleBytes = 16 << 10;
+
 /// Writes all of `src` or fails, but that longer runs of zeros become holes where the file system has such. The file reaches
 /// that far already.
 Result<void> writeSparse(DiskFile& file, uint64_t offset, std::span<const std::byte> src);

@@ -525,7 +525,7 @@ void ArenaCore::serveChunkList(const PeerKey& from, const BlobId& blob, uint8_t 
     done(Error{Code::Suspended, "the arena's database failed"});
 }
 
-void ArenaCore::serveGet(const PeerKey& from, const GetRequest& request, std::function<bool(ChunkArrival)> sink,
+void ArenaCore::serveGet(const PeerKey& from, const GetRequest& request, ChunkSink sink,
                          std::function<void(Result<std::vector<WantStatus>>)> done) {
   if (!s_->guarded([&] { s_->transfers->serveGet(from, request, std::move(sink), done); }))
     done(Error{Code::Suspended, "the arena's database failed"});

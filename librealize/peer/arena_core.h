@@ -45,7 +45,7 @@ class ArenaCore final : public ArenaService {
   Result<logic::WholePage> serveCompare(const PeerKey& from, const logic::WholeRequest& request) override;
   void serveChunkList(const PeerKey& from, const BlobId& blob, uint8_t hops,
                       std::function<void(Result<ChunkList>)> done) override;
-  void serveGet(const PeerKey& from, const GetRequest& request, std::function<bool(ChunkArrival)> sink,
+  void serveGet(const PeerKey& from, const GetRequest& request, ChunkSink sink,
                 std::function<void(Result<std::vector<WantStatus>>)> done) override;
   void servePromise(const PeerKey& from, const std::vector<EntryContent>& asked,
                     std::function<void(Result<KeepAnswers>)> done) override;

@@ -26,23 +26,23 @@ kj::Exception toKj(const Error& error) {
 
 // --- chunk requests -----------------------------------------------------------------------------------------------
 
-uint64_t ChunkRequests::begin(std::function<void(ChunkArrival)> onChunk,
+uint64_t ChunkRequests::begin(OnChunks onChunks,
                               std::function<void(Result<std::vector<WantStatus>>)> done) {
   auto open = std::make_shared<Open>();
-  open->onChunk = std::move(onChunk);
+  open->onChunks = std::move(onChunks);
   open->done = std::move(done);
   std::lock_guard held(mutex_);
   open_.emplace(++last_, std::move(open));
   return last_;
 }
 
-void ChunkRequests::arrived(uint64_t request, ChunkArrival chunk) {
+void ChunkRequests::arrived(uint64_t request, ChunkArrivals chunks) {
   std::unique_lock held(mutex_);
   auto it = open_.find(request);
   if (it == open_.end()) return;
   auto open = it->second;
   held.unlock();
-  open->onChunk(std::move(chunk));
+  open->onChunks(chunks);
   held.lock();
   ++open->arrived;
   finishIfComplete(held, request);
@@ -179,14 +179,14 @@ void RpcRemoteArena::chunkList(const BlobId& blob, uint8_t hops, std::function<v
   });
 }
 
-uint64_t RpcRemoteArena::get(const GetRequest& wanted, std::function<void(ChunkArrival)> onChunk,
+uint64_t RpcRemoteArena::get(const GetRequest& wanted, OnChunks onChunks,
                              std::function<void(Result<std::vector<WantStatus>>)> done) {
   auto onCore = [arena = arena_, done = std::move(done)](Result<std::vector<WantStatus>> result) {
     auto shared = std::make_shared<Result<std::vector<WantStatus>>>(std::move(result));
     arena->scheduler().onCore([done, shared] { done(std::move(*shared)); });
   };
   // A frame may be on its way through the pool when the arena is left: it keeps alive what it uses.
-  auto keeping = [arena = arena_, onChunk = std::move(onChunk)](ChunkArrival chunk) { onChunk(std::move(chunk)); };
+  auto keeping = [arena = arena_, onChunks = std::move(onChunks)](ChunkArrivals chunks) { onChunks(chunks); };
   const uint64_t number = chunks_->begin(std::move(keeping), onCore);
   struct Answer {
     std::vector<WantStatus> statuses;
@@ -298,8 +298,8 @@ namespace {
 
 class ArenaServer final : public schema::ArenaService::Server {
  public:
-  ArenaServer(loop::Loop& loop, std::shared_ptr<HostedArena> arena, const PeerKey& from, SendChunk sendChunk)
-      : loop_(loop), arena_(std::move(arena)), from_(from), sendChunk_(std::move(sendChunk)) {}
+  ArenaServer(loop::Loop& loop, std::shared_ptr<HostedArena> arena, const PeerKey& from, SendChunks sendChunks)
+      : loop_(loop), arena_(std::move(arena)), from_(from), sendChunks_(std::move(sendChunks)) {}
 
   kj::Promise<void> announce(AnnounceContext context) override {
     auto state = readState(context.getParams().getState());
@@ -377,13 +377,21 @@ class ArenaServer final : public schema::ArenaService::Server {
     const uint64_t number = context.getParams().getRequest();
     using Statuses = std::vector<WantStatus>;
     auto frames = std::make_shared<std::atomic<uint32_t>>(0);
-    auto sink = [send = sendChunk_, number, interactive = request->interactive, frames,
-                 cancelled = cancelled_](ChunkArrival chunk) {
-      if (cancelled->has(number)) return false;
-      ++*frames;  // Before it is sent: the answer, which counts them, comes after the last.
-      if (send(number, interactive, std::move(chunk))) return true;
-      --*frames;
-      return false;
+    // Who does not know of packs gets each chunk in a frame of its own.
+    const size_t together = context.getParams().getPacks() ? SIZE_MAX : 1;
+    auto sink = [send = sendChunks_, number, interactive = request->interactive, frames, together,
+                 cancelled = cancelled_](ChunkArrivals chunks) {
+      while (!chunks.empty()) {
+        if (cancelled->has(number)) return false;
+        const size_t count = std::min(chunks.size(), together);
+        ++*frames;  // Before it is sent: the answer, which counts them, comes after the last.
+        if (!send(number, interactive, chunks.first(count))) {
+          --*frames;
+          return false;
+        }
+        chunks = chunks.subspan(count);
+      }
+      return true;
     };
     return ask<Statuses>([from = from_, request = std::make_shared<GetRequest>(std::move(*request)), sink](
                              ArenaService& service, std::function<void(Result<Statuses>)> reply) {
@@ -494,15 +502,15 @@ class ArenaServer final : public schema::ArenaService::Server {
   loop::Loop& loop_;
   std::shared_ptr<HostedArena> arena_;
   PeerKey from_;
-  SendChunk sendChunk_;
+  SendChunks sendChunks_;
   std::shared_ptr<Cancelled> cancelled_ = std::make_shared<Cancelled>();
 };
 
 }  // namespace
 
 schema::ArenaService::Client serveArena(loop::Loop& loop, std::shared_ptr<HostedArena> arena, const PeerKey& from,
-                                        SendChunk sendChunk) {
-  return kj::heap<ArenaServer>(loop, std::move(arena), from, std::move(sendChunk));
+                                        SendChunks sendChunks) {
+  return kj::heap<ArenaServer>(loop, std::move(arena), from, std::move(sendChunks));
 }
 
 }  // namespace realize::peer

@@ -28,23 +28,23 @@ struct HostedArena {
   virtual ArenaService* service() = 0;
 };
 
-/// Sends one chunk as a bulk frame under a request number of the other side's choosing. False when the connection is
+/// Sends chunks as one bulk frame under a request number of the other side's choosing. False when the connection is
 /// gone. Interactive chunks overtake the others. Thread: any.
-using SendChunk = std::function<bool(uint64_t request, bool interactive, ChunkArrival chunk)>;
+using SendChunks = std::function<bool(uint64_t request, bool interactive, ChunkArrivals chunks)>;
 
 /// Numbers requests for chunks on one connection, and takes the frames that answer them. Thread: any.
 class ChunkRequests {
  public:
   struct Open {
-    std::function<void(ChunkArrival)> onChunk;
+    OnChunks onChunks;
     std::function<void(Result<std::vector<WantStatus>>)> done;
-    uint64_t arrived = 0;                    // frames whose onChunk has returned
+    uint64_t arrived = 0;                    // frames whose onChunks has returned
     std::optional<uint64_t> expected;        // told by the answer
     Result<std::vector<WantStatus>> outcome = Error{Code::Unreachable, "the connection was lost"};
   };
-  uint64_t begin(std::function<void(ChunkArrival)> onChunk, std::function<void(Result<std::vector<WantStatus>>)> done);
+  uint64_t begin(OnChunks onChunks, std::function<void(Result<std::vector<WantStatus>>)> done);
   /// A frame came. Unknown numbers (cancelled) are dropped.
-  void arrived(uint64_t request, ChunkArrival chunk);
+  void arrived(uint64_t request, ChunkArrivals chunks);
   /// The answer came: all is done once `frames` have arrived.
   void answered(uint64_t request, std::vector<WantStatus> statuses, uint64_t frames);
   void failed(uint64_t request, Error error);
@@ -72,7 +72,7 @@ class RpcRemoteArena final : public RemoteArena, public std::enable_shared_from_
   void pull(const PullRequest& request, std::function<void(Result<PullPage>)> done) override;
   void compare(const logic::WholeRequest& request, std::function<void(Result<logic::WholePage>)> done) override;
   void chunkList(const BlobId& blob, uint8_t hops, std::function<void(Result<ChunkList>)> done) override;
-  uint64_t get(const GetRequest& request, std::function<void(ChunkArrival)> onChunk,
+  uint64_t get(const GetRequest& request, OnChunks onChunks,
                std::function<void(Result<std::vector<WantStatus>>)> done) override;
   void cancel(uint64_t request) override;
   void promise(const std::vector<EntryContent>& asked, std::function<void(Result<KeepAnswers>)> done) override;
@@ -94,7 +94,7 @@ class RpcRemoteArena final : public RemoteArena, public std::enable_shared_from_
 
 /// Exports `arena` to the peer `from`.
 schema::ArenaService::Client serveArena(loop::Loop& loop, std::shared_ptr<HostedArena> arena, const PeerKey& from,
-                                        SendChunk sendChunk);
+                                        SendChunks sendChunks);
 
 /// Settles a KJ promise from any thread; dropped unsettled, the promise fails. Copyable.
 template <typename T>

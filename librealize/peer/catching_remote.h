@@ -29,9 +29,9 @@ class CatchingRemote final : public RemoteArena {
   void chunkList(const BlobId& blob, uint8_t hops, std::function<void(Result<ChunkList>)> done) override {
     inner_.chunkList(blob, hops, caught(std::move(done)));
   }
-  uint64_t get(const GetRequest& request, std::function<void(ChunkArrival)> onChunk,
+  uint64_t get(const GetRequest& request, OnChunks onChunks,
                std::function<void(Result<std::vector<WantStatus>>)> done) override {
-    return inner_.get(request, std::move(onChunk), caught(std::move(done)));
+    return inner_.get(request, std::move(onChunks), caught(std::move(done)));
   }
   void cancel(uint64_t request) override { inner_.cancel(request); }
   void promise(const std::vector<EntryContent>& asked, std::function<void(Result<KeepAnswers>)> done) override {

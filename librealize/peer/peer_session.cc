@@ -1,6 +1,7 @@
 #include "librealize/peer/peer_session.h"
 
 #include "librealize/base/compress.h"
+#include "librealize/peer/chunk_pack.h"
 
 #include <capnp/message.h>
 #include <capnp/serialize.h>
@@ -30,6 +31,7 @@ std::string text(capnp::Text::Reader in) { return std::string(in.cStr(), in.size
 // BulkFrame::flags.
 constexpr uint32_t kPlain = 0;
 constexpr uint32_t kCompressed = 1;  ///< one Zstandard frame that says its size
+constexpr uint32_t kPacked = 2;      ///< several chunks, see chunk_pack.h
 
 /// Sends a chunk; waits in the pool's thread while the connection's queue is full. The asker bounds what it has asked
 /// for, so the queue is only ever full for one that does not: that one is given up after a while.
@@ -104,15 +106,17 @@ PeerSession::~PeerSession() = default;
 void PeerSession::start(std::function<void(Result<void>)> ready) {
   told_ = std::move(ready);
   connection_->start(kj::heap<Server>(weak_from_this()), [chunks = chunks_](net::BulkFrame frame) {
-    auto payload = frame.payload.payload();
-    ChunkArrival chunk{frame.item, frame.chunk, {}};
+    std::span<const std::byte> payload = frame.payload.payload();
+    Bytes plain;
     if (frame.flags & kCompressed) {
       // What does not unpack is an empty chunk: no chunk is, so it is refused as any wrong one.
-      if (auto plain = decompress(payload, net::kMaxBulkPayloadBytes); plain.ok()) chunk.bytes = std::move(*plain);
-    } else {
-      chunk.bytes.assign(payload.begin(), payload.end());
+      if (auto unpacked = decompress(payload, net::kMaxBulkPayloadBytes); unpacked.ok()) plain = std::move(*unpacked);
+      payload = plain;
     }
-    chunks->arrived(frame.request, std::move(chunk));
+    const ChunkArrival alone{frame.item, frame.chunk, payload};
+    if (!(frame.flags & kPacked)) return chunks->arrived(frame.request, {&alone, 1});
+    const auto packed = unpackChunks(frame.item, payload);
+    chunks->arrived(frame.request, packed.ok() ? ChunkArrivals(*packed) : ChunkArrivals());
   });
   if (dialled()) sayHello();
 }
@@ -337,14 +341,27 @@ void PeerSession::reviewLinks() {
     if (wanted(id) && !links_.contains(id) && !opening_.contains(id)) openArena(id, running.at(id), life);
 }
 
-SendChunk PeerSession::chunkSender(std::shared_ptr<SessionArena> arena) {
-  return [sender = connection_->bulk(), arena = std::move(arena)](uint64_t request, bool interactive, ChunkArrival chunk) {
-    if (arena->ended() || chunk.bytes.size() > net::kMaxBulkPayloadBytes) return false;
-    const auto compressed = compressIfItPays(chunk.bytes);
-    const Bytes& bytes = compressed ? *compressed : chunk.bytes;
-    net::BulkFrame frame{request,     chunk.item, chunk.chunk, compressed ? kCompressed : kPlain,
-                         interactive, net::BulkBuffer(bytes.size())};
-    std::copy(bytes.begin(), bytes.end(), frame.payload.payload().begin());
+SendChunks PeerSession::chunkSender(std::shared_ptr<SessionArena> arena) {
+  return [sender = connection_->bulk(), arena = std::move(arena)](uint64_t request, bool interactive, ChunkArrivals chunks) {
+    const bool alone = chunks.size() == 1;
+    const size_t size = alone ? chunks[0].bytes.size() : packedBytes(chunks);
+    if (arena->ended() || size > net::kMaxBulkPayloadBytes) return false;
+    net::BulkFrame frame{request, uint32_t(chunks.size()), 0, kPacked, interactive, {}};
+    if (alone) frame.item = chunks[0].item, frame.chunk = chunks[0].chunk, frame.flags = kPlain;
+    std::span<const std::byte> plain = chunks[0].bytes;
+    if (!alone) {
+      frame.payload = net::BulkBuffer(size);
+      packChunks(chunks, frame.payload.payload());
+      plain = frame.payload.payload();
+    }
+    if (const auto compressed = compressIfItPays(plain)) {
+      frame.flags |= kCompressed;
+      frame.payload = net::BulkBuffer(compressed->size());
+      std::copy(compressed->begin(), compressed->end(), frame.payload.payload().begin());
+    } else if (alone) {
+      frame.payload = net::BulkBuffer(size);
+      std::copy(plain.begin(), plain.end(), frame.payload.payload().begin());
+    }
     return sendBulk(*sender, frame);
   };
 }

@@ -116,7 +116,7 @@ class PeerSession final : public std::enable_shared_from_this<PeerSession> {
   void mergeAgain();
   void reviewLinks();
   void openArena(const ArenaId& id, const RunningArena& running, uint64_t theirLife);
-  SendChunk chunkSender(std::shared_ptr<SessionArena> arena);
+  SendChunks chunkSender(std::shared_ptr<SessionArena> arena);
   void addLink(const ArenaId& id, Link link);
   void endLink(std::map<ArenaId, Link>::iterator link);
 

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <functional>
 #include <map>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -48,12 +49,17 @@ enum class WantStatus : uint8_t {
   Unreadable,  ///< it should be here, but its file could not be read as it was
 };
 
-/// One chunk of `wants[item]`, not yet verified by anyone.
+/// One chunk of `wants[item]`, not yet verified by anyone. The bytes are lent for the call.
 struct ChunkArrival {
   uint32_t item = 0;
   uint32_t chunk = 0;
-  Bytes bytes;
+  std::span<const std::byte> bytes;
 };
+using ChunkArrivals = std::span<const ChunkArrival>;  ///< what travels together
+/// Called on pool threads, several at once.
+using OnChunks = std::function<void(ChunkArrivals)>;
+/// False once the connection is gone. Called on pool threads, several at once.
+using ChunkSink = std::function<bool(ChunkArrivals)>;
 
 struct GetRequest {
   std::vector<BlobWant> wants;
@@ -87,7 +93,7 @@ struct KeepAnswers {
 constexpr size_t kMaxWantsPerGet = 512;
 constexpr uint64_t kMaxBytesPerGet = 8u << 20;
 
-/// Thread: call from the core; answers come on the core (posted), but `onChunk` comes on a pool thread, several at
+/// Thread: call from the core; answers come on the core (posted), but `onChunks` comes on a pool thread, several at
 /// once. Each `done` exactly once; after the connection is lost, with Unreachable.
 class RemoteArena {
  public:
@@ -99,8 +105,8 @@ class RemoteArena {
   virtual void pull(const PullRequest& request, std::function<void(Result<PullPage>)> done) = 0;
   virtual void compare(const logic::WholeRequest& request, std::function<void(Result<logic::WholePage>)> done) = 0;
   virtual void chunkList(const BlobId& blob, uint8_t hops, std::function<void(Result<ChunkList>)> done) = 0;
-  /// Returns a number for cancel(). `done` comes after the last onChunk has returned.
-  virtual uint64_t get(const GetRequest& request, std::function<void(ChunkArrival)> onChunk,
+  /// Returns a number for cancel(). `done` comes after the last onChunks has returned.
+  virtual uint64_t get(const GetRequest& request, OnChunks onChunks,
                        std::function<void(Result<std::vector<WantStatus>>)> done) = 0;
   virtual void cancel(uint64_t request) = 0;
   /// Asks for a promise to keep these entries real with these contents for a while (kPromiseMs from when it is given), or
@@ -114,8 +120,7 @@ class RemoteArena {
 
 constexpr int64_t kPromiseMs = 60'000;
 
-/// Thread: call on the core (the session posts there); `sink` may be called on any pool thread, and returns false once
-/// the connection is gone. `done` on any thread.
+/// Thread: call on the core (the session posts there); `done` on any thread.
 class ArenaService {
  public:
   virtual ~ArenaService() = default;
@@ -125,7 +130,7 @@ class ArenaService {
   virtual Result<logic::WholePage> serveCompare(const PeerKey& from, const logic::WholeRequest& request) = 0;
   virtual void serveChunkList(const PeerKey& from, const BlobId& blob, uint8_t hops,
                               std::function<void(Result<ChunkList>)> done) = 0;
-  virtual void serveGet(const PeerKey& from, const GetRequest& request, std::function<bool(ChunkArrival)> sink,
+  virtual void serveGet(const PeerKey& from, const GetRequest& request, ChunkSink sink,
                         std::function<void(Result<std::vector<WantStatus>>)> done) = 0;
   virtual void servePromise(const PeerKey& from, const std::vector<EntryContent>& asked,
                             std::function<void(Result<KeepAnswers>)> done) = 0;

@@ -70,6 +70,26 @@ bool BlobLayout::verifies(uint32_t piece, std::span<const std::byte> bytes) cons
   return content.ok() && content->blob == blob;
 }
 
+std::vector<bool> verifyWhole(std::span<const WholeArrival> arrivals) {
+  std::vector<bool> right(arrivals.size());
+  std::vector<size_t> smallOnes;
+  std::vector<std::span<const std::byte>> smallBytes;
+  for (size_t i = 0; i < arrivals.size(); ++i) {
+    const auto& [blob, sizeBytes, bytes] = arrivals[i];
+    if (bytes.size() != sizeBytes) continue;
+    if (bytes.size() > kSingleChunkBytes || faulty(Fault::TakeUnverified)) {
+      right[i] = BlobLayout::ofWhole(*blob, sizeBytes)->verifies(0, bytes);
+    } else {
+      smallOnes.push_back(i);
+      smallBytes.push_back(bytes);
+    }
+  }
+  std::vector<Content> contents(smallOnes.size());
+  hashSmallContents(smallBytes, contents);
+  for (size_t k = 0; k < smallOnes.size(); ++k) right[smallOnes[k]] = contents[k].blob == *arrivals[smallOnes[k]].blob;
+  return right;
+}
+
 Result<std::shared_ptr<DiskFile>> openUnchanged(Directory& root, const std::string& path, const store::DiskRow& row) {
   REALIZE_ASSIGN(auto file, root.open(path, OpenMode::Read));
   REALIZE_ASSIGN(auto stat, file->stat());

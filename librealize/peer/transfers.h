@@ -114,7 +114,7 @@ class Transfers {
 
   // --- serving (see ArenaService)
   void serveChunkList(const PeerKey& from, const BlobId& blob, uint8_t hops, std::function<void(Result<ChunkList>)> done);
-  void serveGet(const PeerKey& from, const GetRequest& request, std::function<bool(ChunkArrival)> sink,
+  void serveGet(const PeerKey& from, const GetRequest& request, ChunkSink sink,
                 std::function<void(Result<std::vector<WantStatus>>)> done);
 
   /// The folder hashed a file: its chunk list is known (kept if of more than one chunk).

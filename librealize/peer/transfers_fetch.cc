@@ -208,7 +208,7 @@ bool Transfers::State::askPieces(const std::shared_ptr<BlobState>& blob, const s
   };
   auto outcome = std::make_shared<Outcome>();
   auto onChunk = [layout = blob->layout, file = blob->file, arrivals = blob->arrivals, outcome, this, alive = alive,
-                  &scheduler = core.env.scheduler, weak = std::weak_ptr<BlobState>(blob)](ChunkArrival chunk) {
+                  &scheduler = core.env.scheduler, weak = std::weak_ptr<BlobState>(blob)](const ChunkArrival& chunk) {
     if (!layout->verifies(chunk.chunk, chunk.bytes)) {
       outcome->corrupt = true;
       return;
@@ -237,7 +237,10 @@ bool Transfers::State::askPieces(const std::shared_ptr<BlobState>& blob, const s
   };
   const PeerKey key = peer->remote->key();
   const uint64_t connection = peer->connection;
-  peer->remote->get(request, std::move(onChunk),
+  auto onChunks = [onChunk = std::move(onChunk)](ChunkArrivals chunks) {
+    for (const auto& chunk : chunks) onChunk(chunk);
+  };
+  peer->remote->get(request, std::move(onChunks),
                     [this, alive = alive, blob, pieces, bytes, key, connection, hops, outcome](
                         Result<std::vector<WantStatus>> statuses) {
     if (!*alive) return;

@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <atomic>
 
+#include "librealize/peer/chunk_pack.h"
 #include "librealize/peer/exchange.h"
 #include "librealize/peer/folder.h"
 #include "librealize/peer/transfers_state.h"
@@ -15,7 +16,7 @@ constexpr int64_t kRelayMs = 10'000;
 /// One request of another peer while pool jobs read for it.
 struct Serving {
   GetRequest request;
-  std::function<bool(ChunkArrival)> sink;
+  ChunkSink sink;
   std::function<void(Result<std::vector<WantStatus>>)> done;
   std::mutex mutex;
   std::vector<WantStatus> statuses;
@@ -35,6 +36,41 @@ struct ServeJob {
   uint32_t item = 0;
   std::vector<uint32_t> numbers;                        // as asked
   std::vector<std::pair<uint64_t, uint64_t>> ranges;    // offset, bytes
+};
+
+/// Reads what one job sends: small chunks behind each other, until they are worth a frame.
+class Gatherer {
+ public:
+  explicit Gatherer(const ChunkSink& sink) : sink_(sink) {}
+  /// False: it could not be read as it should be.
+  bool add(uint32_t item, uint32_t number, DiskFile& file, uint64_t offset, uint64_t size) {
+    if (used_ + size > kPackBytes || size >= kPackedChunkBytes) send();
+    if (used_ + size > roomBytes_) {  // And nothing is used.
+      roomBytes_ = std::max<uint64_t>(size, kPackBytes);
+      buffer_ = std::make_unique_for_overwrite<std::byte[]>(roomBytes_);
+    }
+    const std::span<std::byte> bytes(buffer_.get() + used_, size);
+    auto got = file.read(offset, bytes);
+    if (!got.ok() || *got != size) return false;
+    chunks_.push_back({item, number, bytes});
+    used_ += size;
+    if (size >= kPackedChunkBytes) send();
+    return true;
+  }
+  void send() {
+    if (!chunks_.empty() && !gone_) gone_ = !sink_(chunks_);
+    chunks_.clear();
+    used_ = 0;
+  }
+  bool gone() const { return gone_; }
+
+ private:
+  const ChunkSink& sink_;
+  std::unique_ptr<std::byte[]> buffer_;
+  uint64_t roomBytes_ = 0;
+  uint64_t used_ = 0;
+  std::vector<ChunkArrival> chunks_;
+  bool gone_ = false;
 };
 
 }  // namespace
@@ -98,7 +134,7 @@ void Transfers::serveChunkList(const PeerKey& from, const BlobId& blob, uint8_t 
   (*next)();
 }
 
-void Transfers::serveGet(const PeerKey& from, const GetRequest& request, std::function<bool(ChunkArrival)> sink,
+void Transfers::serveGet(const PeerKey& from, const GetRequest& request, ChunkSink sink,
                          std::function<void(Result<std::vector<WantStatus>>)> done) {
   // Who asks others needs the chunk lists, too, and may not have them, or have lost them with a database that failed.
   std::vector<BlobId> unlisted;
@@ -115,7 +151,7 @@ void Transfers::serveGet(const PeerKey& from, const GetRequest& request, std::fu
     });
 }
 
-void Transfers::State::serveListed(const PeerKey& from, const GetRequest& request, std::function<bool(ChunkArrival)> sink,
+void Transfers::State::serveListed(const PeerKey& from, const GetRequest& request, ChunkSink sink,
                                    std::function<void(Result<std::vector<WantStatus>>)> done) {
   auto serving = std::make_shared<Serving>();
   serving->request = request;
@@ -137,6 +173,7 @@ void Transfers::State::serveListed(const PeerKey& from, const GetRequest& reques
     if (group->empty()) return;
     ++serving->jobs;
     scheduler.onPool(request.interactive, [serving, group, root, &scheduler, &core = core, alive = alive] {
+      Gatherer gatherer(serving->sink);
       for (auto& piece : *group) {
         std::shared_ptr<DiskFile> file = piece.source.cached ? piece.source.cached->file : nullptr;
         if (!file) {
@@ -149,15 +186,14 @@ void Transfers::State::serveListed(const PeerKey& from, const GetRequest& reques
         }
         for (size_t i = 0; i < piece.job.ranges.size(); ++i) {
           const auto [offset, size] = piece.job.ranges[i];
-          ChunkArrival chunk{piece.job.item, piece.job.numbers[i], Bytes(size)};
-          auto got = file ? file->read(offset, chunk.bytes) : Result<size_t>(Error{Code::NotFound, ""});
-          if (!got.ok() || *got != size) {
+          if (!file || !gatherer.add(piece.job.item, piece.job.numbers[i], *file, offset, size)) {
             serving->worse(piece.job.item, WantStatus::Unreadable);
             break;
           }
-          if (!serving->sink(std::move(chunk))) return serving->jobEnded();
         }
+        if (gatherer.gone()) break;
       }
+      gatherer.send();
       serving->jobEnded();
     });
     group = std::make_shared<std::vector<Piece>>();
@@ -229,8 +265,8 @@ void Transfers::State::serveListed(const PeerKey& from, const GetRequest& reques
                  serving->worse(item, WantStatus::Unreadable);
                  break;
                }
-               ChunkArrival chunk{item, number, Bytes(bytes->begin() + at, bytes->begin() + at + size)};
-               if (!serving->sink(std::move(chunk))) break;
+               const ChunkArrival chunk{item, number, std::span<const std::byte>(*bytes).subspan(at, size)};
+               if (!serving->sink({&chunk, 1})) break;
              }
            serving->jobEnded();
          });

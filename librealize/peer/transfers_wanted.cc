@@ -35,6 +35,20 @@ struct WantedBatch {
   std::mutex mutex;  // guards `written` while pool threads are at it
 };
 
+namespace {
+
+Result<FileStat> writeWanted(Directory& root, const WantedItem& item, std::span<const std::byte> bytes) {
+  REALIZE_ASSIGN(auto file, root.open(item.tempPath, OpenMode::CreateNew, 0600));
+  if (bytes.size() >= kShortestHoleBytes) REALIZE_TRY(file->truncate(bytes.size()));  // For a hole at the end.
+  REALIZE_TRY(writeSparse(*file, 0, bytes));
+  const auto [mode, mtimeNs] = item.attributes.value_or(std::pair<uint32_t, int64_t>(0600, 0));
+  REALIZE_TRY(file->setMode(mode));
+  REALIZE_TRY(file->setTimes(mtimeNs));
+  return file->stat();
+}
+
+}  // namespace
+
 void Transfers::wakeWanted() {
   s_->lookAgainAtWanted();
   s_->pumpSoon();
@@ -210,28 +224,25 @@ void Transfers::State::startSmall(std::shared_ptr<WantedBatch> batch) {
   ++smallBatches;
   request.hops = 2;
   const PeerKey key = peer->remote->key();
-  auto onChunk = [batch, root](ChunkArrival chunk) {
-    if (chunk.item >= batch->items.size()) return;
-    auto& item = batch->items[chunk.item];
-    const auto layout = BlobLayout::ofWhole(item.blob, item.sizeBytes);
-    Result<FileStat> outcome = FileStat();
-    if (!layout->verifies(chunk.chunk, chunk.bytes)) {
-      outcome = Error{Code::Corrupt, "a peer sent other bytes than asked"};
-    } else {
-      outcome = [&]() -> Result<FileStat> {
-        REALIZE_ASSIGN(auto file, root->open(item.tempPath, OpenMode::CreateNew, 0600));
-        const auto [mode, mtimeNs] = item.attributes.value_or(std::pair<uint32_t, int64_t>(0600, 0));
-        REALIZE_TRY(file->truncate(chunk.bytes.size()));
-        REALIZE_TRY(writeSparse(*file, 0, chunk.bytes));
-        REALIZE_TRY(file->setMode(mode));
-        REALIZE_TRY(file->setTimes(mtimeNs));
-        return file->stat();
-      }();
+  auto onChunks = [batch, root](ChunkArrivals chunks) {
+    std::vector<WholeArrival> arrivals;
+    arrivals.reserve(chunks.size());
+    std::vector<WantedItem*> items;
+    for (const auto& chunk : chunks) {
+      if (chunk.item >= batch->items.size()) continue;
+      auto& item = batch->items[chunk.item];
+      arrivals.push_back({&item.blob, chunk.chunk == 0 ? item.sizeBytes : UINT64_MAX, chunk.bytes});
+      items.push_back(&item);
     }
-    std::lock_guard held(batch->mutex);
-    item.written = outcome;
+    const auto right = verifyWhole(arrivals);
+    for (size_t i = 0; i < items.size(); ++i) {
+      Result<FileStat> outcome = Error{Code::Corrupt, "a peer sent other bytes than asked"};
+      if (right[i]) outcome = writeWanted(*root, *items[i], arrivals[i].bytes);
+      std::lock_guard held(batch->mutex);
+      items[i]->written = std::move(outcome);
+    }
   };
-  peer->remote->get(request, std::move(onChunk),
+  peer->remote->get(request, std::move(onChunks),
                     [this, alive = alive, batch, key](Result<std::vector<WantStatus>> statuses) {
     if (*alive) finishSmall(batch, key, statuses.ok() ? *statuses : std::vector<WantStatus>());
   });

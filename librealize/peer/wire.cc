@@ -166,6 +166,7 @@ void writeGet(schema::ArenaService::GetParams::Builder out, uint64_t number, con
   out.setRequest(number);
   out.setInteractive(request.interactive);
   out.setHops(request.hops);
+  out.setPacks(true);
   auto wants = out.initWants(request.wants.size());
   for (size_t i = 0; i < request.wants.size(); ++i) {
     const auto& want = request.wants[i];

@@ -34,6 +34,20 @@ TEST_CASE("random bytes and short ones are left alone") {
   }
 }
 
+TEST_CASE("text that lies behind random bytes becomes shorter") {
+  Bytes plain(60'000);
+  systemRandom().fill({reinterpret_cast<uint8_t*>(plain.data()), plain.size()});
+  const Bytes text = bytesOf(std::string(40'000, 't'));
+  plain.insert(plain.end(), text.begin(), text.end());
+
+  auto compressed = compressIfItPays(plain);
+
+  REQUIRE(compressed);
+  auto back = decompress(*compressed, plain.size());
+  REQUIRE(back.ok());
+  CHECK(*back == plain);
+}
+
 TEST_CASE("what would become too large is refused before it is unpacked") {
   const Bytes plain(1 << 20);
   auto compressed = compressIfItPays(plain);

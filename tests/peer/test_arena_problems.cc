@@ -118,7 +118,7 @@ TEST_CASE_FIXTURE(Settled, "what was rescued is told until its user has taken it
 
 TEST_CASE_FIXTURE(Settled, "a peer that sent something else is a problem until it sends what it should, or nobody wants that any more") {
   write(*a, "new.txt", std::string(5000, 'n'));
-  link->onChunk = [](ChunkArrival& chunk) { chunk.bytes[0] ^= std::byte(1); };
+  link->onChunk = [](test::HeldChunk& chunk) { chunk.bytes[0] ^= std::byte(1); };
   REQUIRE(until([&] { return problem(*b, "new.txt", "corrupt"); }));
   pass(10'000);
   CHECK(problem(*b, "new.txt", "corrupt"));

@@ -247,7 +247,7 @@ TEST_CASE("who relays asks for the chunk list that it has not") {
   const BlobId blob = SimHousehold::blobOf(film);
 
   home.links[1]->connect();  // A and C: the list comes, and no bytes.
-  home.links[1]->onChunk = [](peer::ChunkArrival& chunk) { chunk.bytes[0] ^= std::byte(1); };
+  home.links[1]->onChunk = [](HeldChunk& chunk) { chunk.bytes[0] ^= std::byte(1); };
   for (int i = 0; i < 3000 && !home.core(kA).store.blobs().has(blob); ++i) home.runFor(1);
   REQUIRE(home.core(kA).store.blobs().has(blob));
   home.links[1]->cut();

@@ -129,7 +129,7 @@ TEST_CASE("what a power cut left of a cached content says nothing of its size") 
   peer::GetRequest request;
   request.wants.push_back({blob, text.size(), {}});
   home.peers[kB]->scheduler->onCore([&] {
-    home.core(kB).transfers->serveGet(home.core(kA).options.self, request, [](peer::ChunkArrival) { return true; }, [](auto) {});
+    home.core(kB).transfers->serveGet(home.core(kA).options.self, request, [](peer::ChunkArrivals) { return true; }, [](auto) {});
   });
   home.runFor(1000);
 

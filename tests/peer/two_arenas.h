@@ -17,9 +17,12 @@
 #include "librealize/peer/thread_scheduler.h"
 #include "librealize/peer/transfers.h"
 #include "tests/peer/meddling_disk.h"
+#include "tests/support/held_chunk.h"
 #include "tests/support/temp_dir.h"
 
 namespace realize::peer::testing {
+
+using realize::test::HeldChunk;
 
 /// One arena with its own core thread.
 struct ArenaPeer {
@@ -119,24 +122,27 @@ class DirectRemote final : public RemoteArena {
       other_.core->serveChunkList(self_.key, blob, hops, back<Result<ChunkList>>(done));
     });
   }
-  uint64_t get(const GetRequest& request, std::function<void(ChunkArrival)> onChunk,
+  uint64_t get(const GetRequest& request, OnChunks onChunks,
                std::function<void(Result<std::vector<WantStatus>>)> done) override {
     ++gets;
-    other_.scheduler->onCore([this, request, onChunk, done] {
-      auto last = std::make_shared<std::pair<std::mutex, std::optional<ChunkArrival>>>();
+    other_.scheduler->onCore([this, request, onChunks, done] {
+      auto last = std::make_shared<std::pair<std::mutex, std::vector<HeldChunk>>>();
       auto answer = back<Result<std::vector<WantStatus>>>(done);
       other_.core->serveGet(self_.key, request,
-                            [this, onChunk, last](ChunkArrival chunk) {
-                              if (corrupts && !chunk.bytes.empty()) chunk.bytes[0] ^= std::byte(1);
+                            [this, onChunks, last](ChunkArrivals arrivals) {
+                              auto chunks = HeldChunk::of(arrivals);
+                              for (auto& chunk : chunks)
+                                if (corrupts && !chunk.bytes.empty()) chunk.bytes[0] ^= std::byte(1);
                               if (beforeDone) {
                                 std::lock_guard held(last->first);
-                                last->second = chunk;
+                                last->second = chunks;
                               }
-                              onChunk(std::move(chunk));
+                              HeldChunk::deliver(chunks, onChunks);
                               return true;
                             },
-                            [this, onChunk, last, answer](Result<std::vector<WantStatus>> statuses) {
-                              if (beforeDone && last->second) beforeDone(onChunk, *last->second);
+                            [this, onChunks, last, answer](Result<std::vector<WantStatus>> statuses) {
+                              if (beforeDone && !last->second.empty())
+                                beforeDone([&] { HeldChunk::deliver(last->second, onChunks); });
                               answer(std::move(statuses));
                             });
     });
@@ -146,8 +152,8 @@ class DirectRemote final : public RemoteArena {
 
   std::atomic<uint64_t> gets{0};     ///< asked so far
   std::atomic<bool> corrupts{false}; ///< each chunk comes with a wrong bit
-  /// Between the last chunk and the answer, on a thread of the other's pool.
-  std::function<void(const std::function<void(ChunkArrival)>& onChunk, const ChunkArrival& last)> beforeDone;
+  /// Between the last chunk and the answer, on a thread of the other's pool; `again` has that chunk come once more.
+  std::function<void(const std::function<void()>& again)> beforeDone;
 
   void promise(const std::vector<EntryContent>& asked, std::function<void(Result<KeepAnswers>)> done) override {
     other_.scheduler->onCore([this, asked, done] {

@@ -64,7 +64,7 @@ World::World(const WorldOptions& options) : options_(options), random_(options.s
     for (auto& link : links_) link->onTalk = [this](const std::string& what) { say("    . " + what); };
   if (options.faults && options.seed % 5 == 2)
     for (auto& link : links_)
-      link->onChunk = [this](peer::ChunkArrival& chunk) {
+      link->onChunk = [this](HeldChunk& chunk) {
         if (healing_ || chunk.bytes.empty() || !oneIn(8)) return;
         chunk.bytes[below(chunk.bytes.size())] ^= std::byte(1 + below(255));
         count("chunks damaged");

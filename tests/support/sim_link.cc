@@ -7,7 +7,6 @@ namespace realize::test {
 
 using peer::ArenaService;
 using peer::ArenaState;
-using peer::ChunkArrival;
 using peer::WantStatus;
 
 namespace {
@@ -107,7 +106,7 @@ class SimLink::Remote final : public peer::RemoteArena {
   }
   void cancel(uint64_t request) override { c_.waiting[side_].erase(request); }
 
-  uint64_t get(const peer::GetRequest& request, std::function<void(ChunkArrival)> onChunk,
+  uint64_t get(const peer::GetRequest& request, peer::OnChunks onChunks,
                std::function<void(Result<std::vector<WantStatus>>)> done) override {
     struct Get {
       uint64_t sent = 0, arrived = 0;
@@ -132,16 +131,17 @@ class SimLink::Remote final : public peer::RemoteArena {
         if (self->waiting[side].erase(number)) done(get->statuses);
       });
     };
-    // Frames come on the pool, in no order; what they hold counts as arrived when onChunk has returned.
-    auto sink = [self, side, number, get, onChunk, finish](ChunkArrival chunk) {
+    // Frames come on the pool, in no order; what they hold counts as arrived when onChunks has returned.
+    auto sink = [self, side, number, get, onChunks, finish](peer::ChunkArrivals chunks) {
       if (!self->open) return false;
       ++get->sent;
-      if (self->link->onChunk) self->link->onChunk(chunk);
-      auto shared = std::make_shared<ChunkArrival>(std::move(chunk));
-      self->send(1 - side, [self, side, number, get, onChunk, finish, shared] {
-        self->ends[side]->scheduler->onPool(true, [self, side, number, get, onChunk, finish, shared] {
+      auto held = std::make_shared<std::vector<HeldChunk>>(HeldChunk::of(chunks));
+      if (self->link->onChunk)
+        for (auto& chunk : *held) self->link->onChunk(chunk);
+      self->send(1 - side, [self, side, number, get, onChunks, finish, held] {
+        self->ends[side]->scheduler->onPool(true, [self, side, number, get, onChunks, finish, held] {
           if (!self->waiting[side].contains(number)) return;
-          onChunk(std::move(*shared));
+          HeldChunk::deliver(*held, onChunks);
           ++get->arrived;
           finish();
         });

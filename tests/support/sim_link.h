@@ -6,6 +6,7 @@
 #include <memory>
 
 #include "librealize/peer/remote.h"
+#include "tests/support/held_chunk.h"
 #include "tests/support/sim_peer.h"
 
 namespace realize::test {
@@ -26,7 +27,7 @@ class SimLink {
   /// Told of requests for bytes and their answers.
   std::function<void(const std::string&)> onTalk;
   /// May change a chunk on its way.
-  std::function<void(peer::ChunkArrival&)> onChunk;
+  std::function<void(HeldChunk&)> onChunk;
 
  private:
   struct Connection;
