@@ -232,6 +232,10 @@ Result<void> Transfers::State::openCacheFile(BlobState& blob) {
     onlyZerosPresent(blob);
     blob.recordedBytes = 0;
     recount(blob);
+  } else if (const auto row = core.store.cache().get(blob.blob); !blob.layout->zeros.empty() && !(row && row->knowsAny())) {
+    // A crash left it: where it should have a hole, which nobody fetches, it may have anything.
+    REALIZE_TRY(file->truncate(0));
+    REALIZE_TRY(file->truncate(blob.sizeBytes));
   }
   blob.file = std::move(file);
   return {};

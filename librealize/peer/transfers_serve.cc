@@ -94,8 +94,7 @@ std::optional<Transfers::State::Source> Transfers::State::sourceOf(const BlobId&
   std::shared_ptr<BlobState> state;
   if (known != blobs.end()) {
     state = known->second;
-  } else if (auto row = core.store.cache().get(blob); row && (row->complete || !row->present.empty())) {
-    // Of a file that a power cut left, which is only to be evicted, not even the size is to be believed.
+  } else if (auto row = core.store.cache().get(blob); row && row->knowsAny()) {
     state = stateOf(blob, row->sizeBytes);
   }
   if (!state || !state->layout || state->gone) return std::nullopt;

@@ -59,6 +59,8 @@ struct CacheRow {
   bool complete = false;
   int64_t lastReadNs = 0;    ///< Unix time
   bool unlinked = false;     ///< no entry shows it any more: evicted first
+  /// Else it is of a file that a power cut left, which is only to be evicted: not even the size is to be believed.
+  bool knowsAny() const { return complete || !present.empty(); }
   bool operator==(const CacheRow&) const = default;
 };
 

@@ -258,6 +258,18 @@ TEST_CASE("who relays asks for the chunk list that it has not") {
   CHECK(home.read(kA, "film") == film);
 }
 
+TEST_CASE("a cache file that a power cut left is no hole where the content is zeros") {
+  SimHousehold home({Mark::Unreal});
+  const std::string film = std::string(300'000, 'f') + std::string(1'000'000, '\0') + std::string(300'000, 'g');
+  home.start();
+  home.write(kB, ".realize/cache/" + SimHousehold::blobOf(film).hex(), std::string(film.size(), 'x'));
+  home.write(kA, "film", film);
+  home.connect();
+  REQUIRE(home.settle());
+
+  CHECK((home.fetch(kB, film) == film));
+}
+
 TEST_CASE("a file whose folder its user moved is looked for there, though a peer removed it meanwhile") {
   for (int after = 0; after < 130; after += 10) {
     CAPTURE(after);
