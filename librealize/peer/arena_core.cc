@@ -165,7 +165,7 @@ Result<std::unique_ptr<ArenaCore>> ArenaCore::open(Environment env, ArenaOptions
     if (event.whenNs == 0) event.whenNs = state->env.clock.nowNs();
     // What a transaction tells is true once it is committed.
     if (state->depth > 0) state->told.push_back(std::move(event));
-    else if (state->hooks.emit) state->hooks.emit(std::move(event));
+    else if (state->hooks.emit) state->hooks.emit(eventsOf(std::move(event)));
   };
   s.core.watchChanged = s.hooks.watchChanged;
   s.core.nameOf = s.hooks.nameOf;
@@ -274,8 +274,7 @@ bool ArenaCore::State::transact(const std::function<void()>& work, bool rested) 
     databaseFails(outcome.error());
     return false;
   }
-  if (hooks.emit)
-    for (auto& event : events) hooks.emit(std::move(event));
+  if (hooks.emit && !events.empty()) hooks.emit(std::make_shared<std::vector<Event>>(std::move(events)));
   if (tree.vector() != before) exchange->changed(rested);
   // Real files take of what the cache may have.
   if (const uint64_t real = store->disk().files().bytes; real > std::exchange(realBytes, real)) transfers->limitChanged();

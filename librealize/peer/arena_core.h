@@ -4,6 +4,7 @@
 #include <string>
 
 #include "librealize/peer/core.h"
+#include "librealize/peer/events.h"
 
 namespace realize::peer {
 
@@ -14,7 +15,7 @@ class ArenaFileSystem;
 class ArenaCore final : public ArenaService {
  public:
   struct Hooks {
-    std::function<void(Event)> emit;  ///< called under the core lock; must only queue
+    std::function<void(Events)> emit;  ///< called under the core lock; must only queue
     std::function<void()> watchChanged{};  ///< likewise: Folder::watchDescriptor() is another one now
     std::function<std::string(const PeerKey&)> nameOf{};  ///< likewise must not wait; empty: keys instead of names
   };

@@ -6,7 +6,9 @@
 #include <time.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
 
 #include "librealize/base/errno_code.h"
@@ -34,9 +36,14 @@ size_t characterAt(const std::string& text, size_t at) {
   return length;
 }
 
-std::string escaped(const std::string& text, bool blanks) {
-  std::string out;
-  for (size_t i = 0; i < text.size();) {
+bool plain(uint8_t c, bool blanks) { return c > 0x20 ? c < 0x7f && c != '\\' : c == ' ' && !blanks; }
+
+/// `blanks`: they are escaped, too.
+void putEscaped(std::string& out, const std::string& text, bool blanks) {
+  size_t done = 0;
+  while (done < text.size() && plain(uint8_t(text[done]), blanks)) ++done;
+  out.append(text, 0, done);  // Mostly all of it.
+  for (size_t i = done; i < text.size();) {
     const uint8_t c = uint8_t(text[i]);
     const size_t length = characterAt(text, i);
     if (length == 0 || c < 0x20 || c == 0x7f || c == '\\' || (c == ' ' && blanks)) {
@@ -49,28 +56,53 @@ std::string escaped(const std::string& text, bool blanks) {
       i += length;
     }
   }
-  return out;
 }
 
-std::string field(const std::string& text) { return text.empty() ? "-" : escaped(text, true); }
+void putField(std::string& out, const std::string& text) {
+  if (text.empty()) out += '-';
+  else putEscaped(out, text, true);
+}
 
-std::string timeText(int64_t whenNs) {
+void putTime(std::string& out, int64_t whenNs) {
   const time_t seconds = time_t(whenNs / 1'000'000'000);
-  tm parts{};
-  gmtime_r(&seconds, &parts);
-  char stamp[64];
-  const size_t n = strftime(stamp, sizeof stamp, "%Y-%m-%dT%H:%M:%S", &parts);
-  std::snprintf(stamp + n, sizeof stamp - n, ".%03dZ", int(whenNs / 1'000'000 % 1000));
-  return stamp;
+  thread_local time_t lastSeconds = -1;
+  thread_local char stamp[64];
+  thread_local size_t length = 0;
+  if (seconds != lastSeconds || length == 0) {
+    tm parts{};
+    gmtime_r(&seconds, &parts);
+    length = strftime(stamp, sizeof stamp, "%Y-%m-%dT%H:%M:%S.", &parts);
+    lastSeconds = seconds;
+  }
+  const int ms = std::abs(int(whenNs / 1'000'000 % 1000));
+  out.append(stamp, length);
+  out += char('0' + ms / 100);
+  out += char('0' + ms / 10 % 10);
+  out += char('0' + ms % 10);
+  out += 'Z';
+}
+
+void putLine(std::string& out, const Event& event, const std::string& peerName) {
+  putTime(out, event.whenNs);
+  for (const auto* text : {&event.arena, &peerName, &event.type, &event.path, &event.before}) {
+    out += ' ';
+    putField(out, *text);
+  }
+  out += " -> ";
+  putField(out, event.after);
+  if (!event.detail.empty()) {
+    out += ' ';
+    putEscaped(out, event.detail, false);
+  }
+  out += '\n';
 }
 
 }  // namespace
 
 std::string AuditLog::lineFor(const Event& event, const std::string& peerName) {
-  std::string out = timeText(event.whenNs) + " " + field(event.arena) + " " + field(peerName) + " " + field(event.type) + " " +
-                    field(event.path) + " " + field(event.before) + " -> " + field(event.after);
-  if (!event.detail.empty()) out += " " + escaped(event.detail, false);
-  return out + "\n";
+  std::string out;
+  putLine(out, event, peerName);
+  return out;
 }
 
 AuditLog::AuditLog(std::function<std::string(const std::string&)> nameOf, Clock& clock)
@@ -78,24 +110,28 @@ AuditLog::AuditLog(std::function<std::string(const std::string&)> nameOf, Clock&
 
 void AuditLog::configure(const AuditSettings& settings) {
   on_ = settings.on;
-  add({{}, std::make_shared<const AuditSettings>(settings)});
+  add({nullptr, 0, std::make_shared<const AuditSettings>(settings)});
 }
 
-void AuditLog::note(const Event& event) {
-  if (on_) add({event, nullptr});
+void AuditLog::note(Events events) {
+  if (on_) add({std::move(events), 0, nullptr});
 }
 
 void AuditLog::add(Item item) {
   {
     std::lock_guard held(mutex_);
-    const size_t bytes = bytesOf(item.event);
-    if (!item.settings && waitingBytes_ + bytes > kMaxWaitingBytes) {
-      ++lost_.lines;
-      ++untold_;
-      lost_.why = "the disk is too slow for them";
-      return;
+    const size_t count = item.events ? item.events->size() : 0;
+    for (; item.count < count; ++item.count) {
+      const size_t bytes = bytesOf((*item.events)[item.count]);
+      if (waitingBytes_ + bytes > kMaxWaitingBytes) break;
+      waitingBytes_ += bytes;
     }
-    waitingBytes_ += bytes;
+    if (const size_t lines = count - item.count) {
+      lost_.lines += lines;
+      untold_ += lines;
+      lost_.why = "the disk is too slow for them";
+    }
+    if (item.count == 0 && !item.settings) return;
     waiting_.push_back(std::move(item));
     if (std::exchange(posted_, true)) return;
   }
@@ -126,23 +162,24 @@ void AuditLog::write() {
   }
   constexpr size_t kPieceBytes = 64 << 10;
   std::string piece;
-  uint64_t lines = 0;
   bool tells = false;
   auto flush = [&] {
     if (piece.empty()) return;
-    if (append(piece)) {
+    const size_t wrote = append(piece);
+    const int why = errno;
+    if (wrote > 0 && tells) {  // In the first line.
       std::lock_guard held(mutex_);
-      if (tells) untold_ -= std::exchange(untold, 0);
-    } else {
-      lose(lines, errnoError(errno, settings_.path).message);
+      untold_ -= untold;
+      tells = false;
     }
+    if (wrote < piece.size())
+      lose(uint64_t(std::count(piece.begin() + ptrdiff_t(wrote), piece.end(), '\n')) - tells, errnoError(why, settings_.path).message);
     {
       std::lock_guard held(mutex_);
       untold = untold_;
     }
     tells = false;
     piece.clear();
-    lines = 0;
   };
   auto tellOfGap = [&] {
     if (untold == 0 || tells) return;
@@ -150,10 +187,12 @@ void AuditLog::write() {
     gap.whenNs = clock_.nowNs();
     gap.type = "lost";
     gap.detail = std::to_string(untold) + " lines before this one could not be written";
-    piece += lineFor(gap, "");
+    putLine(piece, gap, "");
     tells = true;
   };
-  for (const auto& [event, settings] : items) {
+  std::string key, name;  // Mostly the same peer's.
+  const std::string nobody;
+  for (const auto& [events, count, settings] : items) {
     if (settings) {
       flush();
       settings_ = *settings;
@@ -161,42 +200,52 @@ void AuditLog::write() {
       dropOld();
       continue;
     }
-    if (piece.empty()) tellOfGap();
-    std::string line = lineFor(event, event.peer.empty() ? "" : nameOf_(event.peer));
-    if (piece.size() + line.size() > kPieceBytes || sizeBytes_ + piece.size() + line.size() > settings_.rotateBytes) flush();
-    piece += line;
-    ++lines;
+    for (size_t i = 0; i < count; ++i) {
+      const Event& event = (*events)[i];
+      if (piece.empty()) tellOfGap();
+      if (!event.peer.empty() && event.peer != key) name = nameOf_(key = event.peer);
+      const size_t before = piece.size();
+      putLine(piece, event, event.peer.empty() ? nobody : name);
+      if (before > 0 && (piece.size() > kPieceBytes || sizeBytes_ + piece.size() > settings_.rotateBytes)) {
+        const std::string line = piece.substr(before);
+        piece.resize(before);
+        flush();
+        piece = line;
+      }
+    }
   }
   flush();
 }
 
-/// Whole lines or nothing. On failure errno says why.
-bool AuditLog::append(const std::string& text) {
-  if (file_.get() < 0 && !open()) return false;
+/// How many bytes of it are written: whole lines. If not all, errno says why.
+size_t AuditLog::append(const std::string& text) {
+  if (file_.get() < 0 && !open()) return 0;
   struct stat now{}, named{};
   // Taken away or replaced by somebody, such as logrotate: begin anew.
   if (stat(settings_.path.c_str(), &named) != 0 || fstat(file_.get(), &now) != 0 || named.st_ino != now.st_ino ||
       named.st_dev != now.st_dev) {
-    if (!open()) return false;
+    if (!open()) return 0;
   } else if (S_ISREG(now.st_mode)) {
     sizeBytes_ = uint64_t(now.st_size);  // Somebody may have cut it, as logrotate's copytruncate does.
   }
   if (const int64_t at = clock_.nowNs(); at - lookedForOldNs_ > kLookForOldNs || at < lookedForOldNs_) dropOld();
-  if (sizeBytes_ > 0 && sizeBytes_ + text.size() > settings_.rotateBytes && !rotate()) return false;
+  if (sizeBytes_ > 0 && sizeBytes_ + text.size() > settings_.rotateBytes && !rotate()) return 0;
   size_t done = 0;
   while (done < text.size()) {
     const ssize_t wrote = ::write(file_.get(), text.data() + done, text.size() - done);
     if (wrote < 0 && errno == EINTR) continue;
     if (wrote <= 0) {
       const int why = wrote < 0 ? errno : EIO;
+      done = done == 0 ? 0 : text.rfind('\n', done - 1) + 1;  // npos + 1 is 0.
+      sizeBytes_ += done;
       [[maybe_unused]] int cut = ftruncate(file_.get(), off_t(sizeBytes_));
       errno = why;
-      return false;
+      return done;
     }
     done += size_t(wrote);
   }
-  sizeBytes_ += text.size();
-  return true;
+  sizeBytes_ += done;
+  return done;
 }
 
 bool AuditLog::open() {

@@ -12,6 +12,7 @@
 
 #include "librealize/base/clock.h"
 #include "librealize/base/posix_disk.h"
+#include "librealize/peer/events.h"
 #include "librealize/peer/serial_thread.h"
 #include "realize/peer.h"
 
@@ -36,7 +37,8 @@ class AuditLog {
   /// `nameOf`: of a peer's key in hexadecimal. Called on the log's own thread.
   AuditLog(std::function<std::string(const std::string&)> nameOf, Clock& clock);
   void configure(const AuditSettings& settings);
-  void note(const Event& event);
+  void note(Events events);
+  void note(const Event& event) { note(eventsOf(event)); }
   struct Lost {
     uint64_t lines = 0;  ///< since the start
     std::string why;
@@ -49,14 +51,15 @@ class AuditLog {
   static constexpr size_t kMaxWaitingBytes = 32u << 20;
 
  private:
-  /// An event, or settings that hold for those after it.
+  /// Events, or settings that hold for those after them.
   struct Item {
-    Event event;
+    Events events;
+    size_t count = 0;  ///< of those, from the first on
     std::shared_ptr<const AuditSettings> settings;
   };
   void add(Item item);
   void write();
-  bool append(const std::string& text);
+  size_t append(const std::string& text);
   bool open();
   bool rotate();
   void dropOld();

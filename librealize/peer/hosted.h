@@ -29,7 +29,7 @@ class Hosted final : public HostedArena {
     bool fresh = false;
     bool joining = false;
     Mark rootMark = Mark::None;
-    std::function<void(Event)> emit;
+    std::function<void(Events)> emit;
     std::function<std::string(const PeerKey&)> nameOf;
   };
   /// Errors: as ArenaCore::open; for a fresh arena also when its folder cannot be used.

@@ -158,7 +158,7 @@ Result<void> PeerImpl::runArena(store::ArenaRow row, bool fresh, bool joining, M
   start.fresh = fresh;
   start.joining = joining;
   start.rootMark = rootMark;
-  start.emit = [this](Event event) { tell(std::move(event)); };
+  start.emit = [this](Events events) { tell(std::move(events)); };
   start.nameOf = [this](const PeerKey& key) { return household_->view()->nameOf(key); };
   REALIZE_ASSIGN(auto hosted, Hosted::open(pool_, std::move(start)));
   {

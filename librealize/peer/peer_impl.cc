@@ -123,34 +123,47 @@ struct EventHub::Sink {
   std::function<void(const Event&)> call;
 };
 
-EventHub::EventHub() = default;
-
-void EventHub::emit(Event event) {
+void EventHub::emit(Events events) {
   {
     std::lock_guard held(mutex_);
     if (sinks_.empty()) return;
-    if (waiting_.size() >= kMaxWaiting) waiting_.pop_front();
-    waiting_.push_back(std::move(event));
+    waitingEvents_ += events->size();
+    waiting_.push_back({std::move(events)});
+    while (waitingEvents_ > kMaxWaiting) {
+      auto& [oldest, from] = waiting_.front();
+      const size_t gone = std::min(waitingEvents_ - kMaxWaiting, oldest->size() - from);
+      waitingEvents_ -= gone;
+      from += gone;
+      if (from == oldest->size()) waiting_.pop_front();
+    }
     if (std::exchange(posted_, true)) return;
   }
   thread_.post([this] { deliver(); });
 }
 
 void EventHub::deliver() {
-  std::deque<Event> events;
+  std::deque<Waiting> waiting;
   std::vector<std::shared_ptr<Sink>> sinks;
   {
     std::lock_guard held(mutex_);
-    events.swap(waiting_);
+    waiting.swap(waiting_);
+    waitingEvents_ = 0;
     posted_ = false;
     std::erase_if(sinks_, [](const auto& sink) { return sink.expired(); });
     for (auto& weak : sinks_)
       if (auto sink = weak.lock()) sinks.push_back(std::move(sink));
   }
-  for (const auto& event : events)
-    for (auto& sink : sinks) {
-      std::lock_guard held(sink->mutex);
-      if (sink->call) sink->call(event);
+  std::string key, name;  // Mostly the same peer's.
+  Event named;            // Keeps its memory.
+  for (const auto& [events, from] : waiting)
+    for (size_t i = from; i < events->size(); ++i) {
+      named = (*events)[i];
+      if (!named.peer.empty() && named.peer != key) name = nameOf_(key = named.peer);
+      if (!named.peer.empty()) named.peer = name;
+      for (auto& sink : sinks) {
+        std::lock_guard held(sink->mutex);
+        if (sink->call) sink->call(named);
+      }
     }
 }
 
@@ -292,9 +305,9 @@ void PeerImpl::useInvite(const net::InviteSecret& secret, const PeerKey& by, std
   onHousehold([this, secret, by] { return household_->useInvite(secret, by); }, std::move(then));
 }
 
-void PeerImpl::tell(Event event) {
-  audit_.note(event);
-  events_.emit(std::move(event));
+void PeerImpl::tell(Events events) {
+  audit_.note(events);
+  events_.emit(std::move(events));
 }
 
 void PeerImpl::peerConnected(const PeerKey& key) {
@@ -494,14 +507,7 @@ Result<void> PeerImpl::removePeer(const std::string& nameOrKey) {
 }
 
 std::shared_ptr<void> PeerImpl::subscribe(std::function<void(const Event&)> sink) {
-  return events_.subscribe([back = self_, sink = std::move(sink)](const Event& event) {
-    Event named = event;
-    {
-      std::lock_guard held(back->mutex);
-      if (back->peer && !named.peer.empty()) named.peer = back->peer->nameOfKeyHex(named.peer);
-    }
-    sink(named);
-  });
+  return events_.subscribe(std::move(sink));
 }
 
 std::string PeerImpl::nameOfKeyHex(const std::string& hex) {

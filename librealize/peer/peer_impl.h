@@ -23,6 +23,7 @@
 #include "librealize/peer/cache_quota.h"
 #include "librealize/peer/audit_log.h"
 #include "librealize/peer/connector.h"
+#include "librealize/peer/events.h"
 #include "librealize/peer/hosted.h"
 #include "librealize/peer/household.h"
 #include "librealize/peer/serial_thread.h"
@@ -33,8 +34,9 @@ namespace realize::peer {
 /// Tells subscribers what happened, from a thread of its own; the newest kMaxWaiting events wait for it.
 class EventHub {
  public:
-  EventHub();
-  void emit(Event event);
+  /// `nameOf`: of a peer's key in hexadecimal. Called on the hub's own thread.
+  explicit EventHub(std::function<std::string(const std::string&)> nameOf) : nameOf_(std::move(nameOf)) {}
+  void emit(Events events);
   std::shared_ptr<void> subscribe(std::function<void(const Event&)> sink);
   void stop() { thread_.stop(); }
 
@@ -42,8 +44,14 @@ class EventHub {
   struct Sink;
   static constexpr size_t kMaxWaiting = 4096;
   void deliver();
+  struct Waiting {
+    Events events;
+    size_t from = 0;  ///< those before it had to go
+  };
+  const std::function<std::string(const std::string&)> nameOf_;
   std::mutex mutex_;  // guards what follows
-  std::deque<Event> waiting_;
+  std::deque<Waiting> waiting_;
+  size_t waitingEvents_ = 0;
   bool posted_ = false;
   std::vector<std::weak_ptr<Sink>> sinks_;
   SerialThread thread_{"realize-events"};
@@ -108,7 +116,8 @@ class PeerImpl final : public Peer, private ConnectorHost {
   /// Something that connections look at has changed: they look, once for many changes.
   void refreshConnections();
   std::map<PeerKey, PeerConnection> connections();
-  void tell(Event event);
+  void tell(Events events);
+  void tell(Event event) { tell(eventsOf(std::move(event))); }
   AuditSettings auditSettings();
   Result<void> setAudit(const std::string& name, const std::string& value);
   Result<void> startListening();
@@ -144,7 +153,7 @@ class PeerImpl final : public Peer, private ConnectorHost {
   std::unique_ptr<Household> household_;
   std::shared_ptr<CacheQuota> sharedQuota_ = std::make_shared<CacheQuota>();
   std::shared_ptr<Pool> pool_;
-  EventHub events_;
+  EventHub events_{[this](const std::string& hex) { return nameOfKeyHex(hex); }};
   AuditLog audit_{[this](const std::string& hex) { return nameOfKeyHex(hex); }, systemClock()};
   std::unique_ptr<loop::Loop> loop_;
   std::unique_ptr<SerialThread> householdThread_;

@@ -2,6 +2,7 @@
 
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <chrono>
 #include <filesystem>
 #include <fstream>
@@ -72,6 +73,22 @@ TEST_CASE("each event is a line, also when there are more than subscribers are t
   for (std::string line; std::getline(lines, line); ++count) CHECK(line.find(" edit " + std::to_string(count) + " ") != line.npos);
   CHECK(count == kEvents);
   CHECK(audited.log.lost().lines == 0);
+}
+
+TEST_CASE("of events that come together, those that are too many are counted") {
+  test::TempDir dir;
+  auto settings = settingsFor(dir / "audit.log");
+  settings.rotateBytes = 1u << 30;
+  Audited audited(settings);
+  auto events = std::make_shared<std::vector<Event>>(40, change(std::string(1 << 20, 'x')));
+
+  audited.log.note(events);
+  audited.log.stop();
+
+  const std::string text = read(dir / "audit.log");
+  const auto lines = uint64_t(std::count(text.begin(), text.end(), '\n'));
+  CHECK(lines == 32);  // 31 of 32 MiB, as an event takes more than its path; and what tells of the others.
+  CHECK(audited.log.lost().lines == 9);
 }
 
 TEST_CASE("the log takes no more room than its settings say") {

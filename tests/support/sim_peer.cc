@@ -111,8 +111,9 @@ Result<void> SimPeer::start() {
   arena.self = key;
   arena.shared = true;
   if (options.changesPerPage) arena.maxChangesPerPage = options.changesPerPage;
-  peer::ArenaCore::Hooks hooks{[this](Event event) {
-    if (onEvent) onEvent(event);
+  peer::ArenaCore::Hooks hooks{[this](const peer::Events& events) {
+    if (!onEvent) return;
+    for (const auto& event : *events) onEvent(event);
   }};
   auto opened = peer::ArenaCore::open(env, arena, options.settings, hooks, !started, real ? "" : vfs_->name());
   if (!opened.ok()) {
