@@ -87,8 +87,11 @@ std::optional<ChunkList> Transfers::State::knownList(const BlobId& blob) {
 std::optional<Transfers::State::Source> Transfers::State::sourceOf(const BlobId& blob, const std::vector<uint32_t>& pieces) {
   for (auto& row : core.store.disk().withBlob(blob, 4)) {
     if (row.dirty) continue;
-    auto path = core.folder->diskPath(row.node);
-    if (path) return Source{*path, row, nullptr};
+    // The row is at hand, and its folder mostly in memory.
+    const auto folder = core.folder->diskPath(row.parentNode);
+    if (!folder) continue;
+    const std::string path = folder->empty() ? row.name : *folder + "/" + row.name;
+    return Source{path, std::move(row), nullptr};
   }
   auto known = blobs.find(blob);
   std::shared_ptr<BlobState> state;

@@ -13,6 +13,7 @@ using logic::ShownName;
 namespace {
 
 constexpr std::string_view kNextNode = "store: next node";
+#define RECORD_COLUMNS "entry.node, entry.shown, entry.parent, entry.base, entry.shown_name, entry.children, entry.state"
 constexpr size_t kMaxIds = 1 << 16;
 constexpr size_t kMaxAbsent = 1 << 14;
 constexpr size_t kLeastRoom = 1 << 14;
@@ -62,7 +63,7 @@ TreeTable::TreeTable(Database& db, OriginTable& origins)
       files_(db, "tree files"),
       directories_(db, "tree directories"),
       symlinks_(db, "tree symlinks"),
-      get_(db, "SELECT node, shown, parent, base, shown_name, children, state FROM entry WHERE id = ?"),
+      get_(db, "SELECT " RECORD_COLUMNS " FROM entry WHERE id = ?"),
       nodeOf_(db, "SELECT node FROM entry WHERE id = ?"),
       idOf_(db, "SELECT id FROM entry WHERE node = ?"),
       maxNode_(db, "SELECT max(node) FROM entry"),
@@ -104,7 +105,7 @@ TreeTable::TreeTable(Database& db, OriginTable& origins)
       addTouch_(db, "INSERT OR IGNORE INTO touch (origin, seq, node) VALUES (?, ?, ?)"),
       eraseTouch_(db, "DELETE FROM touch WHERE origin = ? AND seq = ? AND node = ?"),
       touchedAfter_(db,
-                    "SELECT touch.seq, entry.id FROM touch CROSS JOIN entry ON entry.node = touch.node"
+                    "SELECT touch.seq, entry.id, " RECORD_COLUMNS " FROM touch CROSS JOIN entry ON entry.node = touch.node"
                     " WHERE touch.origin = ? AND touch.seq > ? ORDER BY touch.seq"),
       touchOrigins_(db,
                     "SELECT origin.origin FROM origin"
@@ -226,36 +227,42 @@ NodeId TreeTable::nodeForParent(const EntryId& id) {
 
 // --- Records
 
-const Record* TreeTable::find(const EntryId& id) {
-  if (const Record* known = cache_.find(id)) return known;
-  if (surelyAbsent(id)) return nullptr;
-  Record record;
-  NodeId parent = 0;
-  bool known = false;
-  const bool found = get_.first(
-      [&](Row row) {
-        if (row.isNull(6)) return;
-        auto entry = decodeEntry(row.bytes(6));
-        if (!entry.ok() || entry->id != id)
-          throw DatabaseError(Code::Corrupt, "the database is damaged: an entry does not decode");
-        known = true;
-        record.entry = std::move(*entry);
-        record.node = row.unsignedInteger(0);
-        record.shown = row.integer(1) != 0;
-        parent = row.unsignedInteger(2);
-        record.shownBase = row.string(3);
-        record.shownName = row.isNull(4) ? usualName(record) : row.string(4);
-        record.shownChildren = uint32_t(row.integer(5));
-      },
-      id);
-  if (!found) noteAbsent(id);
-  if (!known) return nullptr;
+/// Of the columns from `first` on, as RECORD_COLUMNS has them. False: the row is of a number without an entry.
+bool TreeTable::read(Row row, int first, const EntryId& id, Stored& out) {
+  if (row.isNull(first + 6)) return false;
+  auto entry = decodeEntry(row.bytes(first + 6));
+  if (!entry.ok() || entry->id != id)
+    throw DatabaseError(Code::Corrupt, "the database is damaged: an entry does not decode");
+  auto& [record, parent] = out;
+  record.entry = std::move(*entry);
+  record.node = row.unsignedInteger(first);
+  record.shown = row.integer(first + 1) != 0;
+  parent = row.unsignedInteger(first + 2);
+  record.shownBase = row.string(first + 3);
+  record.shownName = row.isNull(first + 4) ? usualName(record) : row.string(first + 4);
+  record.shownChildren = uint32_t(row.integer(first + 5));
+  return true;
+}
+
+const Record* TreeTable::keep(Stored stored) {
+  auto& [record, parent] = stored;
   if (parent != 0) {
     auto parentId = idOf(parent);
     if (!parentId) throw DatabaseError(Code::Corrupt, "the database is damaged: an entry's parent is missing");
     record.shownParent = *parentId;
   }
+  const EntryId id = record.entry.id;
   return cache_.put(id, std::move(record));
+}
+
+const Record* TreeTable::find(const EntryId& id) {
+  if (const Record* known = cache_.find(id)) return known;
+  if (surelyAbsent(id)) return nullptr;
+  Stored stored;
+  bool known = false;
+  const bool found = get_.first([&](Row row) { known = read(row, 0, id, stored); }, id);
+  if (!found) noteAbsent(id);
+  return known ? keep(std::move(stored)) : nullptr;
 }
 
 std::optional<Record> TreeTable::get(const EntryId& id) {
@@ -425,15 +432,22 @@ std::vector<std::pair<uint64_t, EntryId>> TreeTable::touchedAfter(Origin origin,
   std::vector<std::pair<uint64_t, EntryId>> out;
   auto number = origins_.findNumber(origin);
   if (!number || limit == 0) return out;
+  // Who asks looks at them next: read together, they cost half.
+  constexpr size_t kMostKept = 1024;
+  std::vector<Stored> stored;
   touchedAfter_.each(
       [&](Row row) {
         // Never ends between entries of one number, which whoever goes on after that number would miss.
         uint64_t seq = row.unsignedInteger(0);
         if (out.size() >= limit && out.back().first != seq) return false;
-        out.emplace_back(seq, row.fixed<EntryId>(1));
+        const auto id = row.fixed<EntryId>(1);
+        out.emplace_back(seq, id);
+        if (stored.size() < kMostKept && !cache_.find(id))
+          if (Stored one; read(row, 2, id, one)) stored.push_back(std::move(one));
         return true;
       },
       *number, std::min(afterSeq, uint64_t(INT64_MAX)));
+  for (auto& one : stored) keep(std::move(one));
   return out;
 }
 

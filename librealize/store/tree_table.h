@@ -56,6 +56,10 @@ class TreeTable {
   void forget();
 
  private:
+  /// A record as its row has it: the parent as a number.
+  using Stored = std::pair<logic::Record, NodeId>;
+  static bool read(Row row, int first, const EntryId& id, Stored& out);
+  const logic::Record* keep(Stored stored);
   const logic::Record* find(const EntryId& id);
   NodeId nodeForParent(const EntryId& id);
   bool surelyAbsent(const EntryId& id);
