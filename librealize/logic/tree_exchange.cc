@@ -109,19 +109,22 @@ struct Tree::PageBuilder {
     if (!sent.insert(first).second) return;
     std::vector<EntryId> order{first};
     for (size_t i = 0; i < order.size(); ++i) {
-      const Entry& e = tree.records_.find(order[i])->entry;
       auto need = [&](const EntryId& id) {
         if (sent.count(id)) return;
-        Record* r = tree.records_.find(id);
+        const Record* r = tree.records_.look(id);
         if (!r || !(r->entry.live.empty() || wanted(r->entry))) return;
         sent.insert(id);
         order.push_back(id);
       };
-      need(e.place.parent);
-      for (const auto& [dot, version] : e.heads) need(version.target);
+      const Entry& e = tree.records_.look(order[i])->entry;
+      std::vector<EntryId> targets;
+      for (const auto& [dot, version] : e.heads)
+        if (version.target != EntryId()) targets.push_back(version.target);
+      need(EntryId(e.place.parent));
+      for (const auto& target : targets) need(target);
     }
     for (size_t i = order.size(); i-- > 0;) {
-      const Entry& e = tree.records_.find(order[i])->entry;
+      const Entry& e = tree.records_.look(order[i])->entry;
       Change change{e, tree.state_.vector};
       change.seen.join(e.ctx);
       change.entry.ctx = {};
@@ -142,7 +145,7 @@ struct Tree::PageBuilder {
         auto touched = tree.records_.store().touchedAfter(origin, cursor.seq, kLook);
         for (const auto& [seq, id] : touched) {
           if (full()) return;
-          Record* r = tree.records_.find(id);
+          const Record* r = tree.records_.look(id);
           if (r && wanted(r->entry)) send(id);
           cursor.seq = seq;
         }

@@ -23,6 +23,12 @@ Record* TreeRecords::find(const EntryId& id) {
   return &slot.record;
 }
 
+const Record* TreeRecords::look(const EntryId& id) {
+  if (id == kRootEntry) return nullptr;
+  auto it = slots_.find(id);
+  return it != slots_.end() ? &it->second.record : store_.peek(id);
+}
+
 Record& TreeRecords::insert(Entry entry) {
   EntryId id = entry.id;
   Slot& slot = slots_[id];

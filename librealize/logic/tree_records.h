@@ -17,6 +17,8 @@ class TreeRecords {
 
   /// Null when there is no such entry.
   Record* find(const EntryId& id);
+  /// The same for who only looks, in passing: it is not kept here for that. Good until the next call.
+  const Record* look(const EntryId& id);
   /// The entry must be unknown.
   Record& insert(Entry entry);
   void markDirty(Record& record);

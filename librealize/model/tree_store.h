@@ -39,6 +39,8 @@ class TreeStore {
   virtual ~TreeStore() = default;
 
   virtual std::optional<Record> get(const EntryId& id) = 0;
+  /// Null for none. Good until the next call.
+  virtual const Record* peek(const EntryId& id) = 0;
   virtual std::optional<Record> getByNode(NodeId node) = 0;
   /// Inserts or replaces; `record.node` 0 is assigned and written back. Also maintains the touch index.
   virtual void put(Record& record) = 0;

@@ -38,12 +38,14 @@ struct WantedBatch {
 namespace {
 
 Result<FileStat> writeWanted(Directory& root, const WantedItem& item, std::span<const std::byte> bytes) {
-  REALIZE_ASSIGN(auto file, root.open(item.tempPath, OpenMode::CreateNew, 0600));
+  const auto [mode, mtimeNs] = item.attributes.value_or(std::pair<uint32_t, int64_t>(0600, 0));
+  REALIZE_ASSIGN(auto file, root.open(item.tempPath, OpenMode::CreateNew, mode & 0777));
   if (bytes.size() >= kShortestHoleBytes) REALIZE_TRY(file->truncate(bytes.size()));  // For a hole at the end.
   REALIZE_TRY(writeSparse(*file, 0, bytes));
-  const auto [mode, mtimeNs] = item.attributes.value_or(std::pair<uint32_t, int64_t>(0600, 0));
-  REALIZE_TRY(file->setMode(mode));
   REALIZE_TRY(file->setTimes(mtimeNs));
+  auto stat = file->stat();
+  if (!stat.ok() || stat->mode == (mode & 07777)) return stat;
+  REALIZE_TRY(file->setMode(mode));  // The process's mask was in the way.
   return file->stat();
 }
 

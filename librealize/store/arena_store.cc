@@ -98,6 +98,7 @@ void ArenaStore::reopen() {
 }
 
 std::optional<logic::Record> ArenaStore::get(const EntryId& id) { return tree_->get(id); }
+const logic::Record* ArenaStore::peek(const EntryId& id) { return tree_->find(id); }
 std::optional<logic::Record> ArenaStore::getByNode(NodeId node) { return tree_->getByNode(node); }
 void ArenaStore::put(logic::Record& record) {
   db_->together([&] { tree_->put(record); });

@@ -64,6 +64,7 @@ class ArenaStore final : public logic::TreeStore {
 
   // The tree. Node numbers are given in put(), count up and are never given again; the root's is kRootNode.
   std::optional<logic::Record> get(const EntryId& id) override;
+  const logic::Record* peek(const EntryId& id) override;
   std::optional<logic::Record> getByNode(NodeId node) override;
   void put(logic::Record& record) override;
   void erase(const EntryId& id) override;

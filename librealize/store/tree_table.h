@@ -22,6 +22,8 @@ class TreeTable {
  public:
   TreeTable(Database& db, OriginTable& origins);
 
+  /// Null for none. Good until the next call.
+  const logic::Record* find(const EntryId& id);
   std::optional<logic::Record> get(const EntryId& id);
   std::optional<logic::Record> getByNode(NodeId node);
   void put(logic::Record& record);
@@ -60,7 +62,6 @@ class TreeTable {
   using Stored = std::pair<logic::Record, NodeId>;
   static bool read(Row row, int first, const EntryId& id, Stored& out);
   const logic::Record* keep(Stored stored);
-  const logic::Record* find(const EntryId& id);
   NodeId nodeForParent(const EntryId& id);
   bool surelyAbsent(const EntryId& id);
   void noteAbsent(const EntryId& id);

@@ -4,6 +4,12 @@
 
 namespace realize::logic {
 
+const Record* MemoryTreeStore::peek(const EntryId& id) {
+  ++gets;
+  auto it = records_.find(id);
+  return it == records_.end() ? nullptr : &it->second;
+}
+
 std::optional<Record> MemoryTreeStore::get(const EntryId& id) {
   ++gets;
   auto it = records_.find(id);

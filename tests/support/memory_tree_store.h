@@ -12,6 +12,7 @@ namespace realize::logic {
 class MemoryTreeStore : public TreeStore {
  public:
   std::optional<Record> get(const EntryId& id) override;
+  const Record* peek(const EntryId& id) override;
   std::optional<Record> getByNode(NodeId node) override;
   void put(Record& record) override;
   void erase(const EntryId& id) override;
