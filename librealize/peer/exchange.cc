@@ -233,7 +233,9 @@ void Exchange::State::pulled(const PeerKey& key) {
 void Exchange::State::compareOn(const PeerKey& key, uint64_t number) {
   auto it = remotes.find(key);
   if (it == remotes.end()) return;
-  const auto request = core.store.transact([&] { return core.tree.wholeRequest(wholes[key]); });
+  logic::WholeRequest request;
+  if (!core.transact([&] { request = core.tree.wholeRequest(wholes[key]); }))
+    return pullFailed(key, number, Error{Code::Io, core.suspendedWhy});
   it->second->compare(request, [this, alive = alive, key, number](Result<logic::WholePage> page) {
     if (*alive && current(key, number)) onCompared(key, number, std::move(page));
   });
@@ -245,8 +247,12 @@ void Exchange::State::onCompared(const PeerKey& key, uint64_t number, Result<log
     return pullFailed(key, number, page.error());
   }
   auto& whole = wholes[key];
-  if (!page->page.authors.empty()) {
-    core.transact([&] { for (const auto& [origin, peer] : page->page.authors) core.authors->learn(origin, peer, false); });
+  const bool learnt = page->page.authors.empty() || core.transact([&] {
+    for (const auto& [origin, peer] : page->page.authors) core.authors->learn(origin, peer, false);
+  });
+  if (!learnt) {
+    wholes.erase(key);
+    return pullFailed(key, number, Error{Code::Io, core.suspendedWhy});
   }
   Result<void> taken = core.tree.noteWhole(whole, *page);
   if (taken.ok() && !whole.complete()) return compareOn(key, number);
