@@ -246,6 +246,7 @@ TEST_CASE_FIXTURE(Keepers, "files that too few have are counted") {
   REQUIRE(until([&] { return !has(*b, "x"); }));
   settings.copies = 2;
   a->core->setSettings(settings);
+  pass(6'000);  // Who asks after some seconds has them counted anew.
   REQUIRE(until([&] { return a->core->status().filesBelowCopies == 1; }));
   CHECK(a->core->status().firstBelowCopies == std::vector<std::string>{"x"});
   link->cut();
