@@ -24,6 +24,7 @@ namespace {
 
 constexpr int64_t kBarrierMs = 2000;  // An answer that says "still settling" beats none.
 constexpr size_t kRecheckSlice = 500;
+constexpr char kRunsInBootKey[] = "runs in boot";  // Empty: it ended in order.
 constexpr int64_t kReviveMs = 1000;
 constexpr int64_t kReviveMostMs = 60'000;
 constexpr int64_t kSteadyNs = 60'000'000'000;  // A database that fails again sooner is given more time.
@@ -207,7 +208,10 @@ void ArenaCore::stop() {
   s.folder->stop();
   auto done = store::catching([&] {
     if (s.databaseFailed) return;
-    s.store->transact([&] { s.store->wanted().keep(); });
+    s.store->transact([&] {
+      s.store->wanted().keep();
+      s.store->setValue(kRunsInBootKey, "");
+    });
     s.store->makeDurable();
   });
   (void)done;  // Nothing was promised to anyone that is not durable already.
@@ -226,7 +230,8 @@ void ArenaCore::beginLife() {
   s_->transact([&] { s_->tree.beginLife(); }, true);
 }
 
-/// A copied or restored database file is another life: its numbers must not be given again (AGREEMENT 21).
+/// A copied or restored database file is another life: its numbers must not be given again (AGREEMENT 21). So is one whose
+/// machine stopped under it: what that lost may be in a backup, and come back with it.
 Folder::Beginning ArenaCore::State::noteIdentity() {
   Folder::Beginning out;
   out.fresh = fresh;
@@ -238,13 +243,19 @@ Folder::Beginning ArenaCore::State::noteIdentity() {
   const auto before = store->recordedIdentity();
   out.oldDatabase = before && !(before == now);
   out.newDatabase = !before && !fresh;
+  const std::string ranIn = store->getValue(kRunsInBootKey).value_or("");
+  const bool maybeLost = !ranIn.empty() && ranIn != env.bootId;
   transact([&] {
     authors.learn(tree.origin(), core.options.self, true);
+    if (ranIn != env.bootId) store->setValue(kRunsInBootKey, env.bootId);
+    if (out.oldDatabase || maybeLost) tree.beginLife();
     if (before == now) return;
-    if (before) tree.beginLife();
     folder->noteBroughtBack(out);  // With the identity: it is known once only.
     store->recordIdentity(now);
   }, true);
+  // Before the first change: lost together, they would not be missed.
+  if (ranIn == env.bootId || databaseFailed) return out;
+  if (auto kept = store::catching([&] { store->makeDurable(); }); !kept.ok()) databaseFails(kept.error());
   return out;
 }
 

@@ -173,3 +173,45 @@ TEST_CASE_FIXTURE(BackedUp, "what a backup brought back is not held back by a gu
   CHECK(conflicts() == 1);
   CHECK(core(*a).tree.shownHeads(core(*a).recordAt("h")->entry.id).size() == 2);
 }
+
+TEST_CASE_FIXTURE(BackedUp, "a backup may have what a power cut took from the disk after it was made") {
+  link->cut();
+  const test::FakeImage onDisk = b->disk.snapshot();
+  auto makeFolder = [&](const char* name) {
+    REQUIRE((*b->disk.openRoot(test::kSimFolder))->makeDirectory(name, 0755).ok());
+    pass(5000);
+  };
+  makeFolder("lost");
+  backup = b->disk.snapshot();
+  b->vanish();
+  b->disk.restore(onDisk);
+  ++b->boots;
+  REQUIRE(b->start().ok());
+  makeFolder("kept");  // Not under the number that the other has in the backup.
+  link->connect();
+  REQUIRE(settles());
+
+  bringBack(true, false);
+  goOn();
+
+  for (auto* peer : {a.get(), b.get()}) {
+    CHECK(has(*peer, "lost"));
+    CHECK(has(*peer, "kept"));
+  }
+  CHECK(conflicts() == 0);
+}
+
+TEST_CASE_FIXTURE(BackedUp, "a database is another life after a power cut only, not after an end in order or of the process alone") {
+  const auto origin = core(*b).tree.origin();
+  b->vanish();
+  REQUIRE(b->start().ok());
+  CHECK(core(*b).tree.origin() == origin);
+  b->stop();
+  ++b->boots;
+  REQUIRE(b->start().ok());
+  CHECK(core(*b).tree.origin() == origin);
+  b->vanish();
+  ++b->boots;
+  REQUIRE(b->start().ok());
+  CHECK(core(*b).tree.origin() != origin);
+}
