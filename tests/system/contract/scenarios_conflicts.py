@@ -148,6 +148,15 @@ def conflicts_settled_by_policy(h):
     until(lambda: {read(folder_a / "plan.txt"), newest} == {b"newest by a", b"newest by b, longer"}, "undone")
 
 
+def both_versions(place):
+    """{peer: path}; None while one comes, goes or changes, and its name with it."""
+    try:
+        found = {os.getxattr(place / name, "user.realize.peer"): place / name for name in os.listdir(place)}
+    except OSError:
+        return None
+    return found if set(found) == {b"a", b"b"} else None
+
+
 def versions_are_fetched_when_read(h):
     need_fuse()
     a, b, folder_a, _ = h.pair({"plan.txt": "draft"}, b_folder=False)
@@ -162,7 +171,7 @@ def versions_are_fetched_when_read(h):
     until(lambda: b.arena()["conflicts"] == 1, "the conflict is known")
     until((mount / "conflicts").is_dir, "the kernel hears of it")
     place = mount / "conflicts/plan.txt"
-    versions = {os.getxattr(place / name, "user.realize.peer"): place / name for name in os.listdir(place)}
+    versions = until(lambda: both_versions(place), "both versions are there")
     equal(os.getxattr(versions[b"a"], "user.realize.status"), b"elsewhere")
     refused(errno.EBUSY, lambda: os.rename(versions[b"a"], mount / "plan.txt"), "its bytes are not here")
     equal(read(versions[b"a"]), b"by a")
