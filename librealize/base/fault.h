@@ -20,6 +20,7 @@ enum class Fault : uint8_t {
   OverwriteUnknown,   ///< what has a name already, unknown to us, is replaced
   RemoveUnread,       ///< a folder's removal takes along what nobody has read
   TakeUnverified,     ///< bytes are believed without a look at their hash
+  EvictUnlocked,      ///< a copy is let go as soon as others were asked to keep theirs
 };
 
 #ifdef REALIZE_FAULTS

@@ -4,6 +4,7 @@
 #include <deque>
 #include <unordered_map>
 
+#include "librealize/base/fault.h"
 #include "librealize/logic/tree_merge.h"
 #include "librealize/peer/exchange.h"
 #include "librealize/peer/folder_state.h"
@@ -468,9 +469,13 @@ void Marks::State::askNext(std::shared_ptr<Round> round) {
   const int64_t askedNs = core.env.clock.monotonicNs();
   remote->promise(contents, [this, alive = alive, round, asked, contents, askedNs, peer = remote->key()](Result<KeepAnswers> answers) {
     if (!*alive) return;
-    if (answers.ok() && answers->each.size() == asked.size()) onAnswers(*round, peer, asked, contents, askedNs, *answers);
+    const bool counts = answers.ok() && answers->each.size() == asked.size() && !faulty(Fault::EvictUnlocked);
+    if (counts) onAnswers(*round, peer, asked, contents, askedNs, *answers);
     askNext(round);
   });
+  if (!faulty(Fault::EvictUnlocked)) return;
+  KeepAnswers hoped{std::vector<KeepAnswer>(asked.size(), KeepAnswer::Promised), core.settings.copies};
+  onAnswers(*round, remote->key(), asked, contents, askedNs, hoped);
 }
 
 /// What enough others keep is dropped at once, and they are told so.

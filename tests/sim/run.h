@@ -1,0 +1,51 @@
+#pragma once
+
+// One seed, many seeds, and all deliberate faults: what realize-sim does with a World.
+
+#include <cstdint>
+#include <map>
+#include <set>
+#include <string>
+
+#include "tests/sim/world.h"
+
+namespace realize::test {
+
+/// A seed that takes longer does not end.
+inline constexpr unsigned kSecondsPerSeed = 60;
+
+struct Arguments {
+  uint64_t first = 0, last = 0;
+  int jobs = 1;
+  std::set<uint64_t> known;  ///< seeds whose failure is known and not mended: told, and no reason to fail
+  int steps = 0;
+  size_t peers = 0;
+  realize::peer::ConflictRule conflicts = realize::peer::ConflictRule::Keep;
+  bool explain = false;
+  bool calls = false;
+  bool twice = false;
+  bool allKinds = false;     ///< whatever never happened in the whole range is a failure
+  bool faults = true;
+  bool races = true;
+};
+
+struct Outcome {
+  std::string broken;  // empty: all held
+  std::string story;
+  std::map<std::string, uint64_t> counters;
+  uint64_t steps = 0;
+};
+
+/// `echo`: its story goes to stdout as it happens.
+Outcome runSeed(uint64_t seed, const Arguments& arguments, bool echo);
+inline std::string firstLine(const std::string& text) { return text.substr(0, text.find('\n')); }
+
+/// All seeds in processes of their own; what broke and what happened goes to stdout. Returns the exit code.
+int runMany(const Arguments& arguments);
+
+/// Wakes the deliberate fault of that name. False: there is none, or none is compiled in.
+bool activateFault(const std::string& name);
+/// For each deliberate fault the first seed that finds it. Returns the exit code: 1 when one is not found.
+int huntAll(const Arguments& arguments);
+
+}  // namespace realize::test
