@@ -72,7 +72,7 @@ if [ "$mode" != quick ]; then
   ! command -v ccache >/dev/null || clang_command="ccache clang++"
   # With the deliberate faults compiled in, which nothing but sim-faults wakes.
   part asan build-asan "-Db_sanitize=address,undefined -Db_lundef=false -Doptimization=1 -Dfaults=true" \
-    suite:unit cli cli-mount fuse sim-same-story-twice sim-faults contract-two-peers-sync-both-ways \
+    suite:unit cli cli-mount fuse sim-same-story-twice sim-faults sim-shrink contract-two-peers-sync-both-ways \
     contract-conflict-and-resolve contract-folderless-join-reads-and-writes contract-chain-of-three-with-unreal-middle \
     contract-remote-changes-show-without-remount contract-kill-of-the-receiver-mid-sync contract-strangers-on-the-port
   part tsan build-tsan "-Db_sanitize=thread -Db_lundef=false -Doptimization=1" \

@@ -20,9 +20,9 @@ void World::planDisasters() {
   if (!disasters_) return;
   const int64_t length = int64_t(stepsLeft_) * 700 * kNsPerMs;
   for (size_t i = 0; i < machines_.size(); ++i)
-    for (uint64_t n = 1 + below(3); n > 0; --n) queue_.at(int64_t(below(uint64_t(length))), [this, i] { takeBackup(i); });
+    for (uint64_t n = 1 + below(3); n > 0; --n) plan(int64_t(below(uint64_t(length))), [this, i] { takeBackup(i); });
   for (uint64_t n = 1 + below(2); n > 0; --n)
-    queue_.at(length / 4 + int64_t(below(uint64_t(length) * 3 / 4)), [this] { disaster(); });
+    plan(length / 4 + int64_t(below(uint64_t(length) * 3 / 4)), [this] { disaster(); });
 }
 
 void World::takeBackup(size_t number) {

@@ -12,7 +12,7 @@ constexpr int64_t kNsPerMs = 1'000'000;
 void World::planFaults() {
   const int64_t length = int64_t(stepsLeft_) * 700 * kNsPerMs;
   const int faults = int(below(uint64_t(stepsLeft_) / 4 + 2));
-  for (int i = 0; i < faults; ++i) queue_.at(int64_t(below(uint64_t(length))), [this] { fault(); });
+  for (int i = 0; i < faults; ++i) plan(int64_t(below(uint64_t(length))), [this] { fault(); });
 }
 
 void World::reconnectSoon(SimLink& link) {

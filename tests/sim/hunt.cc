@@ -68,7 +68,11 @@ pid_t hunt(const NamedFault& fault, const Arguments& arguments, FILE*& in) {
       const bool holdsWithout = runSeed(seed, arguments, false).broken.empty();
       activate(fault.fault);
       if (!holdsWithout) continue;
-      fprintf(out, "found %s\n", firstLine(outcome.broken).c_str());
+      Arguments found = arguments;
+      found.first = found.last = seed;
+      alarm(0);
+      const std::string turns = arguments.shrink ? std::to_string(fewestTurns(found)) : "-";
+      fprintf(out, "found %s | %s\n", turns.c_str(), firstLine(outcome.broken).c_str());
       fflush(out);
       _exit(0);
     }
@@ -90,7 +94,7 @@ bool activateFault(const std::string& name) {
 
 int huntAll(const Arguments& arguments) {
   if (!activate(Fault::None)) return 2;
-  printf("| fault              | seed      | within | how it shows |\n|---|---|---|---|\n");
+  printf("| fault | seed | within | turns | how it shows |\n|---|---|---|---|---|\n");
   fflush(stdout);  // Before any fork.
   int missed = 0;
   const size_t count = std::size(kFaults);
@@ -113,10 +117,11 @@ int huntAll(const Arguments& arguments) {
       fclose(hunts[i].second);
       int status = 0;
       waitpid(pids[i], &status, 0);
-      if (how.empty() && WIFSIGNALED(status)) how = WTERMSIG(status) == SIGALRM ? "does not end in time" : "the process dies";
+      if (how.empty() && WIFSIGNALED(status)) how = WTERMSIG(status) == SIGALRM ? "- | does not end in time" : "- | the process dies";
       if (how.empty()) ++missed;
       const NamedFault& fault = *hunts[i].first;
-      printf("| %-18s | %9s | %6llu | %s |\n", fault.name, how.empty() ? "NOT FOUND" : seed.c_str(), static_cast<unsigned long long>(fault.within), how.c_str());
+      printf("| %s | %s | %llu | %s |\n", fault.name, how.empty() ? "NOT FOUND" : seed.c_str(), static_cast<unsigned long long>(fault.within),
+             how.empty() ? "- | -" : how.c_str());
       fflush(stdout);
     }
   }

@@ -4,6 +4,8 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <optional>
+#include <set>
 #include <string>
 
 #include "tests/sim/run.h"
@@ -13,8 +15,22 @@ using namespace realize::test;
 namespace {
 
 int usage() {
-  fprintf(stderr, "realize-sim --seed N [--explain] [--calls] | --seeds A..B [--jobs J] [--twice] [--all-kinds] [--known N,N]   [--steps N] [--peers N] [--conflicts newest|copies] [--no-faults] [--no-races] [--fault NAME] | --all-faults\n");
+  fputs("realize-sim --seed N [--explain] [--calls] [--only N,N] | --seed N --shrink [--turns N] | --seeds A..B [--jobs J] [--twice] [--all-kinds]\n"
+        "            [--known N,N] | --all-faults [--shrink] [--jobs J]\n"
+        "  all: [--steps N] [--peers N] [--conflicts newest|copies] [--no-faults] [--no-races] [--no-damage] [--fault NAME]\n",
+        stderr);
   return 2;
+}
+
+/// "3,17,22"; whatever is no number ends it.
+std::set<uint64_t> numbersOf(const char* list) {
+  std::set<uint64_t> numbers;
+  for (const char* at = list; *at >= '0' && *at <= '9';) {
+    char* end = nullptr;
+    numbers.insert(strtoull(at, &end, 10));
+    at = *end == ',' ? end + 1 : end;
+  }
+  return numbers;
 }
 
 }  // namespace
@@ -22,6 +38,7 @@ int usage() {
 int main(int argc, char** argv) {
   Arguments arguments;
   bool one = false, all = false;
+  std::optional<std::set<size_t>> only;  // of the story's turns
   for (int i = 1; i < argc; ++i) {
     const std::string argument = argv[i];
     const char* value = i + 1 < argc ? argv[i + 1] : nullptr;
@@ -31,6 +48,8 @@ int main(int argc, char** argv) {
     else if (argument == "--all-kinds") arguments.allKinds = true;
     else if (argument == "--no-faults") arguments.faults = false;
     else if (argument == "--no-races") arguments.races = false;
+    else if (argument == "--no-damage") arguments.damage = false;
+    else if (argument == "--shrink") arguments.shrink = true;
     else if (argument == "--all-faults") all = true;
     else if (!value) return usage();
     else if (argument == "--seed") {
@@ -47,11 +66,13 @@ int main(int argc, char** argv) {
       arguments.jobs = std::max(1, atoi(value));
       ++i;
     } else if (argument == "--known") {
-      for (const char* at = value; *at;) {
-        char* end = nullptr;
-        arguments.known.insert(strtoull(at, &end, 10));
-        at = *end == ',' ? end + 1 : end + strlen(end);
-      }
+      arguments.known = numbersOf(value);
+      ++i;
+    } else if (argument == "--turns") {
+      arguments.fewTurns = strtoull(value, nullptr, 10);
+      ++i;
+    } else if (argument == "--only") {
+      only = numbersOf(value);
       ++i;
     } else if (argument == "--fault") {
       if (!activateFault(value)) return 2;
@@ -72,6 +93,12 @@ int main(int argc, char** argv) {
   }
   if (all) return huntAll(arguments);
   if (!one) return runMany(arguments);
+  if (arguments.shrink) return shrinkSeed(arguments);
+  Script script;
+  if (only) {
+    script = scriptOf(arguments, *only);
+    arguments.script = &script;
+  }
   setvbuf(stdout, nullptr, _IOLBF, 0);
   const Outcome outcome = runSeed(arguments.first, arguments, arguments.explain);
   if (outcome.broken.empty()) {

@@ -16,8 +16,8 @@ namespace realize::test {
 
 Outcome runSeed(uint64_t seed, const Arguments& arguments, bool echo) {
   Outcome outcome;
-  World world({.seed = seed, .steps = arguments.steps, .peers = arguments.peers, .faults = arguments.faults, .conflicts = arguments.conflicts, .races = arguments.races, .echo = echo,
-               .calls = arguments.calls});
+  World world({.seed = seed, .steps = arguments.steps, .peers = arguments.peers, .faults = arguments.faults, .conflicts = arguments.conflicts, .races = arguments.races,
+               .damage = arguments.damage, .script = arguments.script, .echo = echo, .calls = arguments.calls});
   try {
     world.run();
   } catch (const Broken& broken) {
@@ -26,6 +26,7 @@ Outcome runSeed(uint64_t seed, const Arguments& arguments, bool echo) {
   outcome.story = world.story();
   outcome.counters = world.counters();
   outcome.steps = world.steps();
+  outcome.turns = world.turns();
   return outcome;
 }
 

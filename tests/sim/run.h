@@ -6,6 +6,7 @@
 #include <map>
 #include <set>
 #include <string>
+#include <vector>
 
 #include "tests/sim/world.h"
 
@@ -27,6 +28,10 @@ struct Arguments {
   bool allKinds = false;     ///< whatever never happened in the whole range is a failure
   bool faults = true;
   bool races = true;
+  bool damage = true;
+  Script* script = nullptr;
+  bool shrink = false;
+  size_t fewTurns = 0;       ///< a story that shrinks to so many is what was expected
 };
 
 struct Outcome {
@@ -34,6 +39,7 @@ struct Outcome {
   std::string story;
   std::map<std::string, uint64_t> counters;
   uint64_t steps = 0;
+  std::vector<size_t> turns;  // where in the story each began
 };
 
 /// `echo`: its story goes to stdout as it happens.
@@ -43,9 +49,17 @@ inline std::string firstLine(const std::string& text) { return text.substr(0, te
 /// All seeds in processes of their own; what broke and what happened goes to stdout. Returns the exit code.
 int runMany(const Arguments& arguments);
 
+/// Leaves out of a failing seed's story whatever it fails without, and tells what is left. Returns the exit code.
+int shrinkSeed(const Arguments& arguments);
+/// How many turns of a failing seed's story are left then.
+size_t fewestTurns(const Arguments& arguments);
+/// The seed's script, to be followed with these turns only.
+Script scriptOf(const Arguments& arguments, const std::set<size_t>& kept);
+
 /// Wakes the deliberate fault of that name. False: there is none, or none is compiled in.
 bool activateFault(const std::string& name);
-/// For each deliberate fault the first seed that finds it. Returns the exit code: 1 when one is not found.
+/// For each deliberate fault the first seed that finds it and, to be shrunk, how many turns of its story are needed. Returns the
+/// exit code: 1 when one is not found.
 int huntAll(const Arguments& arguments);
 
 }  // namespace realize::test

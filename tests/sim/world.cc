@@ -62,7 +62,7 @@ World::World(const WorldOptions& options) : options_(options), random_(options.s
   if (peers > 3) count("households of four to six");
   if (options.calls)
     for (auto& link : links_) link->onTalk = [this](const std::string& what) { say("    . " + what); };
-  if (options.faults && options.seed % 5 == 2)
+  if (options.faults && options.damage && options.seed % 5 == 2)
     for (auto& link : links_)
       link->onChunk = [this](HeldChunk& chunk) {
         if (healing_ || chunk.bytes.empty() || !oneIn(8)) return;
@@ -159,11 +159,32 @@ void World::live() {
   // Some come in bursts.
   for (size_t i = 1; i < times.size(); ++i)
     if (oneIn(2)) times[i] = times[i - 1] + int64_t(below(oneIn(2) ? 30 : 400)) * kNsPerMs;
-  for (auto at : times) queue_.at(at, [this] { userStep(); });
+  for (auto at : times) plan(at, [this] { userStep(); });
   if (options_.faults) planFaults();
   planDisasters();
   for (auto& link : links_) reconnectSoon(*link);
   runFor(end - queue_.nowNs());
+}
+
+/// A turn of the story, which may be left out of it (script.h).
+void World::plan(int64_t atNs, std::function<void()> turn) {
+  queue_.at(atNs, [this, turn = std::move(turn), number = planned_++] {
+    if (comes(number)) turn();
+  });
+}
+
+bool World::comes(size_t turn) {
+  auto* script = options_.script;
+  if (script && !script->follows) script->turns[turn] = {random_.state(), queue_.random.state(), answers_.state()};
+  if (script && script->follows) {
+    const auto then = script->turns.find(turn);
+    if (then == script->turns.end() || !script->kept.contains(turn)) return false;
+    random_.setState(then->second.users);
+    queue_.random.setState(then->second.network);
+    answers_.setState(then->second.answers);
+  }
+  turns_.push_back(story_.size());
+  return true;
 }
 
 void World::heal() {

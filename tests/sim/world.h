@@ -11,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "tests/sim/script.h"
 #include "tests/support/sim_link.h"
 
 namespace realize::test {
@@ -27,6 +28,8 @@ struct WorldOptions {
   bool faults = true;
   peer::ConflictRule conflicts = peer::ConflictRule::Keep;  ///< of two machines in three
   bool races = true;    ///< users who are quicker than the program
+  bool damage = true;   ///< of chunks on their way
+  Script* script = nullptr;  ///< recorded, or followed
   bool echo = false;    ///< each line of the story to stdout as it happens
   bool calls = false;   ///< the story tells what the programs do on their disks, too
 };
@@ -60,11 +63,15 @@ class World {
   const std::string& story() const { return story_; }
   const std::map<std::string, uint64_t>& counters() const { return counters_; }
   uint64_t steps() const { return queue_.steps(); }
+  /// Where in the story each turn began.
+  const std::vector<size_t>& turns() const { return turns_; }
 
  private:
   // world.cc
   void setUp();
   void live();
+  void plan(int64_t atNs, std::function<void()> turn);
+  bool comes(size_t turn);
   void heal();
   void settleDown(const char* when);
   std::string unsettled();
@@ -157,6 +164,8 @@ class World {
   std::vector<std::unique_ptr<SimLink>> links_;
   std::map<std::string, uint64_t> counters_;
   std::string story_;
+  std::vector<size_t> turns_;
+  size_t planned_ = 0;
   bool healing_ = false;
   bool disasters_ = false;
   bool racing_ = false;

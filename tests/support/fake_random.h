@@ -23,6 +23,9 @@ class FakeRandom final : public Random {
   uint64_t below(uint64_t bound) { return bound == 0 ? 0 : next64() % bound; }
   /// True once in `n` times on average.
   bool oneIn(uint64_t n) { return below(n) == 0; }
+  /// What all that follows depends on.
+  uint64_t state() const { return state_; }
+  void setState(uint64_t state) { state_ = state; }
 
  private:
   uint64_t step() {
