@@ -269,6 +269,8 @@ bool Transfers::State::askPieces(const std::shared_ptr<BlobState>& blob, const s
 
 /// Pieces that some content here has already are copied, verified again. True if any such copying was begun.
 bool Transfers::State::copyLocal(const std::shared_ptr<BlobState>& blob, const std::vector<uint32_t>& pieces) {
+  auto root = core.folder->root();
+  if (!root) return false;  // Suspended, maybe a moment ago: whoever reads what is open already goes on.
   std::vector<ChunkHash> hashes;
   std::vector<uint32_t> untried;
   for (auto piece : pieces) {
@@ -304,7 +306,6 @@ bool Transfers::State::copyLocal(const std::shared_ptr<BlobState>& blob, const s
   for (auto piece : taken) blob->asked[piece] = 0;
   ++blob->gets;
   recount(*blob);
-  auto root = core.folder->root();
   core.env.scheduler.onPool(true, [this, alive = alive, blob, copies, root, layout = blob->layout, file = blob->file,
                                    &scheduler = core.env.scheduler] {
     auto done = std::make_shared<std::vector<uint32_t>>();

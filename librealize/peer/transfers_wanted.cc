@@ -485,8 +485,9 @@ bool Transfers::State::startLocal(NodeId node, const BlobId& blob, uint64_t size
     });
     return true;
   }
-  inFlight.insert({node, blob});
   auto root = core.folder->root();
+  if (!root) return false;  // Suspended a moment ago, by what was begun before.
+  inFlight.insert({node, blob});
   const std::string temp = std::string(kTempFolder) + "/l" + std::to_string(++batchCounter);
   core.env.scheduler.onPool(false, [this, alive = alive, root, source, node, blob, sizeBytes, temp,
                                     &scheduler = core.env.scheduler] {

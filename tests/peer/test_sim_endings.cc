@@ -11,7 +11,8 @@ namespace {
 constexpr size_t kA = 0, kB = 1, kC = 2;
 const std::string kFile = std::string(kSimFolder) + "/f";
 
-bool isOfProgram(SimPeer& peer, const FakeCall& call) { return !peer.userActing && call.op == FakeOp::Rename; }
+bool isOfProgram(SimPeer& peer, FakeOp op, const FakeCall& call) { return !peer.userActing && call.op == op; }
+bool isOfProgram(SimPeer& peer, const FakeCall& call) { return isOfProgram(peer, FakeOp::Rename, call); }
 
 /// What the peer shows of it: the only version's text hash, or none.
 std::vector<BlobId> shown(SimHousehold& home, size_t peer, const std::string& path) {
@@ -352,6 +353,33 @@ TEST_CASE("what nobody has is given up where it is wanted, too, however large it
     CHECK_FALSE(home.core(kA).recordAt("g").ok());
     CHECK_FALSE(home.core(kB).recordAt("g").ok());
   }
+}
+
+TEST_CASE("a read that suspends the arena half way does not end the process, where another file has the same bytes") {
+  SimHousehold home({Mark::None});
+  auto& b = *home.peers[kB];
+  std::string body, other;
+  for (FakeRandom random(7); body.size() < 600'000;) body += char(random.below(256));
+  for (FakeRandom random(8); other.size() < 500'000;) other += char(random.below(256));
+  b.options.settings.cacheLimitBytes = 1'300'000;  // Of which "body" has half.
+  home.startAndMeet();
+  home.write(kB, "body", body);
+  home.write(kA, "like it", body + "and more");
+  home.write(kA, "other", other);
+  REQUIRE(home.settle());
+  REQUIRE(home.fetch(kB, other) == other);
+  b.onCall = [&](const FakeCall& call) {
+    if (isOfProgram(b, FakeOp::Unlink, call) && call.path.find("/cache/") != std::string::npos)
+      b.disk.fail(FakeOp::Write, kSimState, Code::NoSpace, 0, 1'000'000);
+  };
+
+  (void)home.fetch(kB, body + "and more");
+
+  CHECK(home.core(kB).suspended);
+  b.onCall = nullptr;
+  b.disk.clearFailures();
+  REQUIRE(home.settle());
+  CHECK(home.fetch(kB, body + "and more") == body + "and more");
 }
 
 }  // namespace realize::test
