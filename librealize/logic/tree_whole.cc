@@ -4,10 +4,12 @@
 #include <algorithm>
 #include <unordered_map>
 #include <unordered_set>
+#include <utility>
 
 #include "librealize/base/hash.h"
 #include "librealize/logic/tree.h"
 #include "librealize/logic/tree_call.h"
+#include "librealize/logic/tree_merge.h"
 #include "librealize/model/codec.h"
 
 namespace realize::logic {
@@ -28,6 +30,16 @@ void setDigit(EntryId& id, uint8_t at, uint8_t digit) {
 
 bool anyBeyond(const std::vector<Dot>& dots, const VersionVector& vector) {
   return std::any_of(dots.begin(), dots.end(), [&](Dot dot) { return !vector.covers(dot); });
+}
+
+/// What was removed and forgotten had let go the versions that were seen there, where another is left.
+void forgetHeads(Entry& entry, const VersionVector& seenThere) {
+  auto left = realHeads(entry);
+  std::erase_if(left, [&](const auto& head) { return seenThere.covers(head.first); });
+  if (left.empty() || left.size() == entry.heads.size()) return;
+  const auto before = std::exchange(entry.heads, std::move(left));
+  entry.tombs.clear();
+  for (const auto& [dot, version] : before) rememberReplaced(entry, version.blob);
 }
 
 Error begunAnew() { return {Code::Busy, "one of two peers that compare their whole trees has forgotten deletions meanwhile: they begin anew"}; }
@@ -200,14 +212,14 @@ Result<void> Tree::applyWhole(const PeerKey& sender, const WholeState& state) {
     for (const EntryId& id : records_.store().idsBetween(range.prefix, range.last())) {
       if (sent.count(id)) continue;
       Record& record = *records_.find(id);
-      if (anyBeyond(record.entry.live, theirs)) {
-        again.push_back(id);
-      } else if (!record.entry.live.empty()) {
-        const Claimed before = claimedOf(&record);
-        beginEdit(record);
-        record.entry.live.clear();
-        endEdit(record, before);
-      }
+      const bool survives = anyBeyond(record.entry.live, theirs);
+      if (survives) again.push_back(id);
+      if (record.entry.live.empty()) continue;
+      const Claimed before = claimedOf(&record);
+      beginEdit(record);
+      if (survives) forgetHeads(record.entry, theirs);
+      else record.entry.live.clear();
+      endEdit(record, before);
     }
   }
   std::unordered_map<EntryId, Change> forgotten;  // No record here, and no news of it there.
@@ -224,6 +236,7 @@ Result<void> Tree::applyWhole(const PeerKey& sender, const WholeState& state) {
         continue;
       }
       const bool dead = !anyBeyond(change.entry.live, state_.vector);
+      if (!dead && senderWasAway) forgetHeads(change.entry, state_.vector);
       takeUnknown(change, dead);
       if (!dead && senderWasAway) again.push_back(id);
     }

@@ -56,6 +56,7 @@ RULES = {
     "forgotten": "touches forgotten when an entry was issued again do not come back with another's state of it",
     "copy-id": "the id of a version's copy follows from its entry and its content, not from a path",
     "copy-once": "a version whose copy is shown is not copied again",
+    "let-go-there": "of what survives a return, versions go that were let go there and are forgotten with the entry",
     "sure": "what is not known there is new here, if nothing was trimmed there that was not seen here",
 }
 OFF = set()
@@ -432,13 +433,13 @@ class Peer:
                 self.hlc = max(self.hlc, theirs.place[0][0])
             elif i in self.entries:              # no record there: new here, or deleted and trimmed there
                 if not stale_self and on("sure"): continue   # not trimmed there: we have seen all that is
-                if any(not covers(theirs_seen, d) for d in self.entries[i].live): again.append(i)
+                if any(not covers(theirs_seen, d) for d in self.entries[i].live): self.forget_heads(i, theirs_seen); again.append(i)
                 else: self.entries[i] = self.entries[i].copy(); self.entries[i].live = frozenset()
             elif not geq(self.V, staged[i][0].touch):   # no record here, and news of it there
                 e = self.entries[i] = staged[i][0].copy(); e.ctx = join(self.V, staged[i][1])
                 self.hlc = max(self.hlc, e.place[0][0])
                 if not any(not covers(self.V, d) for d in e.live): e.live = frozenset()
-                elif stale_src: again.append(i)
+                elif stale_src: self.forget_heads(i, self.V); again.append(i)
         todo = list(self.entries)                # of the dead there, only what something alive here needs
         for i in todo:
             e = self.entries[i]
@@ -454,6 +455,15 @@ class Peer:
             for j in self.bundle([i]):
                 if j in done: continue
                 done.add(j); self.again(j, self.entries[j].place[1:3])
+    def forget_heads(self, i, seen):
+        """What was forgotten as removed had let go its versions, where another is left."""
+        e = self.entries[i]
+        left = {d: v for d, v in e.real_heads().items() if not covers(seen, d)}
+        if left and on("let-go-there"): e = self.entries[i] = e.copy(); e.heads, e.tombs = left, {}
+        ev = [self.world.events[x] + (x,) for x in self.truth[i]]
+        if any(x[1] and x[1][1] == i for x in self.world.events.values()): return   # Deleted under another name, maybe.
+        real = {x[1] for x in ev if x[1] and not any((o[1] or o[3]) and x[-1] in o[4] for o in ev)}
+        assert not real or real == set(e.shown_heads().values()), f"of {i[:6]} versions survive that were let go"
     def again(self, j, place, lost=()):
         """Issue the state of an entry again under dots of our own; dots of the origins `lost` are forgotten."""
         e = self.entries[j]
