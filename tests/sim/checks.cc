@@ -267,7 +267,8 @@ void World::checkCaches() {
   }
 }
 
-/// A new content takes the place of what had the name: at no moment is there nothing under it.
+/// A new content takes the place of what had the name: at no moment is there nothing under it. What somebody renamed has
+/// another name, and what comes after it is another file.
 void World::watchName(size_t number, const FakeCall& call) {
   auto& machine = machines_[number];
   if (machine.peer->userActing || machine.peer->disk.isPowerOff() || (call.op != FakeOp::Rename && call.op != FakeOp::Unlink)) return;
@@ -281,8 +282,8 @@ void World::watchName(size_t number, const FakeCall& call) {
   };
   if (call.path.starts_with(folder) && !call.path.starts_with(own)) {
     machine.takenAway.erase(call.path2);  // Another has the name now.
-    const bool exchanged = call.op == FakeOp::Rename && objectAt(call.path2) != 0;
-    if (const uint64_t inode = exchanged ? 0 : objectAt(call.path)) machine.takenAway[call.path] = {queue_.steps(), inode};
+    const bool renamed = call.op == FakeOp::Rename && (objectAt(call.path2) != 0 || !call.path2.starts_with(own));
+    if (const uint64_t inode = renamed ? 0 : objectAt(call.path)) machine.takenAway[call.path] = {queue_.steps(), inode};
     return;
   }
   if (call.op != FakeOp::Rename || !call.path.starts_with(own) || !call.path2.starts_with(folder) || call.path2.starts_with(own)) return;
