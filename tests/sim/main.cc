@@ -17,17 +17,19 @@ namespace {
 int usage() {
   fputs("realize-sim --seed N [--explain] [--calls] [--only N,N] | --seed N --shrink [--turns N] | --seeds A..B [--jobs J] [--twice] [--all-kinds]\n"
         "            [--known N,N] | --all-faults [--shrink] [--jobs J]\n"
+        "            | --exhaustive [--operations N] [--peers N] [--whole] [--cuts] [--unreal] [--choices N,N] [--jobs J] [--explain]\n"
         "  all: [--steps N] [--peers N] [--conflicts newest|copies] [--no-faults] [--no-races] [--no-damage] [--fault NAME]\n",
         stderr);
   return 2;
 }
 
 /// "3,17,22"; whatever is no number ends it.
-std::set<uint64_t> numbersOf(const char* list) {
-  std::set<uint64_t> numbers;
+template <typename Numbers = std::set<uint64_t>>
+Numbers numbersOf(const char* list) {
+  Numbers numbers;
   for (const char* at = list; *at >= '0' && *at <= '9';) {
     char* end = nullptr;
-    numbers.insert(strtoull(at, &end, 10));
+    numbers.insert(numbers.end(), strtoull(at, &end, 10));
     at = *end == ',' ? end + 1 : end;
   }
   return numbers;
@@ -37,7 +39,7 @@ std::set<uint64_t> numbersOf(const char* list) {
 
 int main(int argc, char** argv) {
   Arguments arguments;
-  bool one = false, all = false;
+  bool one = false, all = false, exhaustive = false;
   std::optional<std::set<size_t>> only;  // of the story's turns
   for (int i = 1; i < argc; ++i) {
     const std::string argument = argv[i];
@@ -51,6 +53,10 @@ int main(int argc, char** argv) {
     else if (argument == "--no-damage") arguments.damage = false;
     else if (argument == "--shrink") arguments.shrink = true;
     else if (argument == "--all-faults") all = true;
+    else if (argument == "--exhaustive") exhaustive = true;
+    else if (argument == "--cuts") arguments.cuts = true;
+    else if (argument == "--whole") arguments.whole = true;
+    else if (argument == "--unreal") arguments.unreal = true;
     else if (!value) return usage();
     else if (argument == "--seed") {
       arguments.first = arguments.last = strtoull(value, nullptr, 10);
@@ -67,6 +73,12 @@ int main(int argc, char** argv) {
       ++i;
     } else if (argument == "--known") {
       arguments.known = numbersOf(value);
+      ++i;
+    } else if (argument == "--operations") {
+      arguments.operations = size_t(std::clamp(atoi(value), 1, 6));
+      ++i;
+    } else if (argument == "--choices") {
+      arguments.choices = numbersOf<std::vector<size_t>>(value);
       ++i;
     } else if (argument == "--turns") {
       arguments.fewTurns = strtoull(value, nullptr, 10);
@@ -91,6 +103,7 @@ int main(int argc, char** argv) {
       return usage();
     }
   }
+  if (exhaustive) return searchAll(arguments);
   if (all) return huntAll(arguments);
   if (!one) return runMany(arguments);
   if (arguments.shrink) return shrinkSeed(arguments);

@@ -31,6 +31,11 @@ struct Arguments {
   bool damage = true;
   Script* script = nullptr;
   bool shrink = false;
+  size_t operations = 2;     ///< of all users, in an exhaustive search
+  bool cuts = false;         ///< there: of one connection, after any message
+  bool whole = false;        ///< there: nothing happens while two meet
+  bool unreal = false;       ///< there: the last peer keeps nothing
+  std::vector<size_t> choices;  ///< there: only what these lead to
   size_t fewTurns = 0;       ///< a story that shrinks to so many is what was expected
 };
 
@@ -55,6 +60,9 @@ int shrinkSeed(const Arguments& arguments);
 size_t fewestTurns(const Arguments& arguments);
 /// The seed's script, to be followed with these turns only.
 Script scriptOf(const Arguments& arguments, const std::set<size_t>& kept);
+
+/// Every interleaving of so many operations with the messages between the machines; counts go to stdout. Returns the exit code.
+int searchAll(const Arguments& arguments);
 
 /// Wakes the deliberate fault of that name. False: there is none, or none is compiled in.
 bool activateFault(const std::string& name);

@@ -419,15 +419,16 @@ void World::moveSomething(size_t number) {
   }
   const std::string to = oneIn(2) ? newPath(number) : joined(pickFolder(number), from.substr(from.rfind('/') + 1));
   say(number, "moves " + from + " to " + to);
-  doing(number, [&](Directory& root) {
-    const auto target = root.stat(to);
-    const auto before = tokensAt(root, to);
-    const auto moved = tokensAt(root, from);
-    if (!root.rename(from, to, RenameKind::Replace).ok()) return;
-    if (target.ok())
-      for (auto token : before)
-        if (!moved.contains(token)) letGo(number, {token});
-  });
+  doing(number, [&](Directory& root) { move(number, root, from, to); });
+}
+
+/// What has the name there already is let go.
+void World::move(size_t number, Directory& root, const std::string& from, const std::string& to) {
+  const auto before = tokensAt(root, to);
+  const auto moved = tokensAt(root, from);
+  if (!root.rename(from, to, RenameKind::Replace).ok()) return;
+  for (auto token : before)
+    if (!moved.contains(token)) letGo(number, {token});
 }
 
 void World::removeSomething(size_t number) {

@@ -50,10 +50,12 @@ World::World(const WorldOptions& options) : options_(options), random_(options.s
       if (event.type == "unreal") letGoHere(i, event.path);
     };
   }
+  for (size_t i = 0; i < options.marks.size(); ++i) machines_[i].peer->options.rootMark = options.marks[i];
   // Who is linked with whom. Bytes travel three links far at most (transfers_state.h, kRelayHops), and so do these.
   enum { All, Chain, Ring, Star } shape = All;
   if (peers == 3 && oneIn(3)) shape = Chain;
   if (peers > 3) shape = options.seed / 36 % 4 == 0 ? All : options.seed / 36 % 4 == 1 ? Star : peers == 4 && oneIn(2) ? Chain : Ring;
+  if (!options.marks.empty()) shape = All;
   for (size_t a = 0; a < peers; ++a)
     for (size_t b = a + 1; b < peers; ++b)
       if (shape == All || (shape == Star ? a == 1 || b == 1 : b == a + 1 || (shape == Ring && a == 0 && b == peers - 1)))

@@ -30,6 +30,7 @@ struct WorldOptions {
   bool races = true;    ///< users who are quicker than the program
   bool damage = true;   ///< of chunks on their way
   Script* script = nullptr;  ///< recorded, or followed
+  std::vector<Mark> marks{};  ///< of all machines, each linked with each; empty: by the seed
   bool echo = false;    ///< each line of the story to stdout as it happens
   bool calls = false;   ///< the story tells what the programs do on their disks, too
 };
@@ -67,6 +68,7 @@ class World {
   const std::vector<size_t>& turns() const { return turns_; }
 
  private:
+  friend class Scope;  // exhaustive.cc
   // world.cc
   void setUp();
   void live();
@@ -130,6 +132,7 @@ class World {
   void wrote(size_t number, Directory& root, const std::string& path);
   void wrote(size_t number, const std::set<Token>& tokens, const std::string& path);
   bool put(size_t number, Directory& root, const std::string& path, const std::string& content);
+  void move(size_t number, Directory& root, const std::string& from, const std::string& to);
   void syncFile(size_t number, Directory& root, const std::string& path);
   void removeAll(size_t number, Directory& root, const std::string& path);
   void editSomething(size_t number);
