@@ -8,6 +8,13 @@ bool GuardSettings::tooMany(uint64_t changes, uint64_t of) const {
   return changes >= minimumEntries && double(changes) > share * double(of) + 1e-9;
 }
 
+std::vector<NodeId> Guard::letGo() {
+  std::vector<NodeId> nodes(held_.begin(), held_.end());
+  held_.clear();
+  resuming_ = false;
+  return nodes;
+}
+
 RemovalGuard::Verdict RemovalGuard::offer(int64_t monotonicNs, uint64_t entriesKnown,
                                           std::span<const NodeId> removed) {
   while (!sizes_.empty() && monotonicNs - sizes_.front().first > settings_.windowNs) sizes_.pop_front();
@@ -24,11 +31,8 @@ RemovalGuard::Verdict RemovalGuard::offer(int64_t monotonicNs, uint64_t entriesK
 }
 
 std::vector<NodeId> RemovalGuard::confirm() {
-  std::vector<NodeId> nodes(held_.begin(), held_.end());
-  held_.clear();
   sizes_.clear();
-  resuming_ = false;
-  return nodes;
+  return letGo();
 }
 
 void OverwriteGuard::forgetOld(int64_t monotonicNs) {
@@ -63,12 +67,9 @@ OverwriteGuard::Verdict OverwriteGuard::offer(int64_t monotonicNs, uint64_t file
 }
 
 std::vector<NodeId> OverwriteGuard::confirm() {
-  std::vector<NodeId> nodes(held_.begin(), held_.end());
-  held_.clear();
   recent_.clear();
   recentOrder_.clear();
-  resuming_ = false;
-  return nodes;
+  return letGo();
 }
 
 }  // namespace realize::logic

@@ -6,10 +6,10 @@
 
 #include <cstdint>
 #include <deque>
+#include <set>
 #include <span>
-#include <string>
-#include <unordered_map>
 #include <unordered_set>
+#include <utility>
 #include <vector>
 
 #include "realize/types.h"
@@ -24,6 +24,38 @@ struct GuardSettings {
   bool tooMany(uint64_t changes, uint64_t of) const;
 };
 
+/// What either guard holds back until someone confirms.
+class Guard {
+ public:
+  enum class Verdict : uint8_t {
+    Apply,  ///< carry it out
+    Hold,   ///< leave it; report; ask for `realize confirm`
+  };
+
+  /// An entry that was reported is as it was before. When the last one is, nothing is held any more.
+  void returned(NodeId node) { held_.erase(node); }
+
+  /// Something was held when the program ended: all is held until resumed() says that the folder was read again. Else what
+  /// is left of it could be little enough to pass.
+  void resume() { resuming_ = true; }
+  void resumed() { resuming_ = false; }
+  bool resuming() const { return resuming_; }
+
+  bool holding() const { return resuming_ || !held_.empty(); }
+  const std::set<NodeId>& held() const { return held_; }
+  const GuardSettings& settings() const { return settings_; }
+  void setSettings(GuardSettings settings) { settings_ = settings; }
+
+ protected:
+  explicit Guard(GuardSettings settings) : settings_(settings) {}
+  ~Guard() = default;
+  std::vector<NodeId> letGo();  ///< all that was held
+
+  GuardSettings settings_;
+  bool resuming_ = false;
+  std::set<NodeId> held_;
+};
+
 /// Decides over the removals of one arena's folder, counted after renames.
 ///
 /// Small batches of one `rm -r` count together: what counts is how far the arena has shrunk below its largest size
@@ -32,41 +64,19 @@ struct GuardSettings {
 ///
 /// What is held is not applied: neither the tree nor the disk table changes for it, so a later listing of the same
 /// directories reports it again, and after a restart the scan does. Pure: time is passed in. Thread: its owner's.
-class RemovalGuard {
+class RemovalGuard : public Guard {
  public:
-  enum class Verdict : uint8_t {
-    Apply,  ///< carry the removals out
-    Hold,   ///< leave them; report; ask for `realize confirm`
-  };
-
-  explicit RemovalGuard(GuardSettings settings = {}) : settings_(settings) {}
+  explicit RemovalGuard(GuardSettings settings = {}) : Guard(settings) {}
 
   /// `entriesKnown`: in the disk table now, with those to be removed and those held. `removed`: every entry that this
   /// batch would remove. While something is held, all further removals are held too.
   Verdict offer(int64_t monotonicNs, uint64_t entriesKnown, std::span<const NodeId> removed);
 
-  /// An entry that was reported as removed is there again. When the last one is, nothing is held any more.
-  void returned(NodeId node) { held_.erase(node); }
-
   /// Someone confirmed: returns what was held, to be carried out now (after looking again: list the directories once
   /// more and apply only what is still gone). Counting starts afresh.
   std::vector<NodeId> confirm();
 
-  /// Something was held when the program ended: all is held until resumed() says that the folder was read again. Else what
-  /// is left of a removal could be few enough to pass.
-  void resume() { resuming_ = true; }
-  void resumed() { resuming_ = false; }
-  bool resuming() const { return resuming_; }
-
-  bool holding() const { return resuming_ || !held_.empty(); }
-  uint64_t heldEntries() const { return held_.size(); }
-  const GuardSettings& settings() const { return settings_; }
-  void setSettings(GuardSettings settings) { settings_ = settings; }
-
  private:
-  GuardSettings settings_;
-  bool resuming_ = false;
-  std::unordered_set<NodeId> held_;
   std::deque<std::pair<int64_t, uint64_t>> sizes_;  ///< (time, entries), falling: the front is the window's largest
 };
 
@@ -76,9 +86,9 @@ class RemovalGuard {
 /// may be too many (suspects()) is read to its end before any of it is offered. As with removals, what comes bit by bit is
 /// noticed when the share is reached. What counts as replaced (not what was empty, or written here a moment before) is its
 /// owner's business, as is to keep what is held out of the tree. Pure: time is passed in. Thread: its owner's.
-class OverwriteGuard {
+class OverwriteGuard : public Guard {
  public:
-  using Verdict = RemovalGuard::Verdict;
+  explicit OverwriteGuard(GuardSettings settings = {}) : Guard(settings) {}
 
   /// So many more may be too many: none of them is carried out before all were offered together.
   bool suspects(int64_t monotonicNs, uint64_t files, uint64_t more);
@@ -88,28 +98,12 @@ class OverwriteGuard {
   Verdict offer(int64_t monotonicNs, uint64_t files, std::span<const NodeId> replaced);
   /// Belongs to what is held, though it did not count: nothing while nothing is held.
   void holdToo(NodeId node) { if (holding()) held_.insert(node); }
-  /// It has its old content again, was removed or is none of the arena's files any more.
-  void returned(NodeId node) { held_.erase(node); }
   /// Someone confirmed: returns what was held. Counting starts afresh.
   std::vector<NodeId> confirm();
-
-  /// As in RemovalGuard.
-  void resume() { resuming_ = true; }
-  void resumed() { resuming_ = false; }
-  bool resuming() const { return resuming_; }
-
-  bool holding() const { return resuming_ || !held_.empty(); }
-  bool holds(NodeId node) const { return held_.contains(node); }
-  uint64_t heldEntries() const { return held_.size(); }
-  const GuardSettings& settings() const { return settings_; }
-  void setSettings(GuardSettings settings) { settings_ = settings; }
 
  private:
   void forgetOld(int64_t monotonicNs);
 
-  GuardSettings settings_;
-  bool resuming_ = false;
-  std::unordered_set<NodeId> held_;
   std::unordered_set<NodeId> recent_;                  ///< replaced within the window
   std::deque<std::pair<int64_t, NodeId>> recentOrder_;  ///< the same, by time
 };

@@ -21,9 +21,8 @@ logic::GuardSettings Folder::State::guardSettings(double share) const {
 
 /// What was held when the program ended is held again, however few are left of it.
 void Folder::State::beginGuards() {
-  for (const auto& [kind, resume] : {std::pair<const char*, std::function<void()>>{kRemoval, [&] { guard.resume(); }},
-                                     {kOverwrite, [&] { overwrites.resume(); }}})
-    if (core.store.problems().has("", kind)) resume();
+  if (core.store.problems().has("", kRemoval)) guard.resume();
+  if (core.store.problems().has("", kOverwrite)) overwrites.resume();
 }
 
 /// Nothing is being read any more.
@@ -43,17 +42,14 @@ void Folder::State::guardsRest() {
 
 /// What was held back and is there again, and not as something of another kind, is held no more.
 void Folder::State::noteReturned() {
-  if (heldNodes.empty()) return;
-  for (auto it = heldNodes.begin(); it != heldNodes.end();) {
-    auto path = core.folder->diskPath(*it);
-    const auto row = core.store.disk().get(*it);
+  if (guard.held().empty()) return;
+  for (NodeId node : std::set(guard.held())) {
+    auto path = core.folder->diskPath(node);
+    const auto row = core.store.disk().get(node);
     const auto stat = path ? root->stat(*path) : Result<FileStat>(Error{Code::NotFound, ""});
-    const bool there = row && stat.ok() && logic::entryKindOf(stat->type) == row->kind;
-    if (there) guard.returned(*it);
-    it = there ? heldNodes.erase(it) : std::next(it);
+    if (row && stat.ok() && logic::entryKindOf(stat->type) == row->kind) guard.returned(node);
   }
-  held = guard.heldEntries();
-  if (held == 0) core.transact([&] { core.store.problems().eraseKind(kRemoval); });
+  if (guard.held().empty()) core.transact([&] { core.store.problems().eraseKind(kRemoval); });
 }
 
 void Folder::State::holdBack(logic::Plan& plan) {
@@ -72,12 +68,11 @@ void Folder::State::holdBack(logic::Plan& plan) {
   const uint64_t known = counts.files + counts.directories + counts.symlinks;
   if (guard.offer(now(), known, removed) == logic::RemovalGuard::Verdict::Apply) return;
   logic::dropRemovals(plan);
-  heldNodes.insert(removed.begin(), removed.end());
-  held = guard.heldEntries();
-  problem("", kRemoval, std::to_string(held) + " entries are gone from the folder at once: their removal is held back. "
+  const std::string held = std::to_string(guard.held().size());
+  problem("", kRemoval, held + " entries are gone from the folder at once: their removal is held back. "
                         "Say `realize confirm " + core.options.name + "` if it was meant, or `realize confirm " +
                         core.options.name + " --keep` to bring them back");
-  core.emit(Event{.whenNs = 0, .type = kRemoval, .arena = "", .path = "", .peer = "", .detail = std::to_string(held)});
+  core.emit(Event{.whenNs = 0, .type = kRemoval, .arena = "", .path = "", .peer = "", .detail = held});
 }
 
 // --- contents -----------------------------------------------------------------------------------------------------
@@ -205,7 +200,7 @@ void Folder::State::putBack(NodeId node, const HeldContent& held) {
   core.folder->entryChanged(*id);
 }
 
-uint64_t Folder::heldRemovals() const { return s_->held; }
+uint64_t Folder::heldRemovals() const { return s_->guard.held().size(); }
 uint64_t Folder::heldOverwrites() const { return s_->heldContents.size(); }
 bool Folder::holdsContent(const std::string& path) {
   const auto row = s_->rowAtPath(path);
@@ -214,10 +209,8 @@ bool Folder::holdsContent(const std::string& path) {
 
 Result<uint64_t> Folder::confirmHeld(bool keep) {
   auto& s = *s_;
-  if (s.held == 0 && s.heldContents.empty()) return Error{Code::NotFound, "nothing is held back"};
+  if (s.guard.held().empty() && s.heldContents.empty()) return Error{Code::NotFound, "nothing is held back"};
   const auto contents = std::exchange(s.heldContents, {});
-  const uint64_t count = std::exchange(s.held, 0) + contents.size();
-  s.heldNodes.clear();
   s.toldHeldContents = 0;
   const auto nodes = s.guard.confirm();
   s.overwrites.confirm();
@@ -239,7 +232,7 @@ Result<uint64_t> Folder::confirmHeld(bool keep) {
     for (const auto& [node, held] : contents) s.confirmedContents.insert(node);
   }
   rescanAll();
-  return count;
+  return nodes.size() + contents.size();
 }
 
 }  // namespace realize::peer

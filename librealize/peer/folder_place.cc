@@ -123,7 +123,7 @@ Result<void> Folder::State::letGo(const store::DiskRow& row, const std::string& 
 /// What is not at its path: the user moved it with the folder it is in, or took away the disk of that. Where it is, or that
 /// it is nowhere, is read first: else nobody would look at it there again.
 bool Folder::State::leftWithFolder(const store::DiskRow& row, const std::string& path) {
-  if (heldNodes.contains(row.node)) return false;  // Read, and nowhere.
+  if (guard.held().contains(row.node)) return false;  // Read, and nowhere.
   if (row.kind == EntryKind::Directory && core.store.disk().hasChildren(row.node)) return true;
   const auto above = core.store.disk().get(row.parentNode);
   const auto there = root->stat(parentPath(path));

@@ -105,8 +105,6 @@ struct Folder::State {
   std::set<NodeId> hashingNodes;
   std::vector<std::function<void()>> barriers;
   logic::RemovalGuard guard;
-  uint64_t held = 0;
-  std::set<NodeId> heldNodes;        ///< gone from the folder, their removal held back
   std::set<NodeId> confirmed;        ///< removals that someone confirmed
   logic::OverwriteGuard overwrites;
   std::map<NodeId, HeldContent> heldContents;

@@ -31,7 +31,7 @@ TEST_CASE("more than the share is held back") {
   RemovalGuard guard;
 
   CHECK(guard.offer(0, 1000, nodes(1, 334)) == Verdict::Hold);
-  CHECK(guard.heldEntries() == 334);
+  CHECK(guard.held().size() == 334);
 }
 
 TEST_CASE("exactly the share is not more than the share") {
@@ -60,7 +60,7 @@ TEST_CASE("small batches of one large removal count together") {
 
   CHECK(applied <= 333);
   CHECK(guard.holding());
-  CHECK(guard.heldEntries() == 1000 - applied);
+  CHECK(guard.held().size() == 1000 - applied);
 }
 
 TEST_CASE("removals further apart than the window do not count together") {
@@ -86,7 +86,7 @@ TEST_CASE("while something is held, every further removal is held too") {
   CHECK(guard.offer(0, 1000, nodes(1, 500)) == Verdict::Hold);
 
   CHECK(guard.offer(kSecond, 1000, nodes(600, 1)) == Verdict::Hold);
-  CHECK(guard.heldEntries() == 501);
+  CHECK(guard.held().size() == 501);
 }
 
 TEST_CASE("the same removal reported twice is held once") {
@@ -95,7 +95,7 @@ TEST_CASE("the same removal reported twice is held once") {
 
   CHECK(guard.offer(kSecond, 1000, nodes(1, 500)) == Verdict::Hold);
 
-  CHECK(guard.heldEntries() == 500);
+  CHECK(guard.held().size() == 500);
 }
 
 TEST_CASE("when all that was held is there again, nothing is held") {
@@ -136,8 +136,8 @@ TEST_CASE("new contents for more than the share are held, for the share they are
   CHECK(guard.offer(0, 1000, nodes(1, 333)) == Verdict::Apply);
   CHECK_FALSE(guard.holding());
   CHECK(guard.offer(kSecond, 1000, nodes(334, 1)) == Verdict::Hold);
-  CHECK(guard.holds(334));
-  CHECK(guard.heldEntries() == 1);
+  CHECK(guard.held().contains(334));
+  CHECK(guard.held().size() == 1);
 }
 
 TEST_CASE("a file that is written again and again counts once") {
