@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cstring>
 
+#include "librealize/base/path.h"
+
 namespace realize {
 
 Result<bool> exists(Directory& directory, const std::string& path) {
@@ -81,8 +83,7 @@ Result<void> fillAndRename(Directory& directory, TempFile& temp, const std::stri
 
 Result<void> replaceFile(Directory& directory, const std::string& path, std::span<const std::byte> bytes, Random& random,
                          uint32_t permissions) {
-  size_t slash = path.rfind('/');
-  std::string parent = slash == std::string::npos ? "" : path.substr(0, slash);
+  const std::string parent = parentPath(path);
   REALIZE_ASSIGN(TempFile temp, openTemp(directory, parent, random, permissions));
   if (auto done = fillAndRename(directory, temp, path, bytes); !done.ok()) {
     (void)directory.unlink(temp.path);

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "librealize/base/path.h"
+
 namespace realize::logic {
 
 namespace {
@@ -39,11 +41,6 @@ bool inClass(std::string_view name, uint8_t c, bool& known) {
   if (name == "xdigit") return digit || (c >= 'a' && c <= 'f') || (c >= 'A' && c <= 'F');
   known = false;
   return false;
-}
-
-std::string_view lastComponent(std::string_view path) {
-  size_t slash = path.rfind('/');
-  return slash == std::string_view::npos ? path : path.substr(slash + 1);
 }
 
 }  // namespace
@@ -154,7 +151,7 @@ size_t IgnorePattern::compileSet(std::string_view glob, size_t at) {
 
 bool IgnorePattern::matches(std::string_view path, bool isDirectory) const {
   if (never_ || (directoryOnly_ && !isDirectory)) return false;
-  std::string_view text = nameOnly_ ? lastComponent(path) : path;
+  std::string_view text = nameOnly_ ? baseName(path) : path;
   if (text.size() < prefix_.size() + suffix_.size()) return false;
   if (text.substr(0, prefix_.size()) != prefix_) return false;
   text.remove_prefix(prefix_.size());
@@ -313,10 +310,7 @@ IgnoreScope IgnoreTree::scope(std::string_view directory) const {
 
 bool IgnoreTree::ignored(std::string_view path, bool isDirectory) const {
   if (path.empty()) return false;
-  size_t slash = path.rfind('/');
-  std::string_view name = lastComponent(path);
-  std::string_view directory = slash == std::string_view::npos ? std::string_view() : path.substr(0, slash);
-  return scope(directory).ignored(name, isDirectory);
+  return scope(parentPath(path)).ignored(baseName(path), isDirectory);
 }
 
 }  // namespace realize::logic

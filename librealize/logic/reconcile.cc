@@ -6,6 +6,8 @@
 #include <unordered_map>
 #include <unordered_set>
 
+#include "librealize/base/path.h"
+
 // In five passes. 1: from the root down, directories find out which known one they are, and items which known object.
 // 2: names of files that were replaced keep their entry, whatever object holds them now. 3: what is known and was not
 // found is gone. 4: new, moved and gone ones are put in an order that works. 5: what stayed the same object is compared.
@@ -59,23 +61,6 @@ struct Dir {
   bool resolved = false;
   bool usable = false;  ///< read in full, and it is known which it is
 };
-
-std::string_view parentPath(std::string_view path) {
-  size_t slash = path.rfind('/');
-  return slash == std::string_view::npos ? std::string_view() : path.substr(0, slash);
-}
-
-std::string_view baseName(std::string_view path) {
-  size_t slash = path.rfind('/');
-  return slash == std::string_view::npos ? path : path.substr(slash + 1);
-}
-
-std::string joinPath(std::string_view directory, std::string_view name) {
-  std::string path(directory);
-  if (!path.empty()) path += '/';
-  path += name;
-  return path;
-}
 
 class Reconciler {
  public:

@@ -11,6 +11,7 @@
 #include <utility>
 #include <vector>
 
+#include "librealize/base/path.h"
 #include "librealize/peer/arena_file_system.h"
 #include "librealize/peer/folder.h"
 #include "librealize/peer/transfers.h"
@@ -151,14 +152,5 @@ struct ArenaFileSystem::State {
   Result<void> changeUnreal(const Found& entry, const AttributeChange& change);
   Result<Attributes> changeNameless(OpenHandle& handle, const AttributeChange& change);
 };
-
-/// Of a path in the backing folder; "" for what lies in the root.
-inline std::string parentOfPath(const std::string& path) {
-  const size_t slash = path.rfind('/');
-  return slash == std::string::npos ? "" : path.substr(0, slash);
-}
-inline std::string joinedPath(const std::string& parent, const std::string& name) {
-  return parent.empty() ? name : parent + "/" + name;
-}
 
 }  // namespace realize::peer

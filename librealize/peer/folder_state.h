@@ -10,6 +10,7 @@
 #include <unordered_set>
 #include <vector>
 
+#include "librealize/base/path.h"
 #include "librealize/logic/guard.h"
 #include "librealize/logic/ignore.h"
 #include "librealize/logic/reconcile.h"
@@ -298,13 +299,5 @@ Result<Content> hashFile(Directory& root, const std::string& path, const FileSta
 /// The file's bytes, its name and those of the folders above it are on the disk. `folders`: of those that is so already;
 /// added to. Thread: any.
 Result<void> syncWithNames(Directory& root, DiskFile& file, const std::string& path, std::set<std::string>& folders);
-
-inline std::string joinPath(const std::string& parent, const std::string& name) {
-  return parent.empty() ? name : parent + "/" + name;
-}
-inline std::string parentPath(const std::string& path) {
-  const size_t slash = path.rfind('/');
-  return slash == std::string::npos ? "" : path.substr(0, slash);
-}
 
 }  // namespace realize::peer

@@ -70,7 +70,7 @@ Result<void> ArenaFileSystem::State::changeReal(Directory& root, Found& entry, D
   if (!change.mode && !change.mtimeNs && !change.uid && !change.gid) return {};
   const auto before = kind == EntryKind::File ? root.stat(path) : Result<FileStat>(FileStat());
   if (!before.ok()) return before.error();
-  core.folder->changedByMount(parentOfPath(path));
+  core.folder->changedByMount(parentPath(path));
   if (change.uid || change.gid)
     REALIZE_TRY(root.setOwner(path, change.uid ? int64_t(*change.uid) : -1, change.gid ? int64_t(*change.gid) : -1));
   if (change.mode && kind != EntryKind::Symlink) {

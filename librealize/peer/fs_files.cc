@@ -40,7 +40,7 @@ Result<FileHandle> ArenaFileSystem::State::openEmptied(Directory& root, const Fo
   auto shown = core.shownVersion(record);
   const uint32_t mode = shown ? shown->second.mode & 0777 : 0644;
   REALIZE_ASSIGN(const std::string parentPath, core.folder->materialize(record.shownParent));
-  const std::string path = joinedPath(parentPath, record.shownName);
+  const std::string path = joinPath(parentPath, record.shownName);
   const NodeId parent = core.store.nodeOf(record.shownParent).value_or(0);
   auto made = root.open(path, OpenMode::CreateNew, mode);
   if (!made.ok()) {

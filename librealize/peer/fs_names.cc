@@ -151,7 +151,7 @@ Result<OpenedFile> ArenaFileSystem::create(NodeId parent, const std::string& nam
     return out;
   }
   REALIZE_ASSIGN(const std::string parentPath, core.folder->materialize(parentId));
-  const std::string path = joinedPath(parentPath, name);
+  const std::string path = joinPath(parentPath, name);
   auto made = root->open(path, OpenMode::CreateNew, mode & 07777);
   if (!made.ok()) {
     if (made.code() == Code::Exists) core.folder->hintDirectory(parent);  // Not read yet, or ignored.
@@ -257,7 +257,7 @@ Result<Attributes> ArenaFileSystem::makeSymlink(NodeId parent, const std::string
   std::string path, parentPath;
   if (s.onDisk(parentId)) {
     REALIZE_ASSIGN(parentPath, core.folder->materialize(parentId));
-    path = joinedPath(parentPath, name);
+    path = joinPath(parentPath, name);
     auto made = root->makeSymlink(path, target);
     if (!made.ok() && made.code() == Code::Exists) core.folder->hintDirectory(parent);
     REALIZE_TRY(made);
@@ -319,7 +319,7 @@ Result<void> ArenaFileSystem::unlink(NodeId parent, const std::string& name) {
     if (!gone.ok() && gone.code() != Code::NotFound) return gone;
   }
   if (!s.core.transact([&] { s.removeEntry(entry, parent, name); }, false)) return failedDatabase(s.core);
-  s.changedIn(parent, parentOfPath(entry.path));
+  s.changedIn(parent, parentPath(entry.path));
   return {};
 }
 
@@ -341,7 +341,7 @@ Result<void> ArenaFileSystem::removeDirectory(NodeId parent, const std::string& 
   }
   if (!s.core.transact([&] { s.removeEntry(entry, parent, name); }, false)) return failedDatabase(s.core);
   s.directoryTimes.erase(entry.record.node);
-  s.changedIn(parent, parentOfPath(entry.path));
+  s.changedIn(parent, parentPath(entry.path));
   if (entry.row) s.core.folder->changedByMount(entry.path);
   return {};
 }

@@ -159,7 +159,7 @@ Result<std::optional<FileStat>> ArenaFileSystem::State::renameOnDisk(Directory& 
   REALIZE_ASSIGN(const std::string parentPath, core.folder->materialize(newParent.entry.id));
   source = found(source.record);  // Making the folder may have moved what is above.
   if (!source.row) return Error{Code::Busy, newName + ": is being moved"};
-  const std::string to = joinedPath(parentPath, newName);
+  const std::string to = joinPath(parentPath, newName);
   if (replaces && core.folder->diskPath(target->record.node) != to) return Error{Code::Busy, to + ": is being moved"};
   // Of two names of one inode rename(2) leaves both; here they are two files, and one is to go.
   const bool sameFile = replaces && target->row->inode == source.row->inode && target->row->device == source.row->device;
@@ -186,12 +186,12 @@ Result<void> ArenaFileSystem::State::exchange(Directory& root, Found source, Fou
     REALIZE_TRY(root.rename(source.path, target.path, RenameKind::Exchange));
   } else if (source.row) {
     REALIZE_ASSIGN(auto above, core.folder->materialize(newParent.entry.id));
-    sourceTo = joinedPath(above, newName);
+    sourceTo = joinPath(above, newName);
     source = found(source.record);
     REALIZE_TRY(root.rename(source.path, sourceTo, RenameKind::NoReplace));
   } else if (target.row) {
     REALIZE_ASSIGN(auto above, core.folder->materialize(parent.entry.id));
-    targetTo = joinedPath(above, name);
+    targetTo = joinPath(above, name);
     target = found(target.record);
     REALIZE_TRY(root.rename(target.path, targetTo, RenameKind::NoReplace));
   }

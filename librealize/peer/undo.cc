@@ -4,6 +4,7 @@
 #include <functional>
 #include <map>
 
+#include "librealize/base/path.h"
 #include "librealize/peer/folder.h"
 #include "librealize/peer/marks.h"
 #include "librealize/peer/transfers.h"
@@ -37,13 +38,12 @@ Result<EntryId> folderAt(Core& core, const std::string& path) {
     if (there->entry.kind != EntryKind::Directory) return Error{Code::Busy, path + ": is no folder now"};
     return there->entry.id;
   }
-  const size_t slash = path.rfind('/');
-  REALIZE_ASSIGN(const EntryId above, folderAt(core, slash == std::string::npos ? "" : path.substr(0, slash)));
+  REALIZE_ASSIGN(const EntryId above, folderAt(core, parentPath(path)));
   Version version;
   version.mode = 0755;
   for (const auto& row : core.store.history().undoable(path, 0, 0, 1))
     if (row.path == path && row.kind == EntryKind::Directory) version.mode = row.old->mode & 0777;
-  return core.tree.create(above, path.substr(slash == std::string::npos ? 0 : slash + 1), EntryKind::Directory, version);
+  return core.tree.create(above, std::string(baseName(path)), EntryKind::Directory, version);
 }
 
 }  // namespace
@@ -53,9 +53,7 @@ EntryId entryToUndo(Core& core, const store::HistoryRow& row) {
   std::function<EntryId(const std::string&, EntryKind)> madeAt = [&](const std::string& path, EntryKind kind) {
     if (path.empty()) return kRootEntry;
     if (auto there = core.recordAt(path); there.ok()) return there->entry.id;
-    const size_t slash = path.rfind('/');
-    const EntryId above = madeAt(slash == std::string::npos ? "" : path.substr(0, slash), EntryKind::Directory);
-    return entryIdFor(above, path.substr(slash == std::string::npos ? 0 : slash + 1), kind, 0);
+    return entryIdFor(madeAt(parentPath(path), EntryKind::Directory), std::string(baseName(path)), kind, 0);
   };
   return madeAt(row.path, row.kind);
 }
@@ -120,9 +118,8 @@ Result<void> undoOne(Core& core, const store::HistoryRow& row) {
     id = now->entry.id;
     REALIZE_TRY(core.tree.write(id, version));
   } else {
-    const size_t slash = row.path.rfind('/');
-    REALIZE_ASSIGN(const EntryId above, folderAt(core, slash == std::string::npos ? "" : row.path.substr(0, slash)));
-    REALIZE_ASSIGN(id, core.tree.create(above, row.path.substr(slash == std::string::npos ? 0 : slash + 1), row.kind, version));
+    REALIZE_ASSIGN(const EntryId above, folderAt(core, parentPath(row.path)));
+    REALIZE_ASSIGN(id, core.tree.create(above, std::string(baseName(row.path)), row.kind, version));
   }
   if (row.kind == EntryKind::File && version.sizeBytes > 0) core.transfers->pin(version.blob, {id});
   return {};

@@ -189,8 +189,7 @@ Result<void> Verifier::replaceable(Core& core, const RealFile& file, const Conte
 Result<std::string> Verifier::copyAside(const RealFile& file, const FileStat& stat) {
   auto made = root_->makeDirectory(kDamagedFolder, 0700);
   if (!made.ok() && made.code() != Code::Exists) return made.error();
-  const size_t slash = file.path.rfind('/');
-  const std::string name = (slash == std::string::npos ? file.path : file.path.substr(slash + 1)).substr(0, 200);
+  const std::string name(baseName(file.path).substr(0, 200));
   REALIZE_ASSIGN(auto from, root_->open(file.path, OpenMode::Read));
   for (int i = 1;; ++i) {
     const std::string to = std::string(kDamagedFolder) + "/" + std::to_string(file.row.node) + "~" + std::to_string(i) + "-" + name;

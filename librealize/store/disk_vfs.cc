@@ -7,6 +7,8 @@
 #include <map>
 #include <mutex>
 
+#include "librealize/base/path.h"
+
 namespace realize::store {
 namespace {
 
@@ -156,11 +158,6 @@ sqlite3_io_methods fileMethods() {
   return methods;
 }
 
-std::string parentOf(const std::string& path) {
-  size_t slash = path.rfind('/');
-  return slash == std::string::npos ? "" : path.substr(0, slash);
-}
-
 }  // namespace
 
 struct DiskVfs::State {
@@ -212,7 +209,7 @@ int DiskVfs::State::open(sqlite3_vfs* vfs, sqlite3_filename path, sqlite3_file* 
     if (!opened.ok()) return codeOr(opened.error(), SQLITE_CANTOPEN);
     file->file = std::move(opened).value();
     file->path = path;
-    file->parent = parentOf(file->path);
+    file->parent = parentPath(file->path);
     file->deleteOnClose = (flags & SQLITE_OPEN_DELETEONCLOSE) != 0;
     file->nameUnsynced = (flags & SQLITE_OPEN_CREATE) != 0 && !file->deleteOnClose;
   } else {
@@ -237,7 +234,7 @@ int DiskVfs::State::remove(sqlite3_vfs* vfs, const char* path, int syncDirectory
   State& self = of(vfs);
   if (auto done = self.directory->unlink(path); !done.ok())
     return done.code() == Code::NotFound ? SQLITE_IOERR_DELETE_NOENT : SQLITE_IOERR_DELETE;
-  if (syncDirectory && !self.directory->syncDirectory(parentOf(path)).ok()) return SQLITE_IOERR_DIR_FSYNC;
+  if (syncDirectory && !self.directory->syncDirectory(parentPath(std::string(path))).ok()) return SQLITE_IOERR_DIR_FSYNC;
   return SQLITE_OK;
 }
 
