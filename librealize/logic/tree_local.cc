@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "librealize/base/hash.h"
+#include "librealize/logic/names.h"
 #include "librealize/logic/tree.h"
 #include "librealize/logic/tree_call.h"
 #include "librealize/model/codec.h"
@@ -48,20 +49,12 @@ std::string contentName(const Version& version) {
   return hash.hex();
 }
 
-/// "report~1a2b3c4d.txt": the ending stays, so that programs know what it is.
+/// "report~1a2b3c4d.txt".
 std::string copyName(const std::string& name, const std::string& content) {
-  constexpr size_t kDigits = 8, kMostEnding = 16, kNameBytes = 255;
-  const size_t dot = name.rfind('.');
-  const bool has = dot != std::string::npos && dot > 0 && name.size() - dot <= kMostEnding;
-  const std::string ending = has ? name.substr(dot) : "";
-  std::string stem = name.substr(0, name.size() - ending.size());
-  const size_t room = kNameBytes - 1 - kDigits - ending.size();
-  if (stem.size() > room) {
-    size_t length = room;
-    while (length > 1 && (uint8_t(stem[length]) & 0xc0) == 0x80) --length;
-    stem.resize(length);
-  }
-  return stem + "~" + content.substr(0, kDigits) + ending;
+  constexpr size_t kDigits = 8;
+  const std::string ending = endingOf(name);
+  const std::string stem = name.substr(0, name.size() - ending.size());
+  return cutName(stem, kNameBytes - 1 - kDigits - ending.size()) + "~" + content.substr(0, kDigits) + ending;
 }
 
 bool isHead(const Entry& entry, Dot dot) {

@@ -30,7 +30,7 @@ bool isForOthers(const Entry& entry, Dot claim);
 /// Such claims end when every head is let go (rule 23).
 void endClaimsForOthers(Entry& entry);
 
-/// The same with equal contents counted once, the greatest stamp first. Empty only for an entry without any head.
+/// The same with equal contents counted once, the newest (the greatest stamp) first. Empty only for an entry without any head.
 std::vector<ShownHead> shownHeads(const Entry& entry);
 
 /// The join of two states of one entry (rule 13). `*Seen`: what each side has seen of it. The result's ctx is the join

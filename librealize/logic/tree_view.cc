@@ -9,6 +9,7 @@
 #include <algorithm>
 
 #include "librealize/base/hash.h"
+#include "librealize/logic/names.h"
 #include "librealize/logic/tree.h"
 #include "librealize/logic/tree_call.h"
 #include "librealize/model/codec.h"
@@ -47,13 +48,9 @@ TreeDigest digestOf(const Record& r) {
   return out;
 }
 
-// The loser's name: base, '~' and so many digits of the id; the base is cut, between characters, where a folder could
-// not hold the whole.
+// The loser's name: base, '~' and so many digits of the id; the base is cut where a folder could not hold the whole.
 std::string suffixed(const std::string& base, const std::string& hex, size_t digits) {
-  constexpr size_t kNameBytes = 255;
-  size_t room = kNameBytes - 1 - digits, length = std::min(base.size(), room);
-  if (length < base.size()) while (length > 1 && (uint8_t(base[length]) & 0xc0) == 0x80) --length;
-  return base.substr(0, length) + "~" + hex.substr(0, digits);
+  return cutName(base, kNameBytes - 1 - digits) + "~" + hex.substr(0, digits);
 }
 
 }  // namespace

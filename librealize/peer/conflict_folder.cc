@@ -5,6 +5,7 @@
 #include <string_view>
 
 #include "librealize/base/hash.h"
+#include "librealize/logic/names.h"
 #include "librealize/peer/conflicts.h"
 #include "librealize/peer/invalidations.h"
 #include "librealize/peer/transfers.h"
@@ -18,7 +19,7 @@ constexpr NodeId kOurNodes = NodeId(1) << 62;  // Entries count from 1, and neve
 constexpr uint32_t kReadable = 0444, kEnterable = 0555;
 constexpr uint32_t kChoosable = 0755;  // The kernel lets nobody rename anything out of a folder that is not writable.
 constexpr uint64_t kDirectoryBytes = 4096;
-constexpr size_t kPeerBytes = 64, kEndingBytes = 16, kShortHash = 8;
+constexpr size_t kPeerBytes = 64, kShortHash = 8;
 // What comes together is told together; and looking at very many conflicts again is no more than a tenth of all work.
 constexpr int64_t kTellMs = 20, kTellMostMs = 5000, kCostShare = 10, kNsPerMs = 1'000'000;
 
@@ -64,12 +65,6 @@ std::string plain(const std::string& name) {
   return out;
 }
 
-/// ".txt", so that programs know what it is.
-std::string endingOf(const std::string& name) {
-  const size_t dot = name.rfind('.');
-  return dot == std::string::npos || dot == 0 || name.size() - dot > kEndingBytes ? "" : name.substr(dot);
-}
-
 }  // namespace
 
 /// A folder, or a version. `entry` and `version` of a version and of the folder with an entry's versions.
@@ -100,7 +95,7 @@ class ConflictFolder::Builder {
       const Version& version = head.version;
       const std::string content = contentOf(version);
       const std::string front = timeText(version.writtenNs) + "_" + plain(peerName(version.author)) + "_";
-      const std::string ending = endingOf(record.shownName);
+      const std::string ending = logic::endingOf(record.shownName);
       std::string name = front + content.substr(0, kShortHash) + ending;
       if (items_[folder].children.contains(name)) name = front + content + ending;
       Item& item = put(folder, numbered("version ", id, content), name, 0, version.writtenNs);
@@ -153,7 +148,7 @@ class ConflictFolder::Builder {
 
   const std::string& peerName(const PeerKey& key) {
     auto known = peers_.find(key);
-    if (known == peers_.end()) known = peers_.emplace(key, core_.nameOf ? core_.nameOf(key) : key.hex().substr(0, kShortHash)).first;
+    if (known == peers_.end()) known = peers_.emplace(key, core_.peerName(key)).first;
     return known->second;
   }
 
@@ -315,7 +310,7 @@ std::map<std::string, std::string> ConflictFolder::describe(Core& core, const It
   const auto row = record ? core.store.disk().get(record->node) : std::nullopt;
   const bool here = !file || (row && row->blob == item.version.blob) || core.transfers->complete(item.version.blob);
   out["user.realize.label"] = labelOf(item.dot);
-  out["user.realize.peer"] = core.nameOf ? core.nameOf(item.version.author) : item.version.author.hex();
+  out["user.realize.peer"] = core.peerName(item.version.author);
   out["user.realize.written"] = timeText(item.version.writtenNs);
   if (file) out["user.realize.blob"] = item.version.blob.hex();
   out["user.realize.status"] = std::string(here ? "here" : "elsewhere") + (shown && shown->first == item.dot ? ", shown" : "");

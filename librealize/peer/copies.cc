@@ -41,8 +41,7 @@ void Copies::holders(const EntryContent& content, std::function<void(Holders)> d
   if (core.marks->holds(content)) found->have.push_back(core.options.self);
   const auto remotes = core.exchange->remotes();
   for (const auto& member : core.store.members().all()) {
-    const bool connected = std::any_of(remotes.begin(), remotes.end(), [&](auto* remote) { return remote->key() == member.peer; });
-    if (member.admitted && member.peer != core.options.self && !connected) found->unknown.push_back(member.peer);
+    if (member.admitted && member.peer != core.options.self && !core.exchange->remote(member.peer)) found->unknown.push_back(member.peer);
   }
   auto waiting = std::make_shared<size_t>(remotes.size());
   if (remotes.empty()) return done(std::move(*found));

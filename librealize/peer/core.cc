@@ -25,6 +25,8 @@ Result<std::string> Core::shownPath(const EntryId& id) {
   return path;
 }
 
+std::string Core::peerName(const PeerKey& key) const { return nameOf ? nameOf(key) : key.hex(8); }
+
 logic::Record Core::rootRecord() {
   logic::Record root;
   root.entry.kind = EntryKind::Directory;

@@ -96,7 +96,7 @@ struct Core {
   std::function<bool(const std::function<void()>& work, bool rested)> transactHook{};
   /// For `watch` and applications. Cheap.
   std::function<void(Event)> emit{};
-  std::function<std::string(const PeerKey&)> nameOf{};  ///< a peer's name for people; may be empty
+  std::function<std::string(const PeerKey&)> nameOf{};  ///< for peerName(); may be empty
   std::function<void()> watchChanged{};  ///< the folder's watch is another one; may be empty
   /// The arena cannot be trusted now (folder gone, database failing): everything stops but status. Idempotent.
   std::function<void(std::string why)> suspend{};
@@ -104,6 +104,8 @@ struct Core {
   std::string suspendedWhy{};
   bool stopping = false;
 
+  /// For people; the front of its key where no name is known.
+  std::string peerName(const PeerKey& key) const;
   /// Path of an entry in the visible tree, from the root, '/' between; "" for the root.
   /// Errors: NotFound when not shown.
   Result<std::string> shownPath(const EntryId& id);

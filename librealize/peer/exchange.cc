@@ -313,6 +313,11 @@ std::vector<RemoteArena*> Exchange::remotes() {
   return out;
 }
 
+RemoteArena* Exchange::remote(const PeerKey& key) {
+  auto it = s_->remotes.find(key);
+  return it == s_->remotes.end() ? nullptr : it->second;
+}
+
 bool Exchange::agreesWith(const PeerKey& key) {
   auto it = s_->members.find(key);
   if (it == s_->members.end() || !it->second.connected || !it->second.said || it->second.pulling) return false;

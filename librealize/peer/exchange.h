@@ -40,6 +40,7 @@ class Exchange {
   };
   const std::map<PeerKey, Member>& members() const;
   std::vector<RemoteArena*> remotes();
+  RemoteArena* remote(const PeerKey& key);  ///< null: not connected
   /// The peer said so since it connected: same vector, same digest, nothing settling.
   bool agreesWith(const PeerKey& key);
   /// Asks every connected peer for its state behind a barrier (after our own barrier), then calls `done`.

@@ -299,7 +299,7 @@ Result<void> Household::useInvite(const net::InviteSecret& secret, const PeerKey
 Result<void> Household::admitJoiner(const net::InviteSecret& secret, const PeerKey& key, const std::string& name,
                                     const std::string& address) {
   const auto hash = net::inviteSecretHash(secret);
-  const std::string wanted = checkName("peer", name).ok() ? name : key.hex().substr(0, 8);
+  const std::string wanted = checkName("peer", name).ok() ? name : key.hex(8);
   const std::string dial = checkAddress(address).ok() ? address : "";
   return change([&]() -> Result<void> {
     const auto row = store_->invite(hash);

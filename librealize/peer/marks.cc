@@ -356,14 +356,10 @@ void Marks::promise(const PeerKey& from, const std::vector<EntryContent>& asked,
 }
 
 void Marks::released(const PeerKey& from, const std::vector<EntryContent>& promised) {
-  bool any = false;
   s_->core.transact([&] {
-    for (const auto& content : promised) {
-      s_->locks.release(from, content);
-      any = true;
-    }
+    for (const auto& content : promised) s_->locks.release(from, content);
   });
-  if (any && s_->core.store.unconfirmed().totals().count) wakeUnrealize();  // It may be what held ours back.
+  if (!promised.empty() && s_->core.store.unconfirmed().totals().count) wakeUnrealize();  // It may be what held ours back.
 }
 
 bool Marks::promised(const BlobId& blob) { return s_->promised(blob); }
@@ -421,7 +417,7 @@ std::string Marks::whyReal(const logic::Record& record) {
   size_t keep = 0;
   for (const auto& [peer, answer] : said->second) {
     keep += answer == KeepAnswer::Promised;
-    each += (each.empty() ? "" : ", ") + (core.nameOf ? core.nameOf(peer) : peer.hex().substr(0, 8)) + " " + textOf(answer);
+    each += (each.empty() ? "" : ", ") + core.peerName(peer) + " " + textOf(answer);
   }
   if (s_->neededLast > 1)
     return "only " + std::to_string(keep) + " of the " + std::to_string(s_->neededLast) + " other peers that are to keep it do: " + each;
@@ -444,8 +440,7 @@ void Marks::State::dropRound(store::BlobTask after) {
 void Marks::State::askNext(std::shared_ptr<Round> round) {
   RemoteArena* remote = nullptr;
   while (!round->peers.empty() && !remote) {
-    for (auto* candidate : core.exchange->remotes())
-      if (candidate->key() == round->peers.back()) remote = candidate;
+    remote = core.exchange->remote(round->peers.back());
     round->peers.pop_back();
   }
   std::vector<EntryContent> contents;

@@ -66,9 +66,7 @@ void Search::askNext(size_t from) {
     peers.pop_back();
     return askNext(0);
   }
-  RemoteArena* remote = nullptr;
-  for (auto* candidate : core.exchange->remotes())
-    if (candidate->key() == peers.back()) remote = candidate;
+  RemoteArena* remote = core.exchange->remote(peers.back());
   if (!remote) return askNext(left.size());
   const size_t to = std::min(left.size(), from + kAskedAtOnce);
   const std::vector<EntryContent> asked(left.begin() + ptrdiff_t(from), left.begin() + ptrdiff_t(to));

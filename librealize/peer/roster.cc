@@ -66,7 +66,7 @@ PeerInfo HouseholdView::infoOf(const PeerKey& key) const {
 
 std::string HouseholdView::nameOf(const PeerKey& key) const {
   auto it = roster.find(key);
-  return it == roster.end() || it->second.name.empty() ? key.hex().substr(0, kMinKeyDigits) : it->second.name;
+  return it == roster.end() || it->second.name.empty() ? key.hex(kMinKeyDigits) : it->second.name;
 }
 
 std::vector<PeerInfo> HouseholdView::peers() const {

@@ -22,12 +22,12 @@ struct FixedBytes {
   const uint8_t* data() const { return bytes.data(); }
   uint8_t* data() { return bytes.data(); }
   static constexpr size_t size() { return N; }
-  /// Lower-case hexadecimal, two digits a byte.
-  std::string hex() const {
+  /// Lower-case hexadecimal, two digits a byte; or the front of that, an even number of digits.
+  std::string hex(size_t most = 2 * N) const {
     static const char digits[] = "0123456789abcdef";
     std::string out;
-    out.reserve(2 * N);
-    for (auto b : bytes) { out += digits[b >> 4]; out += digits[b & 15]; }
+    out.reserve(most);
+    for (size_t i = 0; i < most / 2 && i < N; ++i) { out += digits[bytes[i] >> 4]; out += digits[bytes[i] & 15]; }
     return out;
   }
 };
