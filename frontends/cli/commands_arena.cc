@@ -79,8 +79,6 @@ std::string headLine(const json& head) {
   return out + "\n";
 }
 
-/// Collects a long list that comes in parts.
-
 int runConflicts(Invocation& invocation) {
   json entries;
   json args = json::object();

@@ -56,6 +56,8 @@ EntryId entryIdFor(const EntryId& parent, const std::string& name, EntryKind kin
   return id;
 }
 
+std::string contentText(const Version& version) { return version.blob.hex(16) + ":" + std::to_string(version.sizeBytes); }
+
 bool isValidName(const std::string& name) {
   if (name.empty() || name.size() > 255 || name == "." || name == ".." || name == ".realize") return false;
   return name.find('/') == std::string::npos && name.find('\0') == std::string::npos;

@@ -75,6 +75,9 @@ struct Version {
   bool operator==(const Version&) const = default;
 };
 
+/// Of a file's content, for people: 16 digits of its blob, ':' and its size in bytes.
+std::string contentText(const Version& version);
+
 /// A claim to a name. The greatest stamp wins; the place shown before is kept for the cycle rule.
 struct Place {
   Stamp stamp;

@@ -116,10 +116,7 @@ namespace {
 void countConflicts(Core& c, ArenaStatus& status) {
   eachConflict(c, [&](const logic::Record& record, const std::vector<logic::ShownHead>& heads) {
     ++status.conflicts;
-    const auto newest = std::max_element(heads.begin(), heads.end(), [](const auto& x, const auto& y) {
-      return std::pair(x.version.stamp, x.dot) < std::pair(y.version.stamp, y.dot);
-    });
-    if (const auto shown = c.shownVersion(record)) status.bytes += shown->second.sizeBytes - newest->version.sizeBytes;
+    if (const auto shown = c.shownVersion(record)) status.bytes += shown->second.sizeBytes - heads.front().version.sizeBytes;
   });
 }
 }  // namespace
@@ -155,10 +152,8 @@ namespace {
 std::string hexOrNone(const PeerKey& peer) { return peer == PeerKey() ? "" : peer.hex(); }
 
 HistoryItem itemOf(const store::HistoryRow& row) {
-  constexpr size_t kDigits = 16;
   HistoryItem item{row.whenNs, hexOrNone(row.peer), row.what, row.path, row.detail};
-  if (row.old && row.kind == EntryKind::File)
-    item.before = row.old->blob.hex().substr(0, kDigits) + ":" + std::to_string(row.old->sizeBytes);
+  if (row.old && row.kind == EntryKind::File) item.before = contentText(*row.old);
   return item;
 }
 }  // namespace

@@ -40,14 +40,7 @@ std::string_view whatHappened(const logic::Effect& effect) {
 /// Of several, the newest.
 std::string versionText(const logic::Effect& effect, const std::vector<logic::ShownHead>& heads) {
   if (effect.kind != EntryKind::File || heads.empty()) return "";
-  const auto newest = std::max_element(heads.begin(), heads.end(), [](const auto& x, const auto& y) {
-    return std::pair(x.version.stamp, x.dot) < std::pair(y.version.stamp, y.dot);
-  });
-  constexpr size_t kDigits = 16;
-  static const char digits[] = "0123456789abcdef";
-  std::string out;
-  for (size_t i = 0; i < kDigits / 2; ++i) (out += digits[newest->version.blob.bytes[i] >> 4]) += digits[newest->version.blob.bytes[i] & 15];
-  return (out += ':') += std::to_string(newest->version.sizeBytes);
+  return contentText(heads.front().version);
 }
 
 }  // namespace

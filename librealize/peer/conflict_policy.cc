@@ -74,8 +74,7 @@ void ConflictPolicy::turn() {
 /// True once it is in the cache for good. Else it is being brought there.
 bool ConflictPolicy::bringHere(const EntryId& id, const Version& version) {
   if (version.sizeBytes == 0) return true;
-  const auto cached = core_.store.cache().get(version.blob);
-  if (cached && cached->complete) return true;
+  if (core_.transfers->cachedForGood(version.blob)) return true;
   if (!fetching_.emplace(id, version.blob).second) return false;
   core_.transfers->keep(id, version.blob, version.sizeBytes, [this, alive = alive_, id, blob = version.blob](Result<void> kept) {
     if (!*alive) return;
@@ -98,9 +97,7 @@ bool ConflictPolicy::settle(const EntryId& id, Waiting& waiting) {
   for (const auto& head : heads)
     if (!head.version.target.isZero()) return true;
   if (logic::allLetGo(record->entry)) return true;
-  const auto& newest = *std::max_element(heads.begin(), heads.end(), [](const auto& x, const auto& y) {
-    return std::pair(x.version.stamp, x.dot) < std::pair(y.version.stamp, y.dot);
-  });
+  const auto& newest = heads.front();
   const bool ours = newest.version.author == core_.options.self;
   const int64_t now = core_.env.clock.monotonicNs();
   waiting.nextNs = ours ? now : waiting.sinceNs + kOthersMs * kNsPerMs;

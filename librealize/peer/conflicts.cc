@@ -16,8 +16,7 @@ constexpr size_t kPage = 1000;
 /// nothing of this one.
 bool keptFor(Core& core, const std::optional<store::DiskRow>& row, const Version& version) {
   if (version.sizeBytes == 0 || (row && row->blob == version.blob)) return true;
-  const auto cached = core.store.cache().get(version.blob);
-  return cached && cached->complete;
+  return core.transfers->cachedForGood(version.blob);
 }
 
 bool asRead(Core& core, const store::DiskRow& row) {

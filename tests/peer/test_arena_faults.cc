@@ -99,38 +99,6 @@ TEST_CASE_FIXTURE(SimArenas, "a database that cannot be read is an error of the 
   CHECK(files.lookup(kRootNode, "plan.txt").ok());
 }
 
-TEST_CASE("a link and a folder that others know of and the disk not yet are no removal after a power cut") {
-  for (uint64_t seed = 0; seed < 12; ++seed) {
-    CAPTURE(seed);
-    SimArenas arenas;
-    auto& a = *arenas.a;
-    auto& b = *arenas.b;
-    arenas.write(a, "plan.txt", "one");
-    arenas.start();
-    REQUIRE(arenas.settles());
-    auto root = *a.disk.openRoot(test::kSimFolder);
-    REQUIRE(root->makeSymlink("link", "plan.txt").ok());
-    REQUIRE(root->makeDirectory("folder", 0755).ok());
-    REQUIRE(root->makeSymlink("folder/inner", "../plan.txt").ok());
-    root = nullptr;
-    REQUIRE(arenas.until([&] { return arenas.has(b, "link") && arenas.has(b, "folder/inner"); }));
-
-    arenas.link->cut();
-    a.vanish();
-    test::FakeRandom random(seed);
-    a.disk.crash(random);
-    ++a.boots;
-    REQUIRE(a.start().ok());
-    arenas.link->connect();
-
-    REQUIRE(arenas.settles());
-    for (auto* peer : {&a, &b}) {
-      CHECK(arenas.has(*peer, "link"));
-      CHECK(arenas.has(*peer, "folder/inner"));
-    }
-  }
-}
-
 // realize-sim, seed 17307.
 TEST_CASE_FIXTURE(SimArenas, "a database that fails while a peer's answer is taken ends the arena's work, and not the process") {
   write(*a, "plan.txt", "one");
