@@ -274,7 +274,7 @@ class Scope {
     world_.checkFolders();
     world_.checkTokens();
     world_.checkReading();
-    if (arguments_.twice) world_.checkQuiet();
+    if (arguments_.twiceEach) world_.checkQuiet();
     alarm(0);
   }
 

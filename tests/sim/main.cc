@@ -15,9 +15,12 @@ using namespace realize::test;
 namespace {
 
 int usage() {
-  fputs("realize-sim --seed N [--explain] [--calls] [--only N,N] | --seed N --shrink [--turns N] | --seeds A..B [--jobs J] [--twice] [--all-kinds]\n"
-        "            [--known N,N] | --all-faults [--shrink] [--jobs J]\n"
-        "            | --exhaustive [--operations N] [--peers N] [--whole] [--cuts] [--unreal] [--choices N,N] [--jobs J] [--explain]\n"
+  fputs("realize-sim --seed N [--explain] [--calls] [--only N,N]\n"
+        "            --seed N --shrink [--turns N]\n"
+        "            --seeds A..B [--jobs J] [--twice] [--all-kinds] [--table] [--known N,N]\n"
+        "            --nightly --hours H [--jobs J] [--seeds A..B] [--failures FILE] [--table]\n"
+        "            --exhaustive [--jobs J] [--operations N] [--peers N] [--whole] [--cuts] [--unreal] [--choices N,N] [--explain]\n"
+        "            --all-faults [--jobs J] [--shrink]\n"
         "  all: [--steps N] [--peers N] [--conflicts newest|copies] [--no-faults] [--no-races] [--no-damage] [--fault NAME]\n",
         stderr);
   return 2;
@@ -39,14 +42,14 @@ Numbers numbersOf(const char* list) {
 
 int main(int argc, char** argv) {
   Arguments arguments;
-  bool one = false, all = false, exhaustive = false;
+  bool one = false, all = false, exhaustive = false, nightly = false;
   std::optional<std::set<size_t>> only;  // of the story's turns
   for (int i = 1; i < argc; ++i) {
     const std::string argument = argv[i];
     const char* value = i + 1 < argc ? argv[i + 1] : nullptr;
     if (argument == "--explain") arguments.explain = true;
     else if (argument == "--calls") arguments.calls = arguments.explain = true;
-    else if (argument == "--twice") arguments.twice = arguments.calls = true;
+    else if (argument == "--twice") arguments.twiceEach = 1;
     else if (argument == "--all-kinds") arguments.allKinds = true;
     else if (argument == "--no-faults") arguments.faults = false;
     else if (argument == "--no-races") arguments.races = false;
@@ -54,6 +57,8 @@ int main(int argc, char** argv) {
     else if (argument == "--shrink") arguments.shrink = true;
     else if (argument == "--all-faults") all = true;
     else if (argument == "--exhaustive") exhaustive = true;
+    else if (argument == "--nightly") nightly = true;
+    else if (argument == "--table") arguments.table = true;
     else if (argument == "--cuts") arguments.cuts = true;
     else if (argument == "--whole") arguments.whole = true;
     else if (argument == "--unreal") arguments.unreal = true;
@@ -80,6 +85,12 @@ int main(int argc, char** argv) {
     } else if (argument == "--choices") {
       arguments.choices = numbersOf<std::vector<size_t>>(value);
       ++i;
+    } else if (argument == "--hours") {
+      arguments.hours = atof(value);
+      ++i;
+    } else if (argument == "--failures") {
+      arguments.failures = value;
+      ++i;
     } else if (argument == "--turns") {
       arguments.fewTurns = strtoull(value, nullptr, 10);
       ++i;
@@ -104,6 +115,7 @@ int main(int argc, char** argv) {
     }
   }
   if (exhaustive) return searchAll(arguments);
+  if (nightly) return runNightly(arguments);
   if (all) return huntAll(arguments);
   if (!one) return runMany(arguments);
   if (arguments.shrink) return shrinkSeed(arguments);

@@ -24,7 +24,10 @@ struct Arguments {
   realize::peer::ConflictRule conflicts = realize::peer::ConflictRule::Keep;
   bool explain = false;
   bool calls = false;
-  bool twice = false;
+  uint64_t twiceEach = 0;    ///< of so many seeds one is told twice, with all calls; 0: none
+  bool table = false;
+  double hours = 0;
+  std::string failures = "realize-sim-failures.txt";  ///< of a night
   bool allKinds = false;     ///< whatever never happened in the whole range is a failure
   bool faults = true;
   bool races = true;
@@ -51,8 +54,30 @@ struct Outcome {
 Outcome runSeed(uint64_t seed, const Arguments& arguments, bool echo);
 inline std::string firstLine(const std::string& text) { return text.substr(0, text.find('\n')); }
 
-/// All seeds in processes of their own; what broke and what happened goes to stdout. Returns the exit code.
+/// What became of many seeds.
+struct Tally {
+  std::map<std::string, uint64_t> counters;
+  std::map<uint64_t, std::string> failed;
+  uint64_t held = 0, known = 0;
+  double cpuSeconds = 0;
+
+  uint64_t seeds() const { return held + failed.size() + known; }
+  void add(const Tally& other) {
+    for (const auto& [what, n] : other.counters) counters[what] += n;
+    failed.insert(other.failed.begin(), other.failed.end());
+    held += other.held;
+    known += other.known;
+    cpuSeconds += other.cpuSeconds;
+  }
+};
+
+/// All seeds in processes of their own; what breaks goes to stdout at once.
+Tally runRange(const Arguments& arguments);
+void tell(const Tally& tally, bool table);
+/// The range, told. Returns the exit code: 1 when a seed broke, or a kind of bad luck never came where all should.
 int runMany(const Arguments& arguments);
+/// Fresh seeds in all kinds of households for so many hours; what breaks is written down with its command. Returns the exit code.
+int runNightly(const Arguments& arguments);
 
 /// Leaves out of a failing seed's story whatever it fails without, and tells what is left. Returns the exit code.
 int shrinkSeed(const Arguments& arguments);

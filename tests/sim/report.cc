@@ -1,0 +1,67 @@
+// What became of many seeds, and whether they searched what they seem to.
+
+#include <algorithm>
+#include <cstdio>
+#include <cstdlib>
+#include <ctime>
+
+#include "tests/sim/run.h"
+
+namespace realize::test {
+
+namespace {
+
+// What is meant to go wrong, and what is meant to be tried: a range in which some of it never happens searches less than it
+// seems to.
+constexpr const char* kKinds[] = {
+    "chunks damaged", "clean stops", "clocks jumped", "connections cut", "disks full", "kills", "power cuts", "races",
+    "suspended on a full disk", "torn files saved again", "watches overflowed",
+    "conflicts resolved", "joined with files", "marks set", "reads answered", "reads failed", "user steps",
+    "tokens kept", "tokens let go", "caches with a limit", "caches with a limit that have something",
+    "copies let go", "copies let go with two others", "held contents confirmed", "held contents taken back", "held removals confirmed", "held removals taken back",
+    "households of four to six", "names watched while replaced",
+    "databases lost", "databases restored", "folders restored", "databases and folders restored", "long absences",
+    "clocks a year off", "members found inactive", "whole trees compared", "versions given up",
+};
+
+/// Each that never happened is told.
+bool allHappened(const std::map<std::string, uint64_t>& counters) {
+  bool all = true;
+  for (const char* kind : kKinds) {
+    if (counters.contains(kind)) continue;
+    all = false;
+    printf("NEVER HAPPENED: %s\n", kind);
+  }
+  return all;
+}
+
+unsigned long long number(uint64_t n) { return n; }
+
+double perMinute(const Tally& tally) { return double(tally.seeds()) * 60 / std::max(0.01, tally.cpuSeconds); }
+
+void tellTable(const Tally& tally) {
+  printf("| | times | seeds for one |\n|---|---|---|\n");
+  std::map<std::string, uint64_t> counters = tally.counters;
+  for (const char* kind : kKinds) counters.emplace(kind, 0);
+  for (const auto& [what, n] : counters)
+    printf("| %s | %llu | %s |\n", what.c_str(), number(n), n ? std::to_string((tally.seeds() + n - 1) / n).c_str() : "NEVER");
+}
+
+}  // namespace
+
+void tell(const Tally& tally, bool table) {
+  if (table) tellTable(tally);
+  else
+    for (const auto& [what, n] : tally.counters) printf("%12llu %s\n", number(n), what.c_str());
+  printf("%llu seeds held, %zu broken, %llu known to be broken, %.0f a minute of one core\n", number(tally.held), tally.failed.size(),
+         number(tally.known), perMinute(tally));
+}
+
+int runMany(const Arguments& arguments) {
+  const Tally tally = runRange(arguments);
+  tell(tally, arguments.table);
+  const bool all = !arguments.allKinds || allHappened(tally.counters);
+  return tally.failed.empty() && all ? 0 : 1;
+}
+
+}  // namespace realize::test
