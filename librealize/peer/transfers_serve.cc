@@ -4,6 +4,7 @@
 #include "librealize/peer/chunk_pack.h"
 #include "librealize/peer/exchange.h"
 #include "librealize/peer/folder.h"
+#include "librealize/peer/rows_ahead.h"
 #include "librealize/peer/transfers_state.h"
 
 namespace realize::peer {
@@ -83,16 +84,19 @@ std::optional<ChunkList> Transfers::State::knownList(const BlobId& blob) {
   return std::move(*list);
 }
 
+std::optional<Transfers::State::Source> Transfers::State::sourceAt(store::DiskRow row) {
+  if (row.dirty) return std::nullopt;
+  // The row is at hand, and its folder mostly in memory.
+  const auto folder = core.folder->diskPath(row.parentNode);
+  if (!folder) return std::nullopt;
+  std::string path = folder->empty() ? row.name : *folder + "/" + row.name;
+  return Source{std::move(path), std::move(row), nullptr};
+}
+
 /// Where these pieces (empty: all) are on this disk.
 std::optional<Transfers::State::Source> Transfers::State::sourceOf(const BlobId& blob, const std::vector<uint32_t>& pieces) {
-  for (auto& row : core.store.disk().withBlob(blob, 4)) {
-    if (row.dirty) continue;
-    // The row is at hand, and its folder mostly in memory.
-    const auto folder = core.folder->diskPath(row.parentNode);
-    if (!folder) continue;
-    const std::string path = folder->empty() ? row.name : *folder + "/" + row.name;
-    return Source{path, std::move(row), nullptr};
-  }
+  for (auto& row : core.store.disk().withBlob(blob, 4))
+    if (auto source = sourceAt(std::move(row))) return source;
   auto known = blobs.find(blob);
   std::shared_ptr<BlobState> state;
   if (known != blobs.end()) {
@@ -201,18 +205,27 @@ void Transfers::State::serveListed(const PeerKey& from, const GetRequest& reques
     group = std::make_shared<std::vector<Piece>>();
     groupBytes = 0;
   };
-  auto serve = [&](uint32_t item, const State::Source& source, const BlobLayout& layout, const std::vector<uint32_t>& pieces) {
-    Piece piece{{item, {}, {}}, source};
+  auto serve = [&](uint32_t item, State::Source source, const BlobLayout& layout, const std::vector<uint32_t>& pieces) {
+    Piece piece{{item, {}, {}}, std::move(source)};
     for (auto number : pieces) {
       piece.job.numbers.push_back(number);
       piece.job.ranges.emplace_back(layout.offsets[number], layout.pieceBytes(number));
       groupBytes += layout.pieceBytes(number);
       if (groupBytes < kBytesPerJob) continue;
-      group->push_back(std::move(piece));
+      group->push_back(piece);
       flush();
-      piece = Piece{{item, {}, {}}, source};
+      piece.job = ServeJob{item, {}, {}};
     }
     if (!piece.job.numbers.empty()) group->push_back(std::move(piece));
+  };
+
+  RowsAhead ahead(core.store.disk());
+  auto find = [&](uint32_t item, const BlobId& blob, const std::vector<uint32_t>& pieces) {
+    if (auto row = ahead.take(blob))
+      if (auto source = sourceAt(std::move(*row))) return source;
+    auto source = sourceOf(blob, pieces);
+    if (source && source->row) ahead.lookedUp(source->row->node, request.wants.size() - item - 1);
+    return source;
   };
 
   for (uint32_t item = 0; item < request.wants.size(); ++item) {
@@ -231,10 +244,10 @@ void Transfers::State::serveListed(const PeerKey& from, const GetRequest& reques
       serving->worse(item, WantStatus::Missing);
       continue;
     }
-    auto source = root ? sourceOf(want.blob, whole ? std::vector<uint32_t>() : pieces) : std::nullopt;
+    auto source = root ? find(item, want.blob, whole ? std::vector<uint32_t>() : pieces) : std::nullopt;
     if (source && source->row && source->row->sizeBytes != layout->sizeBytes()) source.reset();
     if (source) {
-      serve(item, *source, *layout, pieces);
+      serve(item, std::move(*source), *layout, pieces);
       continue;
     }
     if (!root || request.hops == 0 || peers.size() < 2) {

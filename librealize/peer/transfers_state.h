@@ -284,6 +284,7 @@ struct Transfers::State {
     std::shared_ptr<BlobState> cached;
     std::shared_ptr<void> lease{};         ///< of the pieces of `cached` that were asked for
   };
+  std::optional<Source> sourceAt(store::DiskRow row);
   std::optional<Source> sourceOf(const BlobId& blob, const std::vector<uint32_t>& pieces);
   std::optional<ChunkList> knownList(const BlobId& blob);
 };
