@@ -6,15 +6,20 @@
 namespace realize {
 
 void ByteWriter::number(uint64_t n) {
+  char bytes[10];
+  size_t size = 0;
   while (n >= 0x80) {
-    out_ += char(0x80 | (n & 0x7f));
+    bytes[size++] = char(0x80 | (n & 0x7f));
     n >>= 7;
   }
-  out_ += char(n);
+  bytes[size++] = char(n);
+  out_.append(bytes, size);
 }
 
 void ByteWriter::fixed64(uint64_t n) {
-  for (int i = 0; i < 8; ++i) out_ += char(n >> (8 * i));
+  char bytes[8];
+  for (int i = 0; i < 8; ++i) bytes[i] = char(n >> (8 * i));
+  out_.append(bytes, sizeof(bytes));
 }
 
 void ByteWriter::vector(const VersionVector& v) {
@@ -25,22 +30,7 @@ void ByteWriter::vector(const VersionVector& v) {
   }
 }
 
-std::string_view ByteReader::take(size_t n) {
-  if (failed_ || bytes_.size() < n) {
-    fail();
-    return {};
-  }
-  std::string_view out = bytes_.substr(0, n);
-  bytes_.remove_prefix(n);
-  return out;
-}
-
-uint8_t ByteReader::byte() {
-  std::string_view b = take(1);
-  return b.empty() ? 0 : uint8_t(b[0]);
-}
-
-uint64_t ByteReader::number(uint64_t max) {
+uint64_t ByteReader::longNumber(uint64_t max) {
   uint64_t value = 0;
   for (int shift = 0; shift < 64; shift += 7) {
     uint8_t b = byte();
@@ -97,24 +87,42 @@ VersionVector ByteReader::vector() {
 namespace {
 
 constexpr uint8_t kFormat = 1;
+constexpr size_t kLikelyEntryBytes = 256;  ///< as a file's with a name of middle length
 
-/// Origins and keys of a message, in order of first use.
+/// Different values, in order of first use.
+template <typename Value>
+class Table {
+ public:
+  const std::vector<Value>& values() const { return values_; }
+  size_t of(const Value& value) {
+    if (last_ < values_.size() && values_[last_] == value) return last_;  // As for most.
+    return last_ = find(value);
+  }
+
+ private:
+  static constexpr size_t kFew = 8;  // Are looked at one by one.
+  size_t find(const Value& value) {
+    if (values_.size() < kFew) {
+      const size_t at = size_t(std::find(values_.begin(), values_.end(), value) - values_.begin());
+      if (at < values_.size()) return at;
+    } else {
+      if (index_.empty())
+        for (size_t at = 0; at < values_.size(); ++at) index_.emplace(values_[at], at);
+      auto [it, fresh] = index_.try_emplace(value, values_.size());
+      if (!fresh) return it->second;
+    }
+    values_.push_back(value);
+    return values_.size() - 1;
+  }
+  std::vector<Value> values_;
+  std::unordered_map<Value, size_t> index_;  ///< of all, where they are more than a few
+  size_t last_ = 0;
+};
+
+/// Of a message.
 struct Tables {
-  std::vector<Origin> origins;
-  std::vector<PeerKey> keys;
-  std::unordered_map<Origin, size_t> originIndex;
-  std::unordered_map<PeerKey, size_t> keyIndex;
-
-  size_t of(Origin origin) {
-    auto [it, fresh] = originIndex.try_emplace(origin, origins.size());
-    if (fresh) origins.push_back(origin);
-    return it->second;
-  }
-  size_t of(const PeerKey& key) {
-    auto [it, fresh] = keyIndex.try_emplace(key, keys.size());
-    if (fresh) keys.push_back(key);
-    return it->second;
-  }
+  Table<Origin> origins;
+  Table<PeerKey> keys;
 };
 
 class EntryWriter {
@@ -147,15 +155,15 @@ class EntryWriter {
   }
   void header(ByteWriter& w) const {
     w.byte(kFormat);
-    w.number(tables.origins.size());
-    for (Origin o : tables.origins) w.fixed64(o);
-    w.number(tables.keys.size());
-    for (const auto& k : tables.keys) w.fixed(k);
+    w.number(tables.origins.values().size());
+    for (Origin o : tables.origins.values()) w.fixed64(o);
+    w.number(tables.keys.values().size());
+    for (const auto& k : tables.keys.values()) w.fixed(k);
   }
 
  private:
   void dot(ByteWriter& w, Dot d) {
-    w.number(tables.of(d.origin));
+    w.number(tables.origins.of(d.origin));
     w.number(d.seq);
   }
   void dots(ByteWriter& w, const std::vector<Dot>& ds) {
@@ -176,7 +184,7 @@ class EntryWriter {
     w.number(v.mode);
     w.signedNumber(v.mtimeNs);
     stamp(w, v.stamp);
-    w.number(tables.of(v.author));
+    w.number(tables.keys.of(v.author));
     w.signedNumber(v.writtenNs);
   }
   void place(ByteWriter& w, const Place& p) {
@@ -198,11 +206,13 @@ class EntryReader {
   /// False for a format this program does not know.
   bool header() {
     if (r.byte() != kFormat) return false;
-    for (size_t n = r.count(kMaxOrigins, 8); n > 0 && !r.failed(); --n) {
+    size_t n = r.count(kMaxOrigins, 8);
+    for (origins_.reserve(n); n > 0 && !r.failed(); --n) {
       origins_.push_back(r.fixed64());
       if (origins_.back() == 0) r.fail();
     }
-    for (size_t n = r.count(kMaxOrigins, PeerKey::size()); n > 0 && !r.failed(); --n) {
+    n = r.count(kMaxOrigins, PeerKey::size());
+    for (keys_.reserve(n); n > 0 && !r.failed(); --n) {
       keys_.push_back(r.fixed<32, PeerKeyTag>());
     }
     return true;
@@ -262,7 +272,8 @@ class EntryReader {
   }
   std::vector<Dot> dots() {
     std::vector<Dot> out;
-    for (size_t n = r.count(kMaxDots, 2); n > 0 && !r.failed(); --n) {
+    size_t n = r.count(kMaxDots, 2);
+    for (out.reserve(n); n > 0 && !r.failed(); --n) {
       Dot d = dot();
       if (!out.empty() && d <= out.back()) r.fail();
       out.push_back(d);
@@ -343,7 +354,7 @@ Result<VersionVector> decodeVector(std::string_view bytes) {
 
 std::string encodeEntry(const Entry& entry) {
   EntryWriter e;
-  ByteWriter body, out;
+  ByteWriter body(kLikelyEntryBytes), out(kLikelyEntryBytes);
   e.entry(body, entry);
   e.header(out);
   out.raw(body.take());
@@ -360,7 +371,7 @@ Result<Entry> decodeEntry(std::string_view bytes) {
 
 std::string encodeChanges(const std::vector<Change>& changes) {
   EntryWriter e;
-  ByteWriter vectors, body, out;
+  ByteWriter vectors, body(changes.size() * kLikelyEntryBytes), out(changes.size() * kLikelyEntryBytes);
   // Within a page nearly all were seen up to the same point; looking far back would be quadratic where not.
   constexpr size_t kLookBack = 8;
   std::vector<const VersionVector*> seen;

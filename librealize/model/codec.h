@@ -11,6 +11,7 @@
 // front to which dots refer by index; peer keys likewise.
 
 #include <cstdint>
+#include <cstring>
 #include <map>
 #include <string>
 #include <string_view>
@@ -45,6 +46,7 @@ Result<std::map<PeerKey, VersionVector>> decodeAcks(std::string_view bytes);
 /// Appends to a string. For formats built of these pieces.
 class ByteWriter {
  public:
+  explicit ByteWriter(size_t likelyBytes = 0) { out_.reserve(likelyBytes); }
   void byte(uint8_t b) { out_ += char(b); }
   void number(uint64_t n);
   void fixed64(uint64_t n);
@@ -70,9 +72,15 @@ class ByteReader {
   bool finished() const { return !failed_ && bytes_.empty(); }
   void fail() { failed_ = true; bytes_ = {}; }
 
-  uint8_t byte();
+  uint8_t byte() {
+    std::string_view b = take(1);
+    return b.empty() ? 0 : uint8_t(b[0]);
+  }
   /// At most `max`, else it fails. Only the shortest form is accepted.
-  uint64_t number(uint64_t max);
+  uint64_t number(uint64_t max) {
+    if (bytes_.empty() || uint8_t(bytes_[0]) >= 0x80 || uint8_t(bytes_[0]) > max) return longNumber(max);
+    return byte();
+  }
   uint64_t fixed64();
   int64_t signedNumber();
   std::string text(size_t maxBytes);
@@ -80,7 +88,7 @@ class ByteReader {
   FixedBytes<N, Tag> fixed() {
     FixedBytes<N, Tag> v;
     std::string_view b = take(N);
-    for (size_t i = 0; i < b.size(); ++i) v.bytes[i] = uint8_t(b[i]);
+    if (b.size() == N) memcpy(v.bytes.data(), b.data(), N);
     return v;
   }
   VersionVector vector();
@@ -89,7 +97,14 @@ class ByteReader {
   size_t count(size_t max, size_t bytesEach);
 
  private:
-  std::string_view take(size_t n);
+  uint64_t longNumber(uint64_t max);
+  std::string_view take(size_t n) {
+    if (bytes_.size() < n) fail();
+    if (failed_) return {};
+    std::string_view out = bytes_.substr(0, n);
+    bytes_.remove_prefix(n);
+    return out;
+  }
   std::string_view bytes_;
   bool failed_ = false;
 };
