@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <map>
+#include <utility>
 
 namespace realize::test {
 
@@ -57,13 +58,15 @@ struct SimLink::Connection : std::enable_shared_from_this<SimLink::Connection> {
       ends[from]->scheduler->onCore([done] { done(kLost); });
       return;
     }
-    waiting[from][number] = [done](Error error) { done(error); };
-    send(from, [self = shared_from_this(), from, serve, done, number] {
+    // The other side may be killed with its half of this in memory: what it holds of the caller's is let go here.
+    auto caller = std::make_shared<Reply<T>>(std::move(done));
+    waiting[from][number] = [caller](Error error) { std::exchange(*caller, nullptr)(error); };
+    send(from, [self = shared_from_this(), from, serve, caller, number] {
       auto* service = self->ends[1 - from]->service();
       if (!service) return;
-      serve(*service, [self, from, done, number](Result<T> result) {
-        self->send(1 - from, [self, from, done, number, result] {
-          if (self->waiting[from].erase(number)) done(result);
+      serve(*service, [self, from, caller, number](Result<T> result) {
+        self->send(1 - from, [self, from, caller, number, result] {
+          if (self->waiting[from].erase(number)) std::exchange(*caller, nullptr)(result);
         });
       });
     });
@@ -112,6 +115,13 @@ class SimLink::Remote final : public peer::RemoteArena {
       uint64_t sent = 0, arrived = 0;
       bool answered = false;
       std::vector<WantStatus> statuses;
+      peer::OnChunks onChunks;  // Let go with the end of the call, as in call().
+      std::function<void(Result<std::vector<WantStatus>>)> done;
+
+      void end(Result<std::vector<WantStatus>> result) {
+        onChunks = nullptr;
+        std::exchange(done, nullptr)(std::move(result));
+      }
     };
     auto get = std::make_shared<Get>();
     auto self = c_.shared_from_this();
@@ -121,27 +131,29 @@ class SimLink::Remote final : public peer::RemoteArena {
       c_.ends[side]->scheduler->onCore([done] { done(kLost); });
       return number;
     }
-    c_.waiting[side][number] = [done](Error error) { done(error); };
+    get->onChunks = std::move(onChunks);
+    get->done = std::move(done);
+    c_.waiting[side][number] = [get](Error error) { get->end(error); };
     std::string wants;
     for (const auto& want : request.wants) wants += " " + want.blob.hex().substr(0, 8);
     c_.talk(side, number, "asks for" + wants + ", hops " + std::to_string(request.hops));
-    auto finish = [self, side, number, get, done] {
+    auto finish = [self, side, number, get] {
       if (!get->answered || get->arrived < get->sent || !self->waiting[side].contains(number)) return;
-      self->ends[side]->scheduler->onCore([self, side, number, get, done] {
-        if (self->waiting[side].erase(number)) done(get->statuses);
+      self->ends[side]->scheduler->onCore([self, side, number, get] {
+        if (self->waiting[side].erase(number)) get->end(get->statuses);
       });
     };
     // Frames come on the pool, in no order; what they hold counts as arrived when onChunks has returned.
-    auto sink = [self, side, number, get, onChunks, finish](peer::ChunkArrivals chunks) {
+    auto sink = [self, side, number, get, finish](peer::ChunkArrivals chunks) {
       if (!self->open) return false;
       ++get->sent;
       auto held = std::make_shared<std::vector<HeldChunk>>(HeldChunk::of(chunks));
       if (self->link->onChunk)
         for (auto& chunk : *held) self->link->onChunk(chunk);
-      self->send(1 - side, [self, side, number, get, onChunks, finish, held] {
-        self->ends[side]->scheduler->onPool(true, [self, side, number, get, onChunks, finish, held] {
+      self->send(1 - side, [self, side, number, get, finish, held] {
+        self->ends[side]->scheduler->onPool(true, [self, side, number, get, finish, held] {
           if (!self->waiting[side].contains(number)) return;
-          HeldChunk::deliver(*held, onChunks);
+          HeldChunk::deliver(*held, get->onChunks);
           ++get->arrived;
           finish();
         });
