@@ -22,7 +22,7 @@ done
 
 packages=(
   g++ meson ninja-build ccache pkg-config python3 capnproto
-  libcapnp-dev libuv1-dev libsodium-dev libsqlite3-dev libfuse3-dev fuse3 libzstd-dev libjemalloc-dev
+  libcapnp-dev libuv1-dev libsodium-dev libsqlite3-dev libfuse3-dev fuse3 libzstd-dev libutf8proc-dev libjemalloc-dev
   doctest-dev nlohmann-json3-dev
 )
 [ "$group" = build ] || packages+=(git make sqlite3 attr util-linux)

@@ -59,6 +59,32 @@ std::string memberLine(const json& member) {
   return out;
 }
 
+/// Two forms of one letter look the same: with the bytes where they are not ASCII.
+std::string nameAndBytes(const std::string& name) {
+  static const char digits[] = "0123456789abcdef";
+  std::string bytes;
+  for (char c : name) {
+    if (uint8_t(c) < 0x80) bytes += c;
+    else bytes += {'\\', 'x', digits[uint8_t(c) >> 4], digits[uint8_t(c) & 15]};
+  }
+  const std::string text = nameText(name, false);
+  return bytes == name ? text : text + " (" + nameText(bytes, false) + ")";
+}
+
+std::string alikeText(const json& arena) {
+  const uint64_t count = number(arena, "alike_count");
+  if (count == 0) return "";
+  std::string out = "  names that are one where neither case nor Unicode form counts, as on macOS and Windows; rename one of them:\n";
+  size_t told = 0;
+  for (auto& group : arena.at("alike_names")) {
+    if (told++ == kShownProblems) break;
+    std::string line;
+    for (auto& path : group) line += (line.empty() ? "    " : "  ") + nameOf(arena, "name") + ":" + nameAndBytes(path.get<std::string>());
+    out += line + "\n";
+  }
+  return count > kShownProblems ? out + "    ... " + std::to_string(count) + " in all; 'realize status --json' has more\n" : out;
+}
+
 std::string arenaText(const json& arena) {
   std::string name = nameOf(arena, "name");
   std::string folder = nameOf(arena, "folder");
@@ -102,6 +128,7 @@ std::string arenaText(const json& arena) {
   out += tableText(rows);
   for (auto& mount : arena.value("mounts", json::array())) line("mounted at " + nameText(mount.get<std::string>(), false));
 
+  out += alikeText(arena);
   auto& problems = arena.at("problems");
   uint64_t count = std::max<uint64_t>(number(arena, "problem_count"), problems.size());
   if (count > 0) line(countText(count, "problem", "problems") + ":");

@@ -96,6 +96,7 @@ json toJson(const ArenaStatus& arena) {
               {"unconfirmed_bytes", arena.unconfirmedBytes},
               {"cached_bytes", arena.cachedBytes},
               {"conflicts", arena.conflicts},
+              {"alike_count", arena.alikeCount},
               {"held_removals", arena.heldRemovals},
               {"promised_files", arena.promisedFiles},
               {"copies", arena.copies},
@@ -109,6 +110,8 @@ json toJson(const ArenaStatus& arena) {
   putText(out, "suspended_why", arena.suspendedWhy);
   putText(out, "consensus_why", arena.consensusWhy);
   out["stays_real"] = listOf(arena.staysReal);
+  out["alike_names"] = json::array();
+  for (const auto& paths : arena.alikeNames) out["alike_names"].push_back(textsOf(paths));
   out["letting_go"] = arena.lettingGo;
   out["members"] = listOf(arena.members);
   out["problems"] = listOf(arena.problems);

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "librealize/peer/alike_names.h"
 #include "librealize/peer/arena_core.h"
 #include "librealize/peer/conflicts.h"
 #include "librealize/peer/copies.h"
@@ -249,6 +250,9 @@ ArenaStatus ArenaCore::status() {
   }
   status.cachedBytes = c.transfers->cachedBytesTotal();
   countConflicts(c, status);
+  auto alike = c.alikeNames->report();
+  status.alikeCount = alike.count;
+  status.alikeNames = std::move(alike.first);
   status.heldRemovals = c.folder->heldRemovals();
   status.heldOverwrites = c.folder->heldOverwrites();
   c.folder->reviewProblems();

@@ -4,6 +4,7 @@
 #include <map>
 #include <utility>
 
+#include "librealize/peer/alike_names.h"
 #include "librealize/peer/arena_file_system.h"
 #include "librealize/peer/authors.h"
 #include "librealize/peer/catching_remote.h"
@@ -91,6 +92,7 @@ struct ArenaCore::State {
   std::unique_ptr<Trimmer> trimmer;
   std::unique_ptr<Copies> copies;
   std::unique_ptr<ConflictPolicy> conflictPolicy;
+  std::unique_ptr<AlikeNames> alikeNames;
   std::unique_ptr<ArenaFileSystem> fileSystem;
   std::unique_ptr<ConflictFolder> conflictFolder;
   std::unique_ptr<GuardedFileSystem> guardedFileSystem;
@@ -145,6 +147,7 @@ Result<std::unique_ptr<ArenaCore>> ArenaCore::open(Environment env, ArenaOptions
   s.trimmer = std::make_unique<Trimmer>(s.core);
   s.copies = std::make_unique<Copies>(s.core);
   s.conflictPolicy = std::make_unique<ConflictPolicy>(s.core);
+  s.alikeNames = std::make_unique<AlikeNames>(s.core);
   s.core.folder = s.folder.get();
   s.core.transfers = s.transfers.get();
   s.core.marks = s.marks.get();
@@ -152,6 +155,7 @@ Result<std::unique_ptr<ArenaCore>> ArenaCore::open(Environment env, ArenaOptions
   s.core.trimmer = s.trimmer.get();
   s.core.copies = s.copies.get();
   s.core.conflictPolicy = s.conflictPolicy.get();
+  s.core.alikeNames = s.alikeNames.get();
   s.core.invalidations = &s.invalidations;
   s.core.transactHook = [state = &s](const std::function<void()>& work, bool rested) { return state->transact(work, rested); };
   s.core.emit = [state = &s](Event event) {
@@ -197,6 +201,7 @@ void ArenaCore::stop() {
   s.exchange->stop();
   s.trimmer->stop();
   s.conflictPolicy->stop();
+  s.alikeNames->stop();
   s.transfers->stop();
   s.folder->stop();
   auto done = store::catching([&] {
@@ -335,6 +340,7 @@ void ArenaCore::State::distribute(const std::vector<logic::Effect>& effects, boo
     note(effect, paths);
     conflictFolder->noteChange(effect);
     conflictPolicy->noteChange(effect);
+    alikeNames->noteChange(effect);
     if (effect.kind == EntryKind::File && effect.wasShown && (effect.gone() || effect.contentChanged))
       for (const auto& head : effect.oldHeads) transfers->noteGone(head.version.blob);
     if (effect.kind == EntryKind::File && effect.isShown && (effect.appeared() || effect.contentChanged))
@@ -477,6 +483,7 @@ void ArenaCore::State::applyAll(uint64_t round, NodeId after) {
 void ArenaCore::State::allApplied() {
   transfers->allClaimed();
   conflictPolicy->lookAll();
+  alikeNames->lookAll();
   if (!store->wanted().someLost()) return;
   transact([&] { store->wanted().noneLost(); }, true);
   exchange->changed(true);

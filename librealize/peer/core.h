@@ -36,6 +36,7 @@ class Trimmer;
 class CacheQuota;
 class Copies;
 class ConflictPolicy;
+class AlikeNames;
 
 struct ArenaOptions {
   ArenaId id;
@@ -87,6 +88,7 @@ struct Core {
   Trimmer* trimmer = nullptr;
   Copies* copies = nullptr;
   ConflictPolicy* conflictPolicy = nullptr;
+  AlikeNames* alikeNames = nullptr;
 
   /// Runs `work` in one transaction of the store, then hands what changed in the visible tree to folder, marks,
   /// invalidations and history, and schedules an announcement: at once if the change has `rested` (it was read from

@@ -22,6 +22,7 @@ OWNERS = {
     r"(kj|capnp)/.*": {"loop", "net", "peer"},
     r"(schemas/)?peer\.capnp\.h": {"peer"},
     r"zstd\.h": {"base"},
+    r"utf8proc\.h": {"base"},
     r"fuse.*\.h": set(),
     r"nlohmann/.*": set(),
 }

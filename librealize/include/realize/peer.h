@@ -87,6 +87,8 @@ struct ArenaStatus {
   bool lettingGo = false;  ///< marks are being applied, or peers asked to keep what is to become unreal
   uint64_t cachedBytes = 0;
   uint64_t conflicts = 0;
+  uint64_t alikeCount = 0;  ///< groups of names in one folder that differ in case or Unicode form only
+  std::vector<std::vector<std::string>> alikeNames;  ///< the first 100 of these groups: paths
   uint64_t heldRemovals = 0;  ///< entries of a mass removal held back until confirmed; 0: none
   uint64_t heldOverwrites = 0;  ///< files whose contents were replaced, many at once: held back until confirmed
   std::vector<MemberStatus> members;

@@ -3,8 +3,10 @@
 #include <doctest/doctest.h>
 
 #include <algorithm>
+#include <nlohmann/json.hpp>
 
 #include "frontends/cli/exit_codes.h"
+#include "frontends/cli/status_text.h"
 
 using namespace realize;
 using namespace realize::cli;
@@ -81,4 +83,18 @@ TEST_CASE("each code has an exit code of the table") {
     std::string row = std::to_string(code) + "  ";
     CHECK(exitCodeTable().find(row) != std::string::npos);
   }
+}
+
+TEST_CASE("status tells of names that other systems take for one, with the bytes of those that look the same") {
+  const nlohmann::json status = {
+      {"arenas",
+       {{{"name", "docs"},
+         {"problems", nlohmann::json::array()},
+         {"alike_count", 2},
+         {"alike_names", nlohmann::json::array({nlohmann::json::array({"a/PLAN", "a/plan"}), nlohmann::json::array({"caf\u00e9", "cafe\u0301"})})}}}}};
+
+  const std::string text = statusText(status, false);
+
+  CHECK(text.find("    docs:a/PLAN  docs:a/plan\n") != std::string::npos);
+  CHECK(text.find("    docs:caf\u00e9 (caf\\xc3\\xa9)  docs:cafe\u0301 (cafe\\xcc\\x81)\n") != std::string::npos);
 }
