@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "librealize/peer/folder_state.h"
+#include "librealize/peer/invalidations.h"
 #include "librealize/peer/marks.h"
 
 namespace realize::peer {
@@ -146,6 +147,7 @@ void Folder::State::holdContents(const std::vector<HashJob>& jobs) {
   for (const auto& job : jobs) {
     overwrites.holdToo(job.node);
     heldContents[job.node] = {job.stat, job.content->blob};
+    core.invalidations->nodeChanged(job.node, true);  // A mount shows what the folder has.
   }
   problem("", kOverwrite, std::to_string(heldContents.size()) +
                               " files have other contents at once: what replaced them is held back. Say `realize confirm " +

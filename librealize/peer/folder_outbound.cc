@@ -5,6 +5,7 @@
 #include "librealize/base/fault.h"
 #include "librealize/peer/exchange.h"
 #include "librealize/peer/folder_state.h"
+#include "librealize/peer/invalidations.h"
 #include "librealize/peer/marks.h"
 #include "librealize/peer/transfers.h"
 
@@ -60,6 +61,7 @@ void Folder::State::applySlice() {
       auto row = core.store.disk().get(node);
       if (!row || !synced) continue;
       core.store.disk().erase(node);
+      core.invalidations->nodeChanged(node, true);  // It may be shown with a content that is not here.
       if (!emptyLater.erase(row->parentNode)) continue;
       if (auto id = core.store.idOf(row->parentNode)) core.folder->entryChanged(*id);
     }
@@ -452,6 +454,7 @@ bool Folder::State::applyAttributes(const logic::Record& record, store::DiskRow&
   if (now.ok()) row.setStat(*now);
   row.base = base;
   core.store.disk().put(row);
+  core.invalidations->nodeChanged(row.node, false);
   if (!directory) tellIfClosed(*path, mode);
   return true;
 }
@@ -482,6 +485,7 @@ bool Folder::State::applySymlink(const logic::Record& record, const std::optiona
       retry(id);
       return false;
     }
+    core.invalidations->nodeChanged(record.node, true);
   } else if (auto made = root->makeSymlink(path, target); !made.ok()) {
     auto there = made.code() == Code::Exists ? root->readSymlink(path) : Result<std::string>(made.error());
     if (!there.ok() || *there != target) {

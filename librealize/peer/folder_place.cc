@@ -8,6 +8,7 @@
 #include "librealize/logic/tree_merge.h"
 #include "librealize/peer/exchange.h"
 #include "librealize/peer/folder_state.h"
+#include "librealize/peer/invalidations.h"
 #include "librealize/peer/marks.h"
 #include "librealize/peer/transfers.h"
 #include "librealize/peer/wish.h"
@@ -219,6 +220,7 @@ Result<void> Folder::place(const EntryId& id, Dot dot, const std::string& tempPa
       core.store.disk().put(*row);
     }
     REALIZE_TRY(exchanged);
+    core.invalidations->nodeChanged(record->node, true);  // Told when the tree changed; what was read since was the old one.
   }
   s.changedByUs(parent);
   auto placed = s.root->stat(path);

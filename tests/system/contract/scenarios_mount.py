@@ -60,6 +60,19 @@ def remote_changes_show_without_remount(h):
     check(not (mount / "new.txt").exists())
 
 
+def real_files_show_what_came_while_they_were_read(h):
+    need_fuse()
+    a, b, folder_a, folder_b = h.pair({"f": "draft"})
+    b.run("mark", "real", "docs:")
+    h.agree(a, b)
+    mount = b.mount()
+    for i in range(8):
+        data = b"%d" % i * (3000 + 1000 * (i % 2))
+        write(folder_a / "f", data)
+        until(lambda: len(read(mount / "f")) > 0 and read(folder_b / "f") == data, "it is in b's folder")
+        until(lambda: read(mount / "f") == data, "the mount shows it")
+
+
 def ordinary_operations(h):
     need_fuse()
     a, b, folder_a, _ = h.pair({"x.txt": "one"}, b_folder=False)
