@@ -180,3 +180,77 @@ def versions_are_fetched_when_read(h):
     h.agree(a, b)
     until(lambda: not (mount / "conflicts").exists(), "there is no conflict any more")
     equal(read(folder_a / "plan.txt"), b"by a")
+
+
+def clashes_look_the_same_on_all_three(h):
+    need_fuse()
+    a, b, c = h.peer("a"), h.peer("b", listen=False), h.peer("c", listen=False)
+    folders = {peer: peer.folder() for peer in (a, b, c)}
+    for path in ("first", "second", "third", "was-file", "keep/x"):
+        write(folders[a] / path, f"content of {path}")
+    (folders[a] / "was-folder").mkdir()
+    a.run("arena", "create", "docs", folders[a])
+    for peer in (b, c):
+        h.introduce(a, peer)
+        peer.run("arena", "join", "docs", folders[peer])
+        peer.run("mark", "real", "docs:")
+    h.agree(a, b, c)
+    for peer in (c, b, a):
+        peer.stop()
+
+    # Each by itself: a file, a folder and a symlink of one name; three files; three folders; renames to one name; what one
+    # removed or replaced by another kind, others went on with.
+    write(folders[a] / "kinds", "a file")
+    write(folders[b] / "kinds/inside", "in a folder")
+    (folders[c] / "kinds").symlink_to("elsewhere")
+    for peer in (a, b, c):
+        write(folders[peer] / "same-name", f"by {peer.name}")
+        write(folders[peer] / "same-content", "equal")
+        write(folders[peer] / "folder" / peer.name, f"of {peer.name}")
+        write(folders[peer] / "folder/each", f"each of {peer.name}")
+    for peer, path in ((a, "first"), (b, "second"), (c, "third")):
+        (folders[peer] / path).rename(folders[peer] / "target")
+    (folders[a] / "was-file").unlink()
+    write(folders[a] / "was-file/now", "a folder now")
+    write(folders[b] / "was-file", "an edit meanwhile")
+    (folders[a] / "was-folder").rmdir()
+    write(folders[a] / "was-folder", "a file now")
+    write(folders[c] / "was-folder/new", "put there meanwhile")
+    for peer in (a, b, c):
+        peer.serve()
+    until(lambda: all(peer.connection(a)["connected"] for peer in (b, c)), "they are back")
+    h.agree(a, b, c)
+
+    def shown(folder):
+        return {path: "file" if what[0] == "file" else what for path, what in tree(folder).items()}
+
+    names = shown(folders[a])
+    until(lambda: shown(folders[b]) == names and shown(folders[c]) == names, "the same names and kinds in each folder")
+    for peer in (a, b, c):
+        equal(sorted(conflict["path"] for conflict in peer.json("conflicts", "docs")["conflicts"]),
+              ["folder/each", "same-name"], peer.name)
+    conflicted = {b"same-name", b"folder/each"}
+    settled = {path: what for path, what in tree(folders[a]).items() if path not in conflicted}
+    for peer in (b, c):
+        equal({path: what for path, what in tree(folders[peer]).items() if path not in conflicted}, settled, peer.name)
+        # Each goes on showing its own.
+        check(read(folders[peer] / "same-name").startswith(b"by " + peer.name.encode()), peer.name)
+
+    # Nothing is lost: every content is under some name.
+    contents = {what[1] for what in settled.values() if what[0] == "file"}
+    for content in ("a file", "in a folder", "content of first", "content of second", "content of third", "equal",
+                    "a folder now", "an edit meanwhile", "a file now", "put there meanwhile"):
+        check(content.encode() in contents, content, "is under no name")
+    def named(name):
+        return sorted(what[0] for path, what in settled.items() if path.split(b"~")[0] == name and b"/" not in path)
+
+    equal(named(b"kinds"), ["directory", "file", "symlink"])
+    equal(named(b"target"), ["file", "file", "file"])
+
+    # A mount shows what the folder has, and the versions of conflicts.
+    for peer in (a, c):
+        mount = peer.mount()
+        here = {path: what for path, what in shown(mount).items()
+                if path != b"conflicts" and not path.startswith(b"conflicts/")}
+        equal(here, names, "in the mount of", peer.name)
+        equal(len(os.listdir(mount / "conflicts/same-name")), 3)

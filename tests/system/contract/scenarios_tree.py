@@ -212,6 +212,9 @@ def odd_names(h):
     h.agree(a, b)
     same_tree(folder_a, folder_b, times=True)
     check(len(tree(folder_b)) >= len(names) + 3)
+    for peer in (a, b):
+        until(lambda: peer.arena()["alike_names"] == [["Case", "case"]], "names that other systems take for one are told")
+        check("docs:Case  docs:case" in peer.text("status"))
 
 
 def symlinks_empty_sparse_modes_and_times(h):
