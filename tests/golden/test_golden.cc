@@ -1,14 +1,7 @@
 // What other versions of this program wrote, and what this one would write, byte by byte: ids, codes, messages, records. A
 // difference is a new protocol or format, never an accident. Databases: tests/store/golden. New values: make.sh here.
 
-#include <capnp/message.h>
-#include <capnp/serialize.h>
 #include <doctest/doctest.h>
-
-#include <cstdio>
-#include <cstdlib>
-#include <fstream>
-#include <map>
 
 #include "librealize/model/blob.h"
 #include "librealize/model/codec.h"
@@ -17,59 +10,18 @@
 #include "librealize/net/invite.h"
 #include "librealize/net/record.h"
 #include "librealize/peer/wire.h"
+#include "tests/golden/golden.h"
 #include "tests/support/fake_random.h"
 
 using namespace realize;
+using namespace realize::test;
 
 namespace {
 
-std::string hexOf(std::span<const uint8_t> bytes) {
-  static const char digits[] = "0123456789abcdef";
-  std::string out;
-  for (auto b : bytes) out += {digits[b >> 4], digits[b & 15]};
-  return out;
-}
-std::string hexOf(std::string_view bytes) { return hexOf(std::span(reinterpret_cast<const uint8_t*>(bytes.data()), bytes.size())); }
-std::string hexOf(std::span<const std::byte> bytes) {
-  return hexOf(std::span(reinterpret_cast<const uint8_t*>(bytes.data()), bytes.size()));
-}
-std::string fromHex(const std::string& hex) {
-  std::string out;
-  for (size_t i = 0; i + 1 < hex.size(); i += 2) out += char(std::stoi(hex.substr(i, 2), nullptr, 16));
-  return out;
-}
 Bytes bytesOf(std::string_view text) {
   auto span = std::as_bytes(std::span(text));
   return {span.begin(), span.end()};
 }
-
-/// What was written when the format was made, by name. With REALIZE_GOLDEN_OUT, what is written now goes there instead.
-class Golden {
- public:
-  static Golden& instance() {
-    static Golden golden;
-    return golden;
-  }
-  /// The bytes on record.
-  std::string at(const std::string& name, const std::string& hexNow) {
-    if (out_.is_open()) {
-      out_ << name << " " << hexNow << "\n";
-      return fromHex(hexNow);
-    }
-    REQUIRE_MESSAGE(values_.contains(name), "tests/golden has nothing named ", name);
-    return fromHex(values_[name]);
-  }
-
- private:
-  Golden() {
-    if (const char* out = getenv("REALIZE_GOLDEN_OUT")) out_.open(out, std::ios::app);
-    const char* folder = getenv("REALIZE_GOLDEN");
-    std::ifstream in(std::string(folder ? folder : "tests/golden") + "/formats-1.txt");
-    for (std::string name, hex; in >> name >> hex;) values_[name] = hex;
-  }
-  std::map<std::string, std::string> values_;
-  std::ofstream out_;
-};
 
 /// Written now as it was then. Gives what was written then.
 std::string same(const std::string& name, const std::string& hexNow) {
@@ -86,13 +38,6 @@ std::string pattern(size_t size) {
     state ^= state << 13, state ^= state >> 7, state ^= state << 17;
     c = char(state);
   }
-  return out;
-}
-
-template <typename Fixed>
-Fixed filled(uint8_t first) {
-  Fixed out;
-  for (auto& b : out.bytes) b = first++;
   return out;
 }
 
@@ -270,26 +215,6 @@ TEST_CASE("records and bulk frames of this version are opened") {
   REQUIRE(unpacked.ok());
   CHECK(hexOf(std::span<const std::byte>(*unpacked)) == hexOf(words));
 }
-
-namespace {
-/// The message on record. Cap'n Proto promises its meaning, not the order of its bytes.
-class Recorded {
- public:
-  Recorded(const std::string& name, capnp::MessageBuilder& now) {
-    const auto flat = capnp::messageToFlatArray(now);
-    const auto bytes = flat.asBytes();
-    const std::string then = Golden::instance().at(name, hexOf(std::span<const uint8_t>(bytes.begin(), bytes.size())));
-    words_ = kj::heapArray<capnp::word>(then.size() / sizeof(capnp::word));
-    memcpy(words_.begin(), then.data(), then.size());
-    reader_ = std::make_unique<capnp::FlatArrayMessageReader>(words_);
-  }
-  capnp::MessageReader& operator*() { return *reader_; }
-
- private:
-  kj::Array<capnp::word> words_;
-  std::unique_ptr<capnp::FlatArrayMessageReader> reader_;
-};
-}  // namespace
 
 TEST_CASE("messages between peers of this version mean what they meant") {
   peer::ArenaState state;

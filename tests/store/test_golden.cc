@@ -17,6 +17,9 @@ using test::TempDir;
 
 namespace {
 
+// Who adds a migration raises this, after golden/make.sh has written what came before: each version has its file.
+constexpr size_t kArenaVersions = 5, kPeerVersions = 1;
+
 struct Contents {
   logic::Record folder = recordFor(kRootEntry, "folder", EntryKind::Directory, 11, 1);
   logic::Record file = recordFor(folder.entry.id, "caf\xe9", EntryKind::File, 11, 2);
@@ -52,66 +55,81 @@ bool same(const std::optional<logic::Record>& a, const logic::Record& b) {
          a->shownBase == b.shownBase && a->shownName == b.shownName && a->shownChildren == b.shownChildren;
 }
 
-}  // namespace
-
-TEST_CASE("databases of version 1 still open with all that was in them") {
+/// Copies of what each version wrote, the oldest first.
+std::vector<std::string> copiesOf(const std::string& kind, const TempDir& to) {
   const char* folder = std::getenv("REALIZE_GOLDEN");
   REQUIRE_MESSAGE(folder != nullptr, "run through meson test, or set REALIZE_GOLDEN=tests/store/golden");
-  TempDir dir;
-  for (std::string name : {"arena-1.db", "peer-1.db"})
-    std::filesystem::copy_file(std::string(folder) + "/" + name, dir / name);
-  Contents want;
-  want.folder.node = 2;
-  want.file.node = 3;
-  want.link.node = 4;
-
-  auto arena = ArenaStore::open(dir / "arena-1.db", {.create = false, .vfs = {}});
-  auto peer = PeerStore::open(dir / "peer-1.db", {.create = false, .vfs = {}});
-
-  REQUIRE_MESSAGE(arena.ok(), arena.error().message);
-  REQUIRE_MESSAGE(peer.ok(), peer.error().message);
-  ArenaStore& a = **arena;
-  CHECK_NOTHROW(a.database().verify());
-  CHECK(same(a.get(want.folder.entry.id), want.folder));
-  CHECK(same(a.get(want.file.entry.id), want.file));
-  CHECK(same(a.get(want.link.entry.id), want.link));
-  CHECK(a.counts() == TreeCounts{1, 1, 1, 4096});
-  CHECK(a.touchedAfter(0xffffffffffffffff, 0, 9).size() == 1);
-  CHECK(a.getValue("vector") == std::string("\0\xff", 2));
-  CHECK(a.disk().get(3) == want.disk);
-  CHECK(a.members().all() == std::vector{want.member});
-  CHECK(a.history().list("folder", 9) == std::vector{want.history});
-  CHECK(a.wanted().next({}, 9) == std::vector{want.task});
-  CHECK(a.cache().evictionOrder(9) == std::vector{want.cache});
-  CHECK(a.marks().get(2) == Mark::Real);
-  CHECK((*peer)->arenas() == std::vector{want.arena});
-  CHECK((*peer)->roster() == std::vector{want.roster});
-  CHECK((*peer)->name() == "me");
+  std::vector<std::string> out;
+  for (int version = 1;; ++version) {
+    const std::string name = kind + "-" + std::to_string(version) + ".db", from = std::string(folder) + "/" + name;
+    if (!std::filesystem::exists(from)) break;
+    std::filesystem::copy_file(from, to / name);
+    out.push_back(to / name);
+  }
+  return out;
 }
 
-namespace {
 std::vector<std::string> schemaOf(Database& db) {
   std::vector<std::string> out;
   Statement all(db, "SELECT name || ': ' || coalesce(sql, '') FROM sqlite_master ORDER BY name");
   all.each([&](Row row) { out.push_back(row.string(0)); });
   return out;
 }
+
 }  // namespace
 
-TEST_CASE("an old database, brought up to date, has the tables that a new one has: no migration was edited") {
-  const char* folder = std::getenv("REALIZE_GOLDEN");
-  REQUIRE(folder != nullptr);
+TEST_CASE("an arena's databases of all versions open with all that was in them, and get the tables that a new one has") {
   TempDir dir;
-  for (std::string name : {"arena-1.db", "peer-1.db"})
-    std::filesystem::copy_file(std::string(folder) + "/" + name, dir / name);
+  auto fresh = std::move(*ArenaStore::open(dir / "new.db"));
+  const auto wantSchema = schemaOf(fresh->database());
+  Contents want;
+  want.folder.node = 2;
+  want.file.node = 3;
+  want.link.node = 4;
+  const auto copies = copiesOf("arena", dir);
+  REQUIRE(copies.size() == kArenaVersions);
+  for (const auto& path : copies) {
+    CAPTURE(path);
 
-  auto oldArena = std::move(*ArenaStore::open(dir / "arena-1.db", {.create = false, .vfs = {}}));
-  auto newArena = std::move(*ArenaStore::open(dir / "new-arena.db"));
-  auto oldPeer = std::move(*PeerStore::open(dir / "peer-1.db", {.create = false, .vfs = {}}));
-  auto newPeer = std::move(*PeerStore::open(dir / "new-peer.db"));
+    auto arena = ArenaStore::open(path, {.create = false, .vfs = {}});
 
-  CHECK(schemaOf(oldArena->database()) == schemaOf(newArena->database()));
-  CHECK(schemaOf(oldPeer->database()) == schemaOf(newPeer->database()));
+    REQUIRE_MESSAGE(arena.ok(), arena.error().message);
+    ArenaStore& a = **arena;
+    CHECK_NOTHROW(a.database().verify());
+    CHECK(schemaOf(a.database()) == wantSchema);  // Else a migration was edited.
+    CHECK(same(a.get(want.folder.entry.id), want.folder));
+    CHECK(same(a.get(want.file.entry.id), want.file));
+    CHECK(same(a.get(want.link.entry.id), want.link));
+    CHECK(a.counts() == TreeCounts{1, 1, 1, 4096});
+    CHECK(a.touchedAfter(0xffffffffffffffff, 0, 9).size() == 1);
+    CHECK(a.getValue("vector") == std::string("\0\xff", 2));
+    CHECK(a.disk().get(3) == want.disk);
+    CHECK(a.members().all() == std::vector{want.member});
+    CHECK(a.history().list("folder", 9) == std::vector{want.history});
+    CHECK(a.wanted().next({}, 9) == std::vector{want.task});
+    CHECK(a.cache().evictionOrder(9) == std::vector{want.cache});
+    CHECK(a.marks().get(2) == Mark::Real);
+  }
+}
+
+TEST_CASE("a peer's databases of all versions open with all that was in them, and get the tables that a new one has") {
+  TempDir dir;
+  auto fresh = std::move(*PeerStore::open(dir / "new.db"));
+  const auto wantSchema = schemaOf(fresh->database());
+  const Contents want;
+  const auto copies = copiesOf("peer", dir);
+  REQUIRE(copies.size() == kPeerVersions);
+  for (const auto& path : copies) {
+    CAPTURE(path);
+
+    auto peer = PeerStore::open(path, {.create = false, .vfs = {}});
+
+    REQUIRE_MESSAGE(peer.ok(), peer.error().message);
+    CHECK(schemaOf((*peer)->database()) == wantSchema);
+    CHECK((*peer)->arenas() == std::vector{want.arena});
+    CHECK((*peer)->roster() == std::vector{want.roster});
+    CHECK((*peer)->name() == "me");
+  }
 }
 
 TEST_CASE("write the golden databases" * doctest::skip()) {
