@@ -408,6 +408,10 @@ void Folder::State::leaveBehind(const logic::ReconcileInput& input) {
       if (!record || record->shown || !path) continue;
       for (const auto& listing : input.listings) {
         if (listing.path != *path || listing.state != logic::Listing::State::Complete || !listing.items.empty()) continue;
+        if (listing.ignored.empty()) {  // Its user has emptied it meanwhile.
+          core.folder->entryChanged(*id);
+          continue;
+        }
         core.store.setValue("left/" + *path, "1");
         core.store.disk().erase(node);
         problem(*path, "left-behind", "removed by a peer, but it holds ignored files here: it stays on this disk only");

@@ -1,6 +1,7 @@
 // What realize-sim once found, told as the shortest story: power cuts in the wrong moment, users quicker than the program.
 
 #include <algorithm>
+#include <utility>
 
 #include "tests/peer/sim_household.h"
 
@@ -388,6 +389,33 @@ TEST_CASE("what a user wrote into a version that the database forgot with the po
     CHECK(home.fetch(kA, "mine of B") == "mine of B");
   }
   CHECK(met > 0);
+}
+
+TEST_CASE("a folder that a peer removed, and that its user filled and emptied again at that moment, goes") {
+  SimHousehold home({Mark::Real});
+  home.write(kA, "x/b", "in x");
+  home.startAndMeet();
+  auto& b = *home.peers[kB];
+  bool filled = false, emptied = false;
+  auto act = [&](const std::function<void()>& what) {
+    b.userActing = true;
+    what();
+    b.userActing = false;
+  };
+  b.onCall = [&](const FakeCall& call) {
+    if (b.userActing || call.path != std::string(kSimFolder) + "/x") return;
+    if (call.op == FakeOp::RemoveDirectory && !std::exchange(filled, true)) home.write(kB, "x/y", "of B");
+    else if (call.op == FakeOp::List && filled && !std::exchange(emptied, true))
+      act([&] { CHECK(home.folder(kB)->unlink("x/y").ok()); });
+  };
+
+  CHECK(home.folder(kA)->unlink("x/b").ok());
+  CHECK(home.folder(kA)->removeDirectory("x").ok());
+
+  REQUIRE(home.settle());
+  CHECK(emptied);
+  CHECK_FALSE(home.folder(kB)->stat("x").ok());
+  CHECK(home.core(kB).store.problems().count() == 0);
 }
 
 }  // namespace realize::test
