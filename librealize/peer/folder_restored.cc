@@ -141,7 +141,7 @@ bool Folder::State::takeOldContent(const HashJob& job, const logic::Record& befo
     return true;
   }
   const bool old = isOld(before.entry, job.content->blob);
-  if (old || job.broughtBack == BroughtBack::Folder) row.base.clear();
+  if (old || (job.broughtBack == BroughtBack::Folder && !readAgain.contains(row.node))) row.base.clear();
   return old;
 }
 
@@ -149,6 +149,7 @@ bool Folder::State::takeOldContent(const HashJob& job, const logic::Record& befo
 void Folder::State::endBroughtBack() {
   if (broughtBack == BroughtBack::Nothing || waitingForTree) return;
   broughtBack = BroughtBack::Nothing;
+  readAgain.clear();
   core.transact([&] { core.store.setValue(kBroughtBackKey, ""); });
 }
 

@@ -1,6 +1,7 @@
 // Machines whose disk died, and what a backup brought back of it.
 
 #include <algorithm>
+#include <utility>
 
 #include "librealize/peer/arena_file_system.h"
 #include "tests/peer/sim_arenas.h"
@@ -113,6 +114,32 @@ TEST_CASE_FIXTURE(BackedUp, "a folder from an old backup under the database of t
   CHECK_FALSE(has(*a, "h"));
   CHECK_FALSE(has(*b, "h"));
   CHECK(conflicts() == 0);
+}
+
+TEST_CASE_FIXTURE(BackedUp, "who writes twice into a file that a backup brought back has seen what he wrote first") {
+  auto folder = *a->disk.openRoot(test::kSimFolder);
+  REQUIRE(folder->makeDirectory("x", 0755).ok());
+  write(*a, "x/b", "first");
+  REQUIRE(settles());
+  backup = b->disk.snapshot();
+  bringBack(true, true);
+  REQUIRE(folder->rename("x/b", "moved", RenameKind::Replace).ok());
+  REQUIRE(folder->removeDirectory("x").ok());
+  REQUIRE(folder->makeSymlink("x", "to").ok());  // Takes B a while, as the folder is in the way.
+  pass(3000);
+  write(*b, "x/b", "mine");
+  bool again = false;
+  b->onCall = [&](const test::FakeCall& call) {
+    if (!b->userActing && call.op == test::FakeOp::Rename && call.path2.ends_with("/moved") && !std::exchange(again, true))
+      write(*b, "x/b", "mine again");
+  };
+  goOn();
+
+  CHECK(again);
+  CHECK(read(*b, "moved") == "mine again");
+  const auto record = core(*a).recordAt("moved");
+  REQUIRE(record.ok());
+  CHECK(record->entry.heads.size() == 2);  // With the first one, of which nobody knows that he saw it.
 }
 
 TEST_CASE_FIXTURE(BackedUp, "who lost the database matches the folder with the tree of the others") {
