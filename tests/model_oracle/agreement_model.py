@@ -318,6 +318,10 @@ class Peer:
         snapshot = dict(src.V) if snapshot is None else snapshot
         acks, closed, hlc = (told["acks"], told["closed"], told["hlc"]) if told else (src.acks, src.closed, src.hlc)
         self.V = join(self.V, snapshot)
+        for i, t in src.truth.items():           # the oracle's: what it has seen of entries that it has forgotten, too
+            if i in src.entries or i in self.entries: continue
+            seen = frozenset(x for x in t if covers(self.V, self.world.events[x][5]))
+            if seen: self.truth[i] = self.truth.get(i, frozenset()) | seen
         for i, e in self.entries.items():
             if e.ctx and geq(self.V, e.ctx): e = self.entries[i] = e.copy(); e.ctx = {}
         self.acks[src.name] = dict(snapshot)
@@ -448,6 +452,7 @@ class Peer:
                     d = self.entries[j] = staged[j][0].copy(); d.live = frozenset(); d.ctx = join(self.V, staged[j][1]); todo.append(j)
                     self.hlc = max(self.hlc, d.place[0][0])
         self.settle(src, w["V"], w)
+        self.batches.pop(src.name, None)         # What it would complete is here.
         if on("inherit"): self.T = join(self.T, w["T"])
         if not on("reissue"): return
         done = set()
