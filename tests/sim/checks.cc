@@ -162,27 +162,31 @@ std::string World::rowsOf(size_t number) {
   return out;
 }
 
-/// All contents that are whole on some machine, in folders and caches; `known`: of what is in caches, only what its database
+void World::addContent(Directory& root, const std::string& path, std::map<BlobId, std::string>& out) {
+  std::string content = contentOf(root, path);
+  const BlobId blob = blobOf(content);
+  out.emplace(blob, std::move(content));
+}
+
+/// All contents that are whole on a machine, in its folder and cache; `known`: of what is in the cache, only what its database
 /// knows to be whole.
+void World::addBytesOn(size_t number, bool known, std::map<BlobId, std::string>& out) {
+  doing(number, [&](Directory& root) {
+    std::set<std::string> whole;
+    if (auto& peer = *machines_[number].peer; known && peer.running() && !peer.core->core().suspended)
+      for (const auto& blob : peer.core->core().store.cache().all())
+        if (auto row = peer.core->core().store.cache().get(blob); row && row->complete) whole.insert(blob.hex());
+    for (const auto& [path, stat] : walk(root))
+      if (stat.type == FileStat::Type::File) addContent(root, path, out);
+    if (auto cached = root.list(peer::kCacheFolder); cached.ok())
+      for (const auto& item : *cached)
+        if (!known || whole.contains(item.name)) addContent(root, std::string(peer::kCacheFolder) + "/" + item.name, out);
+  });
+}
+
 std::map<BlobId, std::string> World::bytesEverywhere(bool known) {
   std::map<BlobId, std::string> out;
-  for (size_t i = 0; i < machines_.size(); ++i)
-    doing(i, [&](Directory& root) {
-      std::set<std::string> whole;
-      if (auto& peer = *machines_[i].peer; known && peer.running() && !peer.core->core().suspended)
-        for (const auto& blob : peer.core->core().store.cache().all())
-          if (auto row = peer.core->core().store.cache().get(blob); row && row->complete) whole.insert(blob.hex());
-      auto add = [&](const std::string& path) {
-        std::string content = contentOf(root, path);
-        const BlobId blob = blobOf(content);
-        out.emplace(blob, std::move(content));
-      };
-      for (const auto& [path, stat] : walk(root))
-        if (stat.type == FileStat::Type::File) add(path);
-      if (auto cached = root.list(peer::kCacheFolder); cached.ok())
-        for (const auto& item : *cached)
-          if (!known || whole.contains(item.name)) add(std::string(peer::kCacheFolder) + "/" + item.name);
-    });
+  for (size_t i = 0; i < machines_.size(); ++i) addBytesOn(i, known, out);
   return out;
 }
 
@@ -217,7 +221,7 @@ void World::checkTokens() {
   count("tokens let go", written_.size() - kept);
 }
 
-/// Every version can be read on every peer.
+/// Every version can be read on every peer. Of one that is nobody's any more, the last cached copy may have gone by now.
 void World::checkReading() {
   const size_t number = below(machines_.size());
   auto& peer = *machines_[number].peer;
@@ -230,12 +234,14 @@ void World::checkReading() {
     for (const auto& head : core.tree.shownHeads(id)) {
       const auto version = head.version;
       ++*left;
-      peer.scheduler->onCore([&core, version, left, failed] {
+      peer.scheduler->onCore([this, &core, version, left, failed] {
         auto open = core.transfers->open(version.blob, version.sizeBytes);
-        core.transfers->read(open, 0, version.sizeBytes + 1, [left, failed, version, open](Result<Bytes> bytes) {
+        core.transfers->read(open, 0, version.sizeBytes + 1, [this, left, failed, version, open](Result<Bytes> bytes) {
           --*left;
           const std::string what = version.blob.hex().substr(0, 8);
-          if (!bytes.ok()) *failed = what + " cannot be read: " + bytes.error().message;
+          if (!bytes.ok() && bytes.error().code == Code::Unreachable && isLost(version.blob, bytesEverywhere(true)))
+            count("versions that went with a cached copy");
+          else if (!bytes.ok()) *failed = what + " cannot be read: " + bytes.error().message;
           else if (blobOf(std::string(reinterpret_cast<const char*>(bytes->data()), bytes->size())) != version.blob)
             *failed = what + " was read as something else";
         });

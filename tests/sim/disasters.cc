@@ -91,8 +91,11 @@ void World::loseDisk(size_t number, const std::string& what, const std::string& 
   machine.powerCut = false;
   const auto before = bytesEverywhere();
   for (const auto& [blob, content] : before) contents_.emplace(blob, tokensIn(content));
+  const Knowledge lost = knowledgeOf(number);
+  exposeDisk(number);
   if (database || folder) sim.restore(*machine.backup, database, folder);
   else sim.loseDatabase();
+  expose(number, lost, database || !folder);
   if (folder) loseTokens(number, before);
   machine.unsynced.clear();
   machine.rewritten.clear();
@@ -100,24 +103,36 @@ void World::loseDisk(size_t number, const std::string& what, const std::string& 
   queue_.after(int64_t(below(4000)) * kNsPerMs, [this, number] { startPeer(number); });
 }
 
-/// What was on that disk only. A cache keeps nothing for others.
+/// What was on that disk only. A cache keeps nothing for others; nor does a folder that has an older version of what went.
 void World::loseTokens(size_t number, const std::map<BlobId, std::string>& before) {
-  std::set<Token> had, kept;
-  for (const auto& [blob, content] : before) had.merge(tokensIn(content));
-  for (size_t i = 0; i < machines_.size(); ++i) doing(i, [&](Directory& root) { kept.merge(tokensAt(root, "")); });
+  std::map<BlobId, std::string> now;
+  for (size_t i = 0; i < machines_.size(); ++i)
+    doing(i, [&](Directory& root) {
+      for (const auto& [path, stat] : walk(root))
+        if (stat.type == FileStat::Type::File) addContent(root, path, now);
+    });
+  const auto shown = currentBut(number);
+  std::set<Token> kept;
+  doing(number, [&](Directory& root) { kept = tokensAt(root, ""); });
+  for (const auto& [blob, content] : now)
+    if (shown.contains(blob)) kept.merge(tokensIn(content));
   std::string lost;
-  for (auto token : had)
-    if (!kept.contains(token) && !excused_.contains(token)) {
+  for (const auto& [blob, content] : before) {
+    if (now.contains(blob) || !exposed_.contains(blob)) continue;
+    for (auto token : tokensIn(content)) {
+      if (kept.contains(token) || excused_.contains(token)) continue;
       excused_.emplace(token, "on the disk of " + name(number) + " only, before it was restored");
       lost += " T" + std::to_string(token);
     }
+  }
   if (!lost.empty()) say(number, "  with that disk went" + lost);
 }
 
-/// Nobody has these bytes, and nothing was in them that is missed, or that another content does not have.
+/// Nobody has these bytes, a disk that was lost or came back had them, and nothing was in them that is missed, or that another
+/// content does not have.
 bool World::isLost(const BlobId& blob, const std::map<BlobId, std::string>& bytes) {
   const auto known = contents_.find(blob);
-  if (bytes.contains(blob) || known == contents_.end()) return false;
+  if (bytes.contains(blob) || known == contents_.end() || !exposed_.contains(blob)) return false;
   std::set<Token> there;
   for (const auto& [other, content] : bytes) there.merge(tokensIn(content));
   return std::all_of(known->second.begin(), known->second.end(),

@@ -114,6 +114,18 @@ class World {
   void giveUp(const std::string& path);
   void countAbsences();
 
+  // exposed.cc
+  struct Knowledge {
+    VersionVector seen;
+    std::map<Dot, BlobId> heads;  ///< of what is alive
+    std::set<BlobId> files;       ///< that it knows in its folder
+    bool letGo(const Dot& dot) const;
+  };
+  Knowledge knowledgeOf(size_t number);
+  void exposeDisk(size_t number);
+  void expose(size_t number, const Knowledge& lost, bool database);
+  std::set<BlobId> currentBut(size_t number);
+
   // user.cc: what users do to their folder
   using Steps = std::vector<std::function<void()>>;
   void userStep();
@@ -157,6 +169,8 @@ class World {
   std::string treeOf(size_t number);
   std::string rowsOf(size_t number);
   void treeBelow(size_t number, const EntryId& directory, const std::string& path, std::string& out);
+  void addContent(Directory& root, const std::string& path, std::map<BlobId, std::string>& out);
+  void addBytesOn(size_t number, bool known, std::map<BlobId, std::string>& out);
   std::map<BlobId, std::string> bytesEverywhere(bool known = false);
 
   WorldOptions options_;
@@ -177,6 +191,7 @@ class World {
   std::map<Token, std::string> written_;  ///< where and by whom
   std::map<Token, std::string> excused_;  ///< let go or lost, and why
   std::map<BlobId, std::set<Token>> contents_;  ///< of all that was ever written, where disks are lost
+  std::set<BlobId> exposed_;  ///< were on a disk when that or its database was lost: all that may go without its user's doing
   int givenUp_ = 0;
 };
 

@@ -1,0 +1,67 @@
+// Which versions may be nobody's any more because a disk or a database was lost, though no user let them go. All others
+// must be there.
+
+#include <algorithm>
+
+#include "librealize/logic/tree.h"
+#include "librealize/logic/tree_merge.h"
+#include "librealize/store/arena_store.h"
+#include "librealize/store/disk_vfs.h"
+#include "tests/sim/world.h"
+
+namespace realize::test {
+
+/// As the database on its disk has it at this moment, whether its process runs or not.
+World::Knowledge World::knowledgeOf(size_t number) {
+  auto& sim = *machines_[number].peer;
+  Knowledge out;
+  FakeDisk copy(sim.clock, sim.disk.snapshot());
+  auto state = copy.openRoot(kSimState);
+  if (!state.ok()) return out;
+  FakeRandom random(1);
+  store::DiskVfs vfs("look-at-" + sim.options.name, std::move(*state), sim.clock, random);
+  auto opened = store::ArenaStore::open("index.db", {.create = false, .vfs = vfs.name()});
+  if (!opened.ok()) return out;
+  auto& store = **opened;
+  out.seen = logic::Tree(store, sim.clock, random, sim.key).vector();
+  for (const auto& id : store.allEntries(0, 100'000)) {
+    const auto record = store.get(id);
+    if (!record || record->entry.live.empty()) continue;
+    for (const auto& [dot, version] : logic::realHeads(record->entry)) out.heads.emplace(dot, version.blob);
+  }
+  for (const auto& row : store.disk().all(0, 100'000)) out.files.insert(row.blob);
+  return out;
+}
+
+/// What is on that disk its user may replace, or a backup has replaced, and nobody learns which version he had.
+void World::exposeDisk(size_t number) {
+  std::map<BlobId, std::string> there;
+  addBytesOn(number, false, there);
+  for (const auto& [blob, content] : there) exposed_.insert(blob);
+}
+
+bool World::Knowledge::letGo(const Dot& dot) const { return seen.covers(dot) && !heads.contains(dot); }
+
+/// The versions that the machines but one know, and that none of these knows to be replaced or removed.
+std::set<BlobId> World::currentBut(size_t number) {
+  std::vector<Knowledge> all;
+  for (size_t i = 0; i < machines_.size(); ++i)
+    if (i != number) all.push_back(knowledgeOf(i));
+  std::set<BlobId> out;
+  for (const auto& one : all)
+    for (const auto& [dot, blob] : one.heads)
+      if (std::none_of(all.begin(), all.end(), [&dot = dot](const auto& other) { return other.letGo(dot); })) out.insert(blob);
+  return out;
+}
+
+/// `lost`: what its disk knew until a moment ago. What its user removed and the program had not read yet comes back; and what
+/// its database alone knew to be replaced or removed.
+void World::expose(size_t number, const Knowledge& lost, bool database) {
+  exposeDisk(number);
+  exposed_.insert(lost.files.begin(), lost.files.end());
+  for (size_t i = 0; database && i < machines_.size(); ++i)
+    for (const auto& [dot, blob] : knowledgeOf(i).heads)
+      if (lost.letGo(dot)) exposed_.insert(blob);
+}
+
+}  // namespace realize::test
