@@ -7,6 +7,7 @@
 #include <new>
 
 #include "librealize/base/fault.h"
+#include "librealize/store/statement.h"
 
 namespace realize::store {
 
@@ -78,7 +79,7 @@ Result<std::unique_ptr<Database>> Database::open(const std::string& path, const 
   // then kept as they are, where the application has started SQLite itself.
   static const int withoutStatistics = sqlite3_config(SQLITE_CONFIG_MEMSTATUS, 0);
   (void)withoutStatistics;
-  std::unique_ptr<Database> db(new Database);
+  std::unique_ptr<Database> db(new Database(options.thread));
   db->path_ = path;
   db->what_ = what;
   db->vfs_ = options.vfs;
@@ -252,6 +253,7 @@ Transaction::Transaction(Database& db) : db_(db), depth_(db.depth_) {
   if (db_.broken_) throw DatabaseError(Code::Io, "the transaction was rolled back after an error within it");
   // What is only in memory belongs to the outer transaction: a rollback of the inner one must not take it along.
   if (depth_ > 0 && db_.writeBack_) db_.writeBack_();
+  db_.writes_.settle();
   db_.exec(depth_ == 0 ? "BEGIN IMMEDIATE" : "SAVEPOINT part");
   ++db_.depth_;
 }
@@ -265,9 +267,11 @@ void Transaction::commit() {
   try {
     if (db_.broken_) throw DatabaseError(Code::Io, "the transaction was rolled back after an error within it");
     if (depth_ > 0) {
+      db_.writes_.settle();
       db_.exec("RELEASE part");
     } else {
       if (db_.writeBack_) db_.writeBack_();
+      db_.writes_.settle();
       // Before, since a failed commit may be in the log all the same.
       db_.durable_ = false;
       db_.exec("COMMIT");
@@ -283,6 +287,7 @@ void Transaction::commit() {
 
 void Transaction::rollback() noexcept {
   done_ = true;
+  db_.writes_.drop();
   db_.depth_ = depth_;
   // A full disk or a failed write makes SQLite roll back by itself; then there is nothing left to undo.
   bool open = sqlite3_get_autocommit(db_.handle_) == 0;
@@ -295,86 +300,13 @@ void Transaction::rollback() noexcept {
   if (db_.forget_) db_.forget_();
 }
 
-Statement::~Statement() {
-  release();
-  db_.statements_.erase(this);
-}
-
-void Statement::release() {
-  sqlite3_finalize(statement_);
-  statement_ = nullptr;
-}
-
-Statement::Use::Use(Statement& statement) : statement_(statement) {
-  if (statement.inUse_) throw DatabaseError(Code::Internal, std::string("used within its own rows: ") + statement.sql_);
-  if (statement.db_.handle_ == nullptr) statement.db_.fail(SQLITE_CANTOPEN, statement.sql_);
-  if (statement.db_.broken_) throw DatabaseError(Code::Io, "the transaction was rolled back after an error within it");
-  if (statement.statement_ == nullptr) {
-    int rc = sqlite3_prepare_v3(statement.db_.handle_, statement.sql_, -1, SQLITE_PREPARE_PERSISTENT,
-                                &statement.statement_, nullptr);
-    if (rc != SQLITE_OK) statement.db_.fail(rc, statement.sql_);
+void Database::runJobs(std::string_view jobs) {
+  if (broken_) throw DatabaseError(Code::Io, "the transaction was rolled back after an error within it");
+  for (const char* at = jobs.data(); at != jobs.data() + jobs.size();) {
+    Statement* next = nullptr;
+    std::memcpy(&next, at, sizeof next);
+    at = next->runQueued(at + sizeof next);
   }
-  statement.inUse_ = true;
-}
-
-Statement::Use::~Use() {
-  statement_.inUse_ = false;
-  sqlite3_reset(statement_.statement_);
-}
-
-// Bound bytes are not copied: they outlive the use, which ends with a reset within the call that bound them.
-
-void Statement::bindNull(int index) {
-  if (int rc = sqlite3_bind_null(statement_, index); rc != SQLITE_OK) db_.fail(rc, sql_);
-}
-
-void Statement::bindInteger(int index, int64_t value) {
-  if (int rc = sqlite3_bind_int64(statement_, index, value); rc != SQLITE_OK) db_.fail(rc, sql_);
-}
-
-void Statement::bindBlob(int index, std::string_view value) {
-  // A null pointer would bind NULL, and empty is not NULL.
-  const char* data = value.empty() ? "" : value.data();
-  if (int rc = sqlite3_bind_blob64(statement_, index, data, value.size(), SQLITE_STATIC); rc != SQLITE_OK)
-    db_.fail(rc, sql_);
-}
-
-void Statement::bindText(int index, std::string_view value) {
-  const char* data = value.empty() ? "" : value.data();
-  if (int rc = sqlite3_bind_text64(statement_, index, data, value.size(), SQLITE_STATIC, SQLITE_UTF8); rc != SQLITE_OK)
-    db_.fail(rc, sql_);
-}
-
-bool Statement::step() {
-  int rc = sqlite3_step(statement_);
-  if (rc == SQLITE_ROW) return true;
-  if (rc == SQLITE_DONE) {
-    // Outside a transaction each writing statement commits by itself.
-    if (db_.depth_ == 0 && sqlite3_stmt_readonly(statement_) == 0) db_.durable_ = false;
-    return false;
-  }
-  db_.fail(rc, sql_);
-}
-
-int Statement::changes() const { return sqlite3_changes(db_.handle_); }
-
-bool Row::isNull(int column) const { return sqlite3_column_type(statement_, column) == SQLITE_NULL; }
-int64_t Row::integer(int column) const { return sqlite3_column_int64(statement_, column); }
-
-std::string_view Row::bytes(int column) const {
-  const void* data = sqlite3_column_blob(statement_, column);
-  if (data == nullptr) return {};
-  return {static_cast<const char*>(data), size_t(sqlite3_column_bytes(statement_, column))};
-}
-
-void Row::copyFixed(int column, uint8_t* out, size_t size) const {
-  std::string_view value = bytes(column);
-  if (value.empty() && isNull(column)) {
-    std::memset(out, 0, size);
-    return;
-  }
-  if (value.size() != size) throw DatabaseError(Code::Corrupt, "the database is damaged: a value has a wrong length");
-  std::memcpy(out, value.data(), size);
 }
 
 }  // namespace realize::store

@@ -1,9 +1,11 @@
 #pragma once
 
-// SQLite behind three small classes. Nothing above the store sees sqlite3.h, and SQL is only ever a literal.
+// SQLite behind three small classes; the third, Statement, is in statement.h. Nothing above the store sees sqlite3.h, and
+// SQL is only ever a literal.
 //
 // Thread: a Database and everything made from it belong to whoever holds one mutex of the caller's; SQLite's own
-// locks are off. Lifetime: statements and transactions end before their Database.
+// locks are off. Lifetime: statements and transactions end before their Database. Within a transaction, what is written
+// with run() is queued (write_queue.h), and what fails in it fails the next read or the commit.
 //
 // Durability: a commit survives a crash of the process; it survives a power cut only once makeDurable() returned.
 
@@ -17,12 +19,12 @@
 #include <string_view>
 #include <type_traits>
 
+#include "librealize/store/write_queue.h"
 #include "realize/result.h"
 #include "realize/types.h"
 
 struct sqlite3;
 struct sqlite3_file;
-struct sqlite3_stmt;
 
 namespace realize::store {
 
@@ -48,6 +50,7 @@ struct Migration {
 struct OpenOptions {
   bool create = true;   ///< make the database when there is no file; otherwise NotFound
   std::string vfs;      ///< a registered SQLite VFS (disk_vfs.h); empty: the operating system's
+  bool thread = false;  ///< large transactions are written by a thread beside the caller's, see WriteQueue
 };
 
 class Statement;
@@ -100,8 +103,9 @@ class Database {
  private:
   friend class Statement;
   friend class Transaction;
-  Database() = default;
+  explicit Database(bool thread) : writes_([this](std::string_view jobs) { runJobs(jobs); }, thread) {}
   void connect(bool create);
+  void runJobs(std::string_view jobs);
   Result<void> configure(bool create);
   void rewriteLog();
   sqlite3_file* log();
@@ -118,6 +122,7 @@ class Database {
   uint32_t applicationId_ = 0;
   std::span<const Migration> migrations_;
   std::set<Statement*> statements_;
+  WriteQueue writes_;
   int depth_ = 0;
   uint64_t commits_ = 0;
   bool durable_ = true;       ///< no commit since the last makeDurable()
@@ -142,111 +147,6 @@ class Transaction {
   Database& db_;
   int depth_;
   bool done_ = false;
-};
-
-/// Text for a TEXT column; plain string_views are bound as BLOBs, which compare bytewise.
-struct Text {
-  std::string_view value;
-};
-
-/// The current row of a statement. Views are valid until the callback returns.
-class Row {
- public:
-  explicit Row(sqlite3_stmt* statement) : statement_(statement) {}
-  bool isNull(int column) const;
-  int64_t integer(int column) const;
-  uint64_t unsignedInteger(int column) const { return static_cast<uint64_t>(integer(column)); }
-  std::string_view bytes(int column) const;  ///< of a BLOB or TEXT
-  std::string string(int column) const { return std::string(bytes(column)); }
-  /// Of a BLOB of exactly that size; zero for NULL. Throws Corrupt otherwise.
-  template <typename Fixed>
-  Fixed fixed(int column) const {
-    Fixed out;
-    copyFixed(column, out.data(), Fixed::size());
-    return out;
-  }
-
- private:
-  void copyFixed(int column, uint8_t* out, size_t size) const;
-  sqlite3_stmt* statement_;
-};
-
-/// One SQL literal, prepared at first use and kept. Not for use within its own callback.
-class Statement {
- public:
-  template <size_t N>
-  Statement(Database& db, const char (&sql)[N]) : db_(db), sql_(sql) {
-    db_.statements_.insert(this);
-  }
-  ~Statement();
-  Statement(const Statement&) = delete;
-  Statement& operator=(const Statement&) = delete;
-
-  /// Runs to the end, ignoring rows. Returns how many rows were changed.
-  template <typename... A>
-  int run(const A&... args) {
-    Use use(*this);
-    bindAll(args...);
-    while (step()) {}
-    return changes();
-  }
-  /// Calls `onRow(Row)` for each row; where that returns bool, false ends it.
-  template <typename F, typename... A>
-  void each(F&& onRow, const A&... args) {
-    Use use(*this);
-    bindAll(args...);
-    while (step()) {
-      if constexpr (std::is_same_v<std::invoke_result_t<F, Row>, bool>) {
-        if (!onRow(Row(statement_))) return;
-      } else {
-        onRow(Row(statement_));
-      }
-    }
-  }
-  /// Calls `onRow(Row)` for the first row. Returns whether there was one.
-  template <typename F, typename... A>
-  bool first(F&& onRow, const A&... args) {
-    Use use(*this);
-    bindAll(args...);
-    if (!step()) return false;
-    onRow(Row(statement_));
-    return true;
-  }
-
- private:
-  friend class Database;
-  void release();
-  /// Prepares, and resets however the use ends: an unfinished statement would hold back the commit.
-  struct Use {
-    explicit Use(Statement& statement);
-    ~Use();
-    Statement& statement_;
-  };
-  template <typename... A>
-  void bindAll(const A&... args) {
-    int index = 0;
-    (bind(++index, args), ...);
-  }
-  template <typename T>
-  void bind(int index, const T& value) {
-    if constexpr (std::is_null_pointer_v<T>) bindNull(index);
-    else if constexpr (std::is_same_v<T, Text>) bindText(index, value.value);
-    else if constexpr (std::is_enum_v<T>) bindInteger(index, static_cast<int64_t>(value));
-    else if constexpr (std::is_integral_v<T>) bindInteger(index, static_cast<int64_t>(value));
-    else if constexpr (std::is_convertible_v<const T&, std::string_view>) bindBlob(index, std::string_view(value));
-    else bindBlob(index, {reinterpret_cast<const char*>(value.data()), value.size()});
-  }
-  void bindNull(int index);
-  void bindInteger(int index, int64_t value);
-  void bindBlob(int index, std::string_view value);
-  void bindText(int index, std::string_view value);
-  bool step();
-  int changes() const;
-
-  Database& db_;
-  const char* sql_;
-  sqlite3_stmt* statement_ = nullptr;
-  bool inUse_ = false;
 };
 
 namespace detail {

@@ -32,7 +32,19 @@ bool DiskRow::matches(const FileStat& stat) const {
 
 namespace {
 constexpr size_t kLeastRoom = 1 << 14;
+
+/// For a filter.
+struct FilterKey {
+  uint64_t hash;
+  operator std::string_view() const { return {reinterpret_cast<const char*>(&hash), sizeof hash}; }
+};
+
+FilterKey keyOf(NodeId node) { return {node * 0x9e3779b97f4a7c15}; }  // Of the golden ratio (Knuth).
+
+FilterKey keyOf(NodeId parentNode, std::string_view name) {
+  return {std::hash<std::string_view>()(name) ^ keyOf(parentNode).hash};
 }
+}  // namespace
 
 DiskTable::DiskTable(Database& db, OriginTable& origins)
     : db_(db),
@@ -48,14 +60,16 @@ DiskTable::DiskTable(Database& db, OriginTable& origins)
                 " WHERE blob IS NOT NULL AND substr(blob, 1, 8) = ?1 AND blob = ?2 LIMIT ?3"),
       dirty_(db, "SELECT node FROM disk INDEXED BY disk_dirty WHERE dirty = 1 ORDER BY node"),
       all_(db, "SELECT " DISK_COLUMNS " FROM disk WHERE node > ? ORDER BY node LIMIT ?"),
-      add_(db, "INSERT INTO disk (" DISK_COLUMNS ") VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"),
+      add_(db, "INSERT INTO disk (" DISK_COLUMNS ") VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"),
       put_(db, "INSERT OR REPLACE INTO disk (" DISK_COLUMNS ") VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"),
       updateSeen_(db,
                   "UPDATE disk SET size = ?, mtime_ns = ?, ctime_ns = ?, mode = ?, dirty = ?, base = ? WHERE node = ?"),
       setDirty_(db, "UPDATE disk SET dirty = ? WHERE node = ?"),
       erase_(db, "DELETE FROM disk WHERE node = ?"),
       max_(db, "SELECT max(node) FROM disk"),
-      prefixes_(db, "SELECT substr(blob, 1, 8) FROM disk INDEXED BY disk_by_blob WHERE blob IS NOT NULL") {}
+      prefixes_(db, "SELECT substr(blob, 1, 8) FROM disk INDEXED BY disk_by_blob WHERE blob IS NOT NULL"),
+      allPlaces_(db, "SELECT parent, name FROM disk INDEXED BY disk_by_place"),
+      allNodes_(db, "SELECT node FROM disk") {}
 
 DiskRow DiskTable::read(Row row) {
   DiskRow out;
@@ -86,7 +100,7 @@ const DiskRow* DiskTable::find(NodeId node) {
   auto* known = rows_.find(node);
   if (!known) {
     std::optional<DiskRow> row;
-    get_.first([&](Row found) { row = read(found); }, node);
+    if (!surelyWithout(node)) get_.first([&](Row found) { row = read(found); }, node);
     known = rows_.put(node, std::move(row));
   }
   return *known ? &**known : nullptr;
@@ -105,8 +119,21 @@ std::optional<DiskRow> DiskTable::get(NodeId node) {
 
 std::optional<DiskRow> DiskTable::getAt(NodeId parentNode, const std::string& name) {
   std::optional<DiskRow> out;
+  if (surelyFree(parentNode, name)) return out;
   getAt_.first([&](Row row) { out = read(row); }, parentNode, name);
   return out;
+}
+
+bool DiskTable::surelyFree(NodeId parentNode, const std::string& name) {
+  return places_.surelyAbsent(keyOf(parentNode, name), highest(), [&](PrefixFilter& filter) {
+    allPlaces_.each([&](Row row) { filter.add(keyOf(row.unsignedInteger(0), row.bytes(1))); });
+  });
+}
+
+bool DiskTable::surelyWithout(NodeId node) {
+  return nodes_.surelyAbsent(keyOf(node), highest(), [&](PrefixFilter& filter) {
+    allNodes_.each([&](Row row) { filter.add(keyOf(row.unsignedInteger(0))); });
+  });
 }
 
 std::vector<DiskRow> DiskTable::getByInode(uint64_t device, uint64_t inode) {
@@ -174,21 +201,19 @@ std::optional<DiskRow> DiskTable::put(const DiskRow& row) {
       rows_.put(row.node, row);
       return;
     }
-    auto write = [&](Statement& statement) {
-      auto run = [&](const auto& blob) {
-        return statement.run(row.node, row.parentNode, row.name, row.kind, row.device, row.inode, row.birthNs, row.sizeBytes,
-                             row.mtimeNs, row.ctimeNs, row.mode, row.dirty, blob, base);
-      };
-      return row.blob.isZero() ? run(nullptr) : run(row.blob);
-    };
-    if (old || write(add_) == 0) {
-      if (auto there = getAt(row.parentNode, row.name); there && there->node != row.node) {
-        discount(*there);
-        rows_.put(there->node, std::nullopt);
-        erased = std::move(there);
-      }
-      write(put_);
+    if (auto there = getAt(row.parentNode, row.name); there && there->node != row.node) {
+      discount(*there);
+      rows_.put(there->node, std::nullopt);
+      erased = std::move(there);
     }
+    Statement& statement = old || erased ? put_ : add_;
+    auto write = [&](const auto& blob) {
+      statement.run(row.node, row.parentNode, row.name, row.kind, row.device, row.inode, row.birthNs, row.sizeBytes,
+                    row.mtimeNs, row.ctimeNs, row.mode, row.dirty, blob, base);
+    };
+    row.blob.isZero() ? write(nullptr) : write(row.blob);
+    places_.add(keyOf(row.parentNode, row.name));
+    nodes_.add(keyOf(row.node));
     highest_ = std::max(highest(), row.node);
     rows_.put(row.node, row);
   });

@@ -89,6 +89,8 @@ class DiskTable {
   const DiskRow* find(NodeId node);
   NodeId highest();
   void fillFilter();
+  bool surelyWithout(NodeId node);
+  bool surelyFree(NodeId parentNode, const std::string& name);
   Database& db_;
   OriginTable& origins_;
   TotalsKeeper files_;
@@ -96,8 +98,9 @@ class DiskTable {
   std::optional<NodeId> highest_;  ///< no row has a greater number
   PrefixFilter filter_;  ///< of contents
   bool filtering_ = false;
+  AbsenceFilter places_, nodes_;
   Statement get_, getAt_, getByInode_, children_, hasChildren_, withBlob_, dirty_, all_, add_, put_, updateSeen_, setDirty_,
-      erase_, max_, prefixes_;
+      erase_, max_, prefixes_, allPlaces_, allNodes_;
 };
 
 }  // namespace realize::store

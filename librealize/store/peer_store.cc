@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "librealize/store/migrations.h"
+#include "librealize/store/statement.h"
 
 namespace realize::store {
 

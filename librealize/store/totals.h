@@ -4,7 +4,7 @@
 #include <optional>
 #include <string_view>
 
-#include "librealize/store/database.h"
+#include "librealize/store/statement.h"
 
 namespace realize::store {
 

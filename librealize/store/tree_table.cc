@@ -16,8 +16,6 @@ constexpr std::string_view kNextNode = "store: next node";
 #define RECORD_COLUMNS "entry.node, entry.shown, entry.parent, entry.base, entry.shown_name, entry.children, entry.state"
 constexpr size_t kMaxIds = 1 << 16;
 constexpr size_t kMaxAbsent = 1 << 14;
-constexpr size_t kLeastRoom = 1 << 14;
-constexpr size_t kFillPerMiss = 4;  // To read an id in passing costs a fraction of looking one up.
 
 std::string_view prefixOf(const EntryId& id) { return {reinterpret_cast<const char*>(id.data()), 8}; }
 
@@ -142,14 +140,9 @@ std::optional<NodeId> TreeTable::nodeOf(const EntryId& id) {
 /// What a peer tells of is looked for several times before it is written, and is mostly new.
 bool TreeTable::surelyAbsent(const EntryId& id) {
   if (absent_.contains(id)) return true;
-  if (!filtering_) {
-    const size_t rows = std::max<size_t>(nextNode(), kLeastRoom);  // As good as.
-    if (++missed_ * kFillPerMiss < nextNode()) return false;
-    known_.reset(2 * rows);
-    prefixes_.each([&](Row row) { known_.add(row.bytes(0)); });
-    filtering_ = true;
-  }
-  return !known_.mayHave(prefixOf(id));
+  return known_.surelyAbsent(prefixOf(id), nextNode(), [&](PrefixFilter& filter) {
+    prefixes_.each([&](Row row) { filter.add(row.bytes(0)); });
+  });
 }
 
 void TreeTable::noteAbsent(const EntryId& id) {
@@ -165,9 +158,7 @@ void TreeTable::noteNumber(NodeId node, const EntryId& id) {
 
 void TreeTable::noteNew(NodeId node, const EntryId& id) {
   noteNumber(node, id);
-  if (!filtering_) return;
   known_.add(prefixOf(id));
-  filtering_ = !known_.full();  // Else it is filled anew, with more room.
 }
 
 std::optional<EntryId> TreeTable::idOf(NodeId node) {

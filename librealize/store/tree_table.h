@@ -79,9 +79,7 @@ class TreeTable {
   OriginTable& origins_;
   Generations<EntryId, logic::Record, 4096> cache_;
   std::unordered_map<NodeId, EntryId> ids_;  ///< of parents and new ones mostly; bounded
-  PrefixFilter known_;                       ///< the ids of all rows, once it is worth its filling
-  bool filtering_ = false;
-  size_t missed_ = 0;                        ///< looked for in vain before
+  AbsenceFilter known_;                      ///< of the ids of all rows
   std::unordered_set<EntryId> absent_;       ///< looked for lately, and there is no row; bounded
   std::optional<bool> anyClash_;             ///< something is shown under another name than its base; false for sure only
   NodeId nextNode_ = 0;                      ///< 0: not read yet

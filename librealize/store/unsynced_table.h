@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "librealize/model/tree.h"
-#include "librealize/store/database.h"
+#include "librealize/store/statement.h"
 
 namespace realize::store {
 

@@ -88,7 +88,7 @@ auto tasksInto(std::vector<BlobTask>& out) {
 
 void BlobQueue::put(const BlobTask& task) {
   db_.together([&] {
-    if (add_.run(which_, task.node, task.blob, task.sizeBytes) == 0) {
+    if (add_.change(which_, task.node, task.blob, task.sizeBytes) == 0) {
       get_.first([&](Row row) { totals_.subtract(row.unsignedInteger(0)); }, which_, task.node, task.blob);
       put_.run(which_, task.node, task.blob, task.sizeBytes);
     }
@@ -107,7 +107,7 @@ void BlobQueue::erase(const BlobTask& task) {
   if (noneOf(task.node)) return;
   // Several times as quick as with RETURNING, which keeps what it returns in a table of its own.
   db_.together([&] {
-    if (erase_.run(which_, task.node, task.blob, task.sizeBytes) > 0) totals_.subtract(task.sizeBytes);
+    if (erase_.change(which_, task.node, task.blob, task.sizeBytes) > 0) totals_.subtract(task.sizeBytes);
   });
 }
 

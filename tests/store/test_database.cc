@@ -8,6 +8,7 @@
 
 #include "librealize/store/arena_store.h"
 #include "librealize/store/migrations.h"
+#include "librealize/store/statement.h"
 #include "tests/support/temp_dir.h"
 
 using namespace realize;

@@ -1,7 +1,7 @@
 #include <doctest/doctest.h>
 #include <sqlite3.h>
 
-#include "librealize/store/database.h"
+#include "librealize/store/statement.h"
 #include "librealize/store/disk_vfs.h"
 #include "tests/support/fake_clock.h"
 #include "tests/support/fake_disk.h"
