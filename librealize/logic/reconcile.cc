@@ -729,7 +729,7 @@ std::vector<NodeId> Plan::removed() const {
   return nodes;
 }
 
-void dropRemovals(Plan& plan) {
+void dropRemovals(Plan& plan, const std::function<bool(NodeId)>& meant) {
   std::vector<bool> dropped(plan.steps.size(), false);
   std::set<std::pair<NodeId, std::string>> kept;  // Names whose holder stays after all.
   std::unordered_set<NodeId> staying;             // Moves that are not done.
@@ -740,7 +740,8 @@ void dropRemovals(Plan& plan) {
       const Step& step = plan.steps[i];
       if (dropped[i]) continue;
       bool arrives = step.kind == Step::Kind::New || step.kind == Step::Kind::Move;
-      bool drop = step.kind == Step::Kind::Vanished || step.kind == Step::Kind::TypeChanged ||
+      const bool removes = step.kind == Step::Kind::Vanished || step.kind == Step::Kind::TypeChanged;
+      bool drop = (removes && !(meant && meant(step.node))) ||
                   (step.parentStep != kNoStep && dropped[step.parentStep]) ||
                   (arrives && step.parent && kept.count({step.parent, step.name})) ||
                   (step.node && staying.count(step.node));

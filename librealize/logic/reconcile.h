@@ -16,6 +16,7 @@
 // looked at again.
 
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <set>
 #include <string>
@@ -141,8 +142,9 @@ struct Plan {
 
 Plan reconcile(const ReconcileInput& input, KnownDisk& known);
 
-/// Takes the removals out, with every step that needs one of them: what may be done while the guard holds them.
-void dropRemovals(Plan& plan);
+/// Takes the removals out but those that are meant, with every step that needs one of them: what may be done while the guard
+/// holds them.
+void dropRemovals(Plan& plan, const std::function<bool(NodeId)>& meant = nullptr);
 
 /// A name for Step::Park in the root; nobody else's.
 std::string parkName(NodeId node);

@@ -219,7 +219,7 @@ void Folder::State::changedFile(const HashJob& job) {
     again.node = 0;
     return newFile(again);
   }
-  if (job.broughtBack == BroughtBack::Folder) readAgain.insert(job.node);
+  if (broughtBack != BroughtBack::Nothing) readAgain.insert(job.node);
   row->setStat(job.stat);
   row->blob = content.blob;
   row->dirty = false;

@@ -100,9 +100,11 @@ void Folder::nobodyTellsMore() {
 }
 
 void Folder::State::leaveOutAbsent(logic::Plan& plan) {
-  const auto absent = plan.removed();
+  auto absent = plan.removed();
+  auto removedSince = [this](NodeId node) { return readAgain.contains(node); };
+  std::erase_if(absent, removedSince);
   if (absent.empty()) return;
-  logic::dropRemovals(plan);
+  logic::dropRemovals(plan, removedSince);
   core.transact([&] {
     for (NodeId node : absent) {
       core.store.disk().erase(node);

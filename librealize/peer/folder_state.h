@@ -95,7 +95,7 @@ struct Folder::State {
   bool waitingForTree = false;
   bool joining = false;              ///< the first scan of a folder that was joined
   BroughtBack broughtBack = BroughtBack::Nothing;
-  std::set<NodeId> readAgain;        ///< or put in place, since the folder was brought back: what these rows have seen is so
+  std::set<NodeId> readAgain;        ///< or put in place, since something was brought back: of these the folder is a witness
   bool nobodyTellsMore = false;      ///< it will not be waited for the tree much longer
   bool passRunning = false;
   std::vector<std::string> passPaths;    ///< what it was started for

@@ -116,17 +116,23 @@ TEST_CASE_FIXTURE(BackedUp, "a folder from an old backup under the database of t
   CHECK(conflicts() == 0);
 }
 
-TEST_CASE_FIXTURE(BackedUp, "who writes twice into a file that a backup brought back has seen what he wrote first") {
-  auto folder = *a->disk.openRoot(test::kSimFolder);
-  REQUIRE(folder->makeDirectory("x", 0755).ok());
-  write(*a, "x/b", "first");
-  REQUIRE(settles());
-  backup = b->disk.snapshot();
-  bringBack(true, true);
-  REQUIRE(folder->rename("x/b", "moved", RenameKind::Replace).ok());
-  REQUIRE(folder->removeDirectory("x").ok());
-  REQUIRE(folder->makeSymlink("x", "to").ok());  // Takes B a while, as the folder is in the way.
-  pass(3000);
+/// While B was gone, a link took the place of a folder: for a while B is not through with what the backup brought back.
+struct StillAtIt : BackedUp {
+  StillAtIt() {
+    auto folder = *a->disk.openRoot(test::kSimFolder);
+    REQUIRE(folder->makeDirectory("x", 0755).ok());
+    write(*a, "x/b", "first");
+    REQUIRE(settles());
+    backup = b->disk.snapshot();
+    bringBack(true, true);
+    REQUIRE(folder->rename("x/b", "moved", RenameKind::Replace).ok());
+    REQUIRE(folder->removeDirectory("x").ok());
+    REQUIRE(folder->makeSymlink("x", "to").ok());
+    pass(3000);
+  }
+};
+
+TEST_CASE_FIXTURE(StillAtIt, "who writes twice into a file that a backup brought back has seen what he wrote first") {
   write(*b, "x/b", "mine");
   bool again = false;
   b->onCall = [&](const test::FakeCall& call) {
@@ -140,6 +146,22 @@ TEST_CASE_FIXTURE(BackedUp, "who writes twice into a file that a backup brought 
   const auto record = core(*a).recordAt("moved");
   REQUIRE(record.ok());
   CHECK(record->entry.heads.size() == 2);  // With the first one, of which nobody knows that he saw it.
+}
+
+TEST_CASE_FIXTURE(StillAtIt, "who removes what he wrote after a backup brought back the rest has removed it") {
+  write(*b, "new", "of B");
+  write(*b, "x/b", "mine");
+  bool removed = false;
+  b->onCall = [&](const test::FakeCall& call) {
+    if (b->userActing || call.op != test::FakeOp::Rename || !call.path2.ends_with("/moved") || std::exchange(removed, true)) return;
+    CHECK(core(*b).recordAt("new").ok());
+    CHECK((*b->disk.openRoot(test::kSimFolder))->unlink("new").ok());
+  };
+  goOn();
+
+  CHECK(removed);
+  CHECK_FALSE(core(*a).recordAt("new").ok());
+  CHECK_FALSE(has(*b, "new"));
 }
 
 TEST_CASE_FIXTURE(BackedUp, "who lost the database matches the folder with the tree of the others") {
