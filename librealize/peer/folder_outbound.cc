@@ -472,7 +472,13 @@ bool Folder::State::applySymlink(const logic::Record& record, const std::optiona
   const std::string path = joinPath(*parent, record.shownName);
   if (row) {
     auto there = root->readSymlink(path);
-    if (there.ok() && *there == target) return true;
+    if (there.ok() && *there == target) {
+      // What was done to it elsewhere meanwhile is shown by it now, and goes when the user removes it.
+      auto seen = *row;
+      seen.base = Core::baseOf(record.entry, nullptr);
+      if (seen.base != row->base) core.store.disk().put(seen);
+      return true;
+    }
     if (leftAlone(*row, path)) return false;
     const std::string temp = std::string(kTempFolder) + "/link-" + std::to_string(record.node);
     auto gone = root->unlink(temp);

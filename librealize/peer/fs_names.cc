@@ -302,6 +302,7 @@ void ArenaFileSystem::State::removeEntry(const Found& entry, NodeId parent, cons
   core.tree.beginBatch();
   renumber(id);
   core.marks->entryChanged(id);
+  if (after->entry.kind == EntryKind::Symlink) core.folder->entryChanged(id);
   core.invalidations->nameChanged(parent, name, entry.record.node);
 }
 

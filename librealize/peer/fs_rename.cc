@@ -1,5 +1,6 @@
 // Renames through a mount. A file renamed over another is an edit of that entry: the entry keeps its identity, and gets
-// the number of the file that it is now, because a kernel goes on calling an open or renamed file by its number.
+// the number of the file that it is now, because a kernel goes on calling an open or renamed file by its number. One that is
+// not on this disk moves as the entry it is.
 
 #include <algorithm>
 #include <set>
@@ -120,11 +121,13 @@ Result<void> ArenaFileSystem::State::renameTree(const Found& source, const std::
                                                 const std::optional<FileStat>& moved) {
   const EntryId id = source.record.entry.id;
   const auto kind = source.record.entry.kind;
-  if (target && kind != EntryKind::Directory && target->record.entry.kind == kind)
+  // Who has not the bytes makes no version of them: they may be replaced where they are. Such a file moves as the entry it is.
+  const bool versioned = source.row || kind == EntryKind::Symlink;
+  if (target && versioned && kind != EntryKind::Directory && target->record.entry.kind == kind)
     return replaceEntry(source, *target, newParent.node, newName, moved);
   if (target) removeEntry(*target, newParent.node, newName);
   const auto before = core.tree.get(id);
-  auto away = target || kind != EntryKind::File ? std::nullopt : takenBack(newParent.entry.id, newName);
+  auto away = target || !versioned || kind != EntryKind::File ? std::nullopt : takenBack(newParent.entry.id, newName);
   if (away && away->entry.id != id) {
     auto made = takeBack(*away, newParent.entry.id, newName, versionFor(source));
     if (made.ok()) {
@@ -139,7 +142,8 @@ Result<void> ArenaFileSystem::State::renameTree(const Found& source, const std::
       return {};
     }
   }
-  REALIZE_TRY(core.tree.move(id, newParent.entry.id, newName));
+  // Beside: whatever has the name still is a version that was not seen, or another entry, and not what was replaced.
+  REALIZE_TRY(core.tree.move(id, newParent.entry.id, newName, true));
   putMoved(source, newParent.node, newName, moved, source.row ? rebased(source.row->base, before, id) : std::vector<Dot>());
   return {};
 }
@@ -211,9 +215,10 @@ Result<void> ArenaFileSystem::State::exchange(Directory& root, Found source, Fou
   Result<void> done;
   const bool noted = core.transact([&] {
     const auto beforeA = core.tree.get(a), beforeB = core.tree.get(b);
+    // Beside: what was shown under another name for their sake may have one of the two by now, and is not to go for that.
     done = core.tree.move(a, parent.entry.id, aside);
-    if (done.ok()) done = core.tree.move(b, parent.entry.id, name);
-    if (done.ok()) done = core.tree.move(a, newParent.entry.id, newName);
+    if (done.ok()) done = core.tree.move(b, parent.entry.id, name, true);
+    if (done.ok()) done = core.tree.move(a, newParent.entry.id, newName, true);
     if (!done.ok()) return;
     if (source.row) core.store.disk().erase(source.row->node);
     putMoved(target, parent.node, name, targetStat, target.row ? rebased(target.row->base, beforeB, b) : std::vector<Dot>());

@@ -1,0 +1,135 @@
+// What is done through a mount beside what other peers did to the same names.
+
+#include "librealize/peer/arena_file_system.h"
+#include "tests/peer/sim_arenas.h"
+
+using namespace realize;
+using namespace realize::peer;
+using realize::peer::testing::SimArenas;
+
+namespace {
+
+struct Mounts : SimArenas {
+  explicit Mounts(Mark bMark = Mark::Real) : SimArenas(bMark) {}
+
+  FileSystem& fs(test::SimPeer& peer) { return peer.core->guardedFileSystem(); }
+  Directory& root(test::SimPeer& peer) { return *core(peer).folder->root(); }
+  void write(test::SimPeer& peer, const std::string& path, const std::string& text) {
+    auto file = root(peer).open(path, OpenMode::CreateOrOpen, 0644);
+    REQUIRE(file.ok());
+    REQUIRE((*file)->truncate(0).ok());
+    REQUIRE((*file)->write(0, std::as_bytes(std::span(text))).ok());
+  }
+  /// How many files of its folder have that content, whatever their names, or its cache.
+  size_t filesWith(test::SimPeer& peer, const std::string& text) {
+    size_t found = 0;
+    for (const char* folder : {"", kCacheFolder}) {
+      auto items = root(peer).list(folder);
+      for (const auto& item : items.ok() ? *items : std::vector<DirectoryItem>()) {
+        if (item.stat.type != FileStat::Type::File) continue;
+        auto bytes = readFile(root(peer), std::string(folder) + (*folder ? "/" : "") + item.name, 1000);
+        found += bytes.ok() && std::string(reinterpret_cast<const char*>(bytes->data()), bytes->size()) == text;
+      }
+    }
+    return found;
+  }
+  /// The tree shows a version with that content.
+  bool shown(test::SimPeer& peer, const std::string& text) {
+    ContentHasher hasher(text.size());
+    hasher.add(std::as_bytes(std::span(text)));
+    const BlobId blob = hasher.finish()->blob;
+    auto& tree = core(peer).tree;
+    for (const auto& child : tree.children(kRootEntry, "", 100))
+      for (const auto& head : tree.shownHeads(child.id))
+        if (head.version.blob == blob) return true;
+    return false;
+  }
+  void apart(const std::function<void()>& work) {
+    link->cut();
+    work();
+    pass(2000);
+    link->connect();
+    REQUIRE(settles());
+  }
+};
+
+struct MountsOfUnreal : Mounts {
+  MountsOfUnreal() : Mounts(Mark::Unreal) {}
+};
+
+}  // namespace
+
+TEST_CASE_FIXTURE(Mounts, "an exchange through a mount takes nothing along that is shown beside one of both") {
+  start();
+  REQUIRE(settles());
+  apart([&] {
+    REQUIRE(root(*a).makeDirectory("e", 0755).ok());
+    write(*a, "d", "of d");
+    write(*b, "e", "of e");
+  });
+  REQUIRE(shown(*a, "of e"));
+
+  REQUIRE(fs(*a).rename(kRootNode, "e", kRootNode, "d", RenameFlag::Exchange).ok());
+  REQUIRE(settles());
+
+  for (auto* peer : {a.get(), b.get()}) {
+    CHECK(shown(*peer, "of e"));
+    CHECK(shown(*peer, "of d"));
+  }
+}
+
+TEST_CASE_FIXTURE(Mounts, "what is put over one version of a file through a mount leaves the other") {
+  start();
+  write(*a, "f", "first");
+  REQUIRE(root(*a).makeSymlink("link", "somewhere").ok());
+  REQUIRE(settles());
+  apart([&] {
+    write(*a, "f", "of a");
+    write(*b, "f", "of b");
+  });
+  const bool ofA = filesWith(*a, "of a") == 1;
+  REQUIRE(ofA);
+
+  REQUIRE(fs(*a).rename(kRootNode, "link", kRootNode, "f", RenameFlag::Replace).ok());
+  REQUIRE(settles());
+
+  for (auto* peer : {a.get(), b.get()}) {
+    CHECK(shown(*peer, "of b"));
+    CHECK_FALSE(shown(*peer, "of a"));
+  }
+}
+
+TEST_CASE_FIXTURE(Mounts, "a link that a peer renamed is gone when it is removed here") {
+  start();
+  REQUIRE(root(*a).makeSymlink("link", "somewhere").ok());
+  REQUIRE(settles());
+  REQUIRE(root(*a).rename("link", "moved", RenameKind::NoReplace).ok());
+  REQUIRE(settles());
+  REQUIRE(root(*b).stat("moved").ok());
+
+  SUBCASE("through the mount") { REQUIRE(fs(*b).unlink(kRootNode, "moved").ok()); }
+  SUBCASE("in the folder") { REQUIRE(root(*b).unlink("moved").ok()); }
+  REQUIRE(settles());
+
+  for (auto* peer : {a.get(), b.get()}) {
+    CHECK_FALSE(root(*peer).stat("moved").ok());
+    CHECK_FALSE(core(*peer).recordAt("moved").ok());
+  }
+}
+
+TEST_CASE_FIXTURE(MountsOfUnreal, "a file that is not here is put over another, and a peer edits it at that moment: no version is without bytes") {
+  start();
+  write(*a, "source", "of source");
+  write(*a, "target", "of target");
+  REQUIRE(settles());
+  REQUIRE_FALSE(root(*b).stat("source").ok());
+
+  apart([&] {
+    REQUIRE(fs(*b).rename(kRootNode, "source", kRootNode, "target", RenameFlag::Replace).ok());
+    write(*a, "source", "of source, and more");
+  });
+
+  CHECK(shown(*b, "of source, and more"));
+  CHECK_FALSE(shown(*b, "of source"));
+  CHECK(core(*a).marks->missingFiles() == 0);
+}
