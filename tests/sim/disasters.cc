@@ -139,10 +139,11 @@ bool World::isLost(const BlobId& blob, const std::map<BlobId, std::string>& byte
                      [&](Token token) { return excused_.contains(token) || there.contains(token); });
 }
 
-/// A version whose bytes went with a disk, or were replaced while the database was gone that knew of them, is waited for until somebody gives it up: he writes what he still has of the file,
+/// A version whose bytes went with a disk, or were replaced while the database was gone that knew of them, or while somebody
+/// who has them not set a mode through a mount, is waited for until somebody gives it up: he writes what he still has of the file,
 /// or removes it.
 bool World::giveUpLost() {
-  if (!disasters_ || givenUp_ > 30) return false;
+  if (!keepsContents() || givenUp_ > 30) return false;
   const auto bytes = bytesEverywhere(true);
   auto& tree = machines_[0].peer->core->core().tree;
   for (const auto& id : machines_[0].peer->core->core().store.allEntries(0, 100'000)) {

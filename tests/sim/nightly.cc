@@ -21,6 +21,7 @@ struct Kind {
 // One after the other, again and again.
 constexpr Kind kKinds[] = {
     {"", [](Arguments&) {}},
+    {" --wide", [](Arguments& a) { a.wide = true; }},
     {" --conflicts newest", [](Arguments& a) { a.conflicts = peer::ConflictRule::Newest; }},
     {" --peers 3 --steps 60", [](Arguments& a) { a.peers = 3, a.steps = 60; }},
     {" --conflicts copies", [](Arguments& a) { a.conflicts = peer::ConflictRule::Copies; }},

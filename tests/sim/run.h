@@ -32,6 +32,7 @@ struct Arguments {
   bool faults = true;
   bool races = true;
   bool damage = true;
+  bool wide = false;
   Script* script = nullptr;
   bool shrink = false;
   size_t operations = 2;     ///< of all users, in an exhaustive search

@@ -161,7 +161,7 @@ void World::letGo(size_t number, const std::set<Token>& tokens) {
 /// What the file has now was written by this machine's user.
 void World::wrote(size_t number, Directory& root, const std::string& path) {
   const auto tokens = tokensAt(root, path);
-  if (disasters_) contents_.emplace(blobOf(contentOf(root, path)), tokens);
+  if (keepsContents()) contents_.emplace(blobOf(contentOf(root, path)), tokens);
   wrote(number, tokens, path);
 }
 
@@ -221,6 +221,7 @@ void World::userStep() {
   const size_t number = below(machines_.size());
   count("user steps");
   if (guarded() && answers_.oneIn(2)) answerGuards(number, answers_.oneIn(3));
+  if (options_.wide && oneIn(2)) return mountStep(number);
   switch (below(16)) {
     case 0: case 1: case 2: {
       const std::string path = newPath(number), content = newContent(someSize());
@@ -340,7 +341,7 @@ void World::editSomething(size_t number) {
                        file->reset();
                        for (auto token : before)
                          if (!after.contains(token)) letGo(number, {token});
-                       if (disasters_) contents_.emplace(blobOf(content), after);
+                       if (keepsContents()) contents_.emplace(blobOf(content), after);
                        if (same) wrote(number, root, path);
                        else if (here.ok() && here->links > 0) wrote(number, after, path + " under another name");
                      });

@@ -32,6 +32,7 @@ struct WorldOptions {
   Script* script = nullptr;  ///< recorded, or followed
   std::vector<Mark> marks{};  ///< of all machines, each linked with each; empty: by the seed
   bool echo = false;    ///< each line of the story to stdout as it happens
+  bool wide = false;    ///< users do more: through mounts
   bool calls = false;   ///< the story tells what the programs do on their disks, too
 };
 
@@ -158,6 +159,34 @@ class World {
   bool guarded() const { return options_.seed % 11 == 5; }
   void answerGuards(size_t number, bool keep);
   void takeVersion(size_t number, const EntryId& id, const Dot& dot, bool brought);
+
+  /// Of each content the tokens are known, also when nobody has it any more.
+  bool keepsContents() const { return disasters_ || options_.wide; }
+
+  // mount_steps.cc: what they do through a mount
+  void mounted(size_t number, const std::function<void(FileSystem&)>& work);
+  void actMounted(size_t number, Steps steps);
+  std::string pickMounted(size_t number, std::optional<EntryKind> kind);
+  std::string newMountedPath(size_t number);
+  Result<NodeId> nodeAt(FileSystem& fs, const std::string& path);
+  std::optional<std::set<Token>> tokensMounted(size_t number, const std::string& path);
+  void wroteMounted(size_t number, Token token, const std::string& path);
+  void syncMounted(size_t number, FileSystem& fs, FileHandle handle, const std::string& path, const std::set<Token>& tokens);
+  void tellMounted(size_t number, const Result<void>& done, const std::string& counter);
+  void mustBe(size_t number, FileSystem& fs, const std::string& path, NodeId node);
+  bool onDiskAt(size_t number, NodeId node);
+  std::string readWhole(FileSystem& fs, FileHandle handle, uint64_t size);
+  std::set<Token> tokensOver(const std::string& was, const std::string& content);
+  void mountStep(size_t number);
+  void createMounted(size_t number, const std::string& path);
+  void writeMounted(size_t number);
+  void changeMounted(size_t number);
+  void exposeShown(size_t number, const std::string& path);
+  void removeMounted(size_t number);
+  void renameMounted(size_t number);
+  void renameMounted(size_t number, const std::string& from, const std::string& to, RenameFlag flag);
+  void saveMounted(size_t number);
+  void readMounted(size_t number);
 
   // checks.cc
   void checkTrees();
