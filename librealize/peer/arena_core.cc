@@ -243,6 +243,7 @@ Folder::Beginning ArenaCore::State::noteIdentity() {
   out.oldDatabase = before && !(before == now);
   out.newDatabase = !before && !fresh;
   const std::string ranIn = store->getValue(kRunsInBootKey).value_or("");
+  out.killed = !ranIn.empty();
   const bool maybeLost = !ranIn.empty() && ranIn != env.bootId;
   transact([&] {
     authors.learn(tree.origin(), core.options.self, true);
@@ -438,7 +439,9 @@ void ArenaCore::State::goOn() {
   again = nullptr;
   core.suspended = false;
   core.suspendedWhy.clear();
-  Folder::Beginning beginning;
+  auto beginning = noteIdentity();  // A failure may have come before that was done.
+  if (databaseFailed) return;
+  beginning.fresh = false;
   beginning.joining = joining;
   if (auto started = folder->start(beginning); !started.ok()) return suspend(started.error().message);
   if (joining && !waiting) folder->treeReceived();

@@ -224,6 +224,7 @@ void Folder::State::checkCache() {
 Result<void> Folder::start(const Beginning& how) {
   s_->joining = how.joining && s_->core.options.userFolder;
   s_->waitingForTree = s_->joining;
+  s_->allUnsynced = how.killed;
   auto opened = s_->openRoot(how.fresh);
   if (opened.ok()) opened = s_->begin();
   if (!opened.ok() && !how.fresh) {

@@ -51,6 +51,7 @@ class Folder {
     bool joining = false;      ///< the folder is matched with a tree that is still to come: the first scan waits for it
     bool oldDatabase = false;  ///< a copy, as from a backup: the folder has a life that it knows nothing of
     bool newDatabase = false;  ///< the former one was lost
+    bool killed = false;       ///< the process before did not end in order: what it had still to sync is not known
   };
   /// Makes or checks the marker; removes leftovers in tmp/; starts the watch and the first scan. An absent folder suspends
   /// the arena. Where the database or the folder was brought back from a backup or the database was lost, the others' tree
@@ -132,8 +133,9 @@ class Folder {
   bool notePlacing(const std::vector<Placing>& files);
   /// In the transaction that placed them, after all were. What was not placed stays where it is until that has ended.
   void placingDone();
-  /// The user made, changed or removed a name in that folder: synced before a peer is told.
-  void nameChanged(NodeId folder);
+  /// The user made, changed or removed a name in that folder, or gave that entry another mode or time: synced before a peer
+  /// is told.
+  void changedByUser(NodeId node);
   /// All of those are on the disk. Call it before a change leaves for a peer. Throws DatabaseError.
   void makeNamesDurable();
   /// The same on the pool, so that the core needs not wait for the disk; `done` runs on the core, also if it failed.

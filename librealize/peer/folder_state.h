@@ -152,9 +152,15 @@ struct Folder::State {
   void flushUnsyncedSoon();
 
   // folder_names.cc
-  std::map<NodeId, uint64_t> changedNames;  ///< folders with names not synced since the user changed them; the turn of the last
-  uint64_t lastChangedName = 0;
-  std::vector<std::string> foldersOfChangedNames();
+  std::map<NodeId, uint64_t> changedByUser;  ///< with names, modes or times not synced since then; the turn of the last change
+  uint64_t lastChange = 0;
+  bool allUnsynced = false;  ///< maybe anything is not
+  struct ToSync {
+    std::string path;
+    EntryKind kind = EntryKind::Directory;  ///< of a folder, its names, too
+  };
+  std::vector<ToSync> changesToSync();
+  static Result<void> syncChanges(Directory& root, const std::vector<ToSync>& changes, bool all);  ///< thread: any
 
   // folder_restored.cc
   void lookWhatWasBroughtBack();

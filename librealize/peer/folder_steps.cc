@@ -187,7 +187,7 @@ void Folder::State::carryOut(logic::Plan& plan, const logic::ReconcileInput& inp
         auto row = core.store.disk().get(step.node);
         auto id = core.store.idOf(step.node);
         if (row && id) gone.emplace_back(*id, logic::Base::only(row->base));
-        if (row) core.folder->nameChanged(row->parentNode);
+        if (row) core.folder->changedByUser(row->parentNode);
         goneNodes.push_back(step.node);
         confirmed.erase(step.node);
         contentReturned(step.node);
@@ -198,7 +198,7 @@ void Folder::State::carryOut(logic::Plan& plan, const logic::ReconcileInput& inp
       const bool file = step.entryKind == EntryKind::File;  // Synced with its bytes.
       switch (step.kind) {
         case logic::Step::Kind::New:
-          if (parent && !file) core.folder->nameChanged(parent);
+          if (parent && !file) core.folder->changedByUser(parent);
           if (parent) stepNew(step, parent, made[i], parents.contains(i));
           break;
         case logic::Step::Kind::TypeChanged: {
@@ -210,7 +210,7 @@ void Folder::State::carryOut(logic::Plan& plan, const logic::ReconcileInput& inp
           }
           core.store.disk().erase(step.node);
           contentReturned(step.node);
-          if (row) core.folder->nameChanged(row->parentNode);
+          if (row) core.folder->changedByUser(row->parentNode);
           if (id) core.marks->entryChanged(*id);
           if (id) core.folder->entryChanged(*id);
           if (parent) stepNew(step, parent, made[i], parents.contains(i));
@@ -221,7 +221,7 @@ void Folder::State::carryOut(logic::Plan& plan, const logic::ReconcileInput& inp
           auto row = core.store.disk().get(step.node);
           if (!row) break;
           // The watch follows step by step, too: another is about to get this one's name.
-          core.folder->nameChanged(row->parentNode);
+          core.folder->changedByUser(row->parentNode);
           if (row->kind == EntryKind::Directory)
             directoryMoved(childPath(row->parentNode, row->name), logic::parkName(step.node), false);
           row->parentNode = kRootNode;
@@ -364,7 +364,7 @@ void Folder::State::stepMove(const logic::Step& step, NodeId parent) {
     if (auto moved = core.tree.move(*id, *parentId, step.name, true); !moved.ok())
       problem(childPath(parent, step.name), "not-moved", moved.error().message);
   }
-  for (NodeId changed : {row->parentNode, parent}) core.folder->nameChanged(changed);
+  for (NodeId changed : {row->parentNode, parent}) core.folder->changedByUser(changed);
   row->parentNode = parent;
   row->name = step.name;
   row->base = rebased(row->base, before, *id);
@@ -377,7 +377,7 @@ void Folder::State::stepChanged(const logic::Step& step) {
   auto row = core.store.disk().get(step.node);
   if (!row) return;
   if (row->kind != EntryKind::File) {
-    core.folder->nameChanged(row->parentNode);
+    core.folder->changedByUser(row->parentNode);
     if (row->kind == EntryKind::Symlink) {
       auto id = core.store.idOf(step.node);
       auto target = root->readSymlink(childPath(row->parentNode, row->name));
@@ -438,6 +438,7 @@ void Folder::State::stepAttributes(const logic::Step& step) {
                                          times ? std::optional<int64_t>(step.stat.mtimeNs) : std::nullopt,
                                          shown ? std::optional<Dot>(shown->first) : std::nullopt);
       (void)set;  // Shown a moment ago.
+      core.folder->changedByUser(step.node);
       row->base = rebased(row->base, before, *id);
     }
   }

@@ -94,6 +94,7 @@ Result<void> ArenaFileSystem::State::changeReal(Directory& root, Found& entry, D
       for (const auto& head : core.tree.shownHeads(id))
         if (!dot && (kind != EntryKind::File || head.version.blob == entry.row->blob)) dot = head.dot;
       if (dot || kind == EntryKind::Directory) done = core.tree.setAttributes(id, mode, mtime, dot);
+      core.folder->changedByUser(entry.record.node);
     }
     entry.row->setStat(after);
     entry.row->base = rebased(entry.row->base, entry.record, id);

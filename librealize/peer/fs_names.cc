@@ -110,7 +110,7 @@ void ArenaFileSystem::State::changedIn(NodeId directory, const std::string& disk
   if (directoryTimes.size() > kMaxTimes) directoryTimes.clear();
   directoryTimes[directory] = core.env.clock.nowNs();
   core.folder->changedByMount(diskPath);
-  core.folder->nameChanged(directory);
+  core.folder->changedByUser(directory);
 }
 
 bool ArenaFileSystem::State::onDisk(const EntryId& directory) {

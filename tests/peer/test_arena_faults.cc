@@ -60,6 +60,41 @@ TEST_CASE_FIXTURE(SimArenas, "whichever write of the database fails, nothing is 
   }
 }
 
+TEST_CASE("a restored database that a full disk keeps from noting it begins another life once there is space") {
+  for (int skip = 0; skip < 12; ++skip) {
+    CAPTURE(skip);
+    SimArenas arenas;
+    auto& a = *arenas.a;
+    arenas.write(a, "plan.txt", "one");
+    arenas.start();
+    REQUIRE(arenas.settles());
+    arenas.link->cut();
+    a.stop();
+    const auto backup = a.disk.snapshot();
+    REQUIRE(a.start().ok());
+    arenas.link->connect();
+    const uint64_t before = SimArenas::core(a).tree.origin();
+    arenas.write(a, "plan.txt", "two");
+    REQUIRE(arenas.settles());
+    arenas.link->cut();
+    a.vanish();
+    a.disk.restore(backup, true);
+
+    a.disk.fail(FakeOp::Write, test::kSimState, Code::NoSpace, skip, 1'000'000);
+    const bool opened = a.start().ok();
+    arenas.pass(5'000);
+    a.disk.clearFailures();
+    if (!opened) REQUIRE(a.start().ok());
+    REQUIRE(arenas.until([&] { return !SimArenas::core(a).suspended; }));
+
+    CHECK(SimArenas::core(a).tree.origin() != before);
+    arenas.link->connect();
+    REQUIRE(arenas.settles());
+    CHECK(arenas.read(a, "plan.txt") == "two");
+    CHECK(arenas.read(*arenas.b, "plan.txt") == "two");
+  }
+}
+
 TEST_CASE_FIXTURE(SimArenas, "after a failed sync, what was committed is on the disk before anyone is told of it") {
   start();
   REQUIRE(settles());

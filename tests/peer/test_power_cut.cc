@@ -168,6 +168,58 @@ TEST_CASE("a new link and a new folder made through a mount that others know of 
 
 namespace {
 
+bool changedModes(SimArenas&, test::SimPeer& peer) {
+  auto root = *peer.disk.openRoot(test::kSimFolder);
+  const auto file = root->stat("plan.txt"), folder = root->stat("folder");
+  return file.ok() && (file->mode & 07777) == 0600 && file->mtimeNs == 12'000'000'000 && folder.ok() && (folder->mode & 07777) == 0700;
+}
+
+}  // namespace
+
+TEST_CASE("modes and times that others know of are not undone by a power cut") {
+  survives(
+      [](SimArenas& arenas) {
+        auto root = *arenas.a->disk.openRoot(test::kSimFolder);
+        REQUIRE(root->setMode("plan.txt", 0600).ok());
+        REQUIRE(root->setTimes("plan.txt", 12'000'000'000).ok());
+        REQUIRE(root->setMode("folder", 0700).ok());
+      },
+      changedModes);
+}
+
+TEST_CASE("modes and times set through a mount that others know of are not undone by a power cut") {
+  survives(
+      [](SimArenas& arenas) {
+        auto& core = *arenas.a->core;
+        AttributeChange file, folder;
+        file.mode = 0600;
+        file.mtimeNs = 12'000'000'000;
+        folder.mode = 0700;
+        for (const auto& [name, change] : {std::pair("plan.txt", file), std::pair("folder", folder)}) {
+          Result<Attributes> set = Error{};
+          core.guardedFileSystem().setAttributes(nodeAt(core, name), 0, change, [&](Result<Attributes> done) { set = done; });
+          REQUIRE(set.ok());
+        }
+      },
+      changedModes);
+}
+
+TEST_CASE("a rename that others were told of by the process after a killed one is not undone by a power cut") {
+  survives(
+      [](SimArenas& arenas) {
+        auto& a = *arenas.a;
+        arenas.link->cut();
+        REQUIRE((*a.disk.openRoot(test::kSimFolder))->rename("plan.txt", "schedule.txt", RenameKind::NoReplace).ok());
+        REQUIRE(arenas.until([&] { return SimArenas::core(a).recordAt("schedule.txt").ok(); }));
+        a.vanish();
+        REQUIRE(a.start().ok());
+        arenas.link->connect();
+      },
+      [](SimArenas& arenas, test::SimPeer& peer) { return arenas.has(peer, "schedule.txt") && !arenas.has(peer, "plan.txt"); });
+}
+
+namespace {
+
 /// B's power is cut before its n-th step on the disk once A has done `change` to "x", and again and again later: what B had
 /// of it can still be brought back there.
 void staysToUndo(const std::function<void(SimArenas&)>& change, const std::function<bool(SimArenas&)>& done) {
