@@ -53,7 +53,16 @@ Result<ArenaFileSystem::State::MadeEntry> ArenaFileSystem::State::makeEntry(cons
   REALIZE_ASSIGN(const EntryId id, core.tree.create(parent, name, kind, version));
   core.tree.flush();  // The store gives the node its number.
   core.tree.beginBatch();
-  if (again) renumber(id);
+  if (again) {
+    // What a peer removed, and this disk still has under another name, is no file of this entry any more: it is read as a new one.
+    const auto old = core.store.nodeOf(id);
+    const auto left = old ? core.store.disk().get(*old) : std::nullopt;
+    renumber(id);
+    if (left) {
+      core.store.disk().erase(left->node);
+      core.folder->hintDirectory(left->parentNode);
+    }
+  }
   return MadeEntry{id, core.store.nodeOf(id).value_or(0)};
 }
 

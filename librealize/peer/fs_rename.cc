@@ -112,6 +112,7 @@ Result<void> ArenaFileSystem::State::replaceEntry(const Found& source, const Fou
   auto record = core.tree.get(to);
   if (mark != Mark::None && record) core.marks->set(*record, mark);
   core.marks->entryChanged(to);
+  core.marks->entryChanged(from);  // A version of it that was not seen lives on.
   core.folder->entryChanged(to);
   return {};
 }
@@ -139,6 +140,7 @@ Result<void> ArenaFileSystem::State::renameTree(const Found& source, const std::
       renumber(made->id, source.record.node);
       putMoved(source, newParent.node, newName, moved, seenBase(made->id, versionFor(source).blob));
       core.marks->entryChanged(made->id);
+      core.marks->entryChanged(id);  // As above.
       return {};
     }
   }

@@ -133,3 +133,28 @@ TEST_CASE_FIXTURE(MountsOfUnreal, "a file that is not here is put over another, 
   CHECK_FALSE(shown(*b, "of source"));
   CHECK(core(*a).marks->missingFiles() == 0);
 }
+
+TEST_CASE_FIXTURE(Mounts, "what a peer removed while it was edited here lives on, though its first name is given to another file at that moment") {
+  start();
+  write(*a, "first", "some text");
+  REQUIRE(settles());
+  REQUIRE(root(*a).rename("first", "edited", RenameKind::NoReplace).ok());
+  REQUIRE(settles());
+  auto node = fs(*a).lookup(kRootNode, "edited");
+  REQUIRE(node.ok());
+  REQUIRE(fs(*b).unlink(kRootNode, "edited").ok());
+  AttributeChange cut;
+  cut.sizeBytes = 4;
+  fs(*a).setAttributes(node->node, 0, cut, [](Result<Attributes> done) { REQUIRE(done.ok()); });
+  REQUIRE(until([&] { return !core(*a).recordAt("edited").ok(); }));
+
+  auto made = fs(*a).create(kRootNode, "first", 0644, 0, 0, true);
+  REQUIRE(made.ok());
+  fs(*a).release(made->handle);
+
+  REQUIRE(settles());
+  for (auto* peer : {a.get(), b.get()}) {
+    CHECK(filesWith(*peer, "some") == 1);
+    CHECK(root(*peer).stat("first").ok());
+  }
+}
