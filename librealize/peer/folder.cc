@@ -26,7 +26,11 @@ constexpr uint8_t kOnDisk = 4;   // After all: it did not leave, or who wrote to
 void SharedWatch::add(const std::string& path) {
   std::lock_guard held(mutex);
   if (!watcher) return;
-  if (auto added = watcher->add(path); !added.ok() && added.code() == Code::TooLarge) exhausted = true;
+  auto added = watcher->add(path);
+  // What went meanwhile is the concern of the folder above; what may not be read is said when it is listed.
+  if (added.ok() || added.code() == Code::NotFound || added.code() == Code::NotDirectory || added.code() == Code::PermissionDenied) return;
+  exhausted = true;
+  if (added.code() != Code::TooLarge) failed = added.error().message;
 }
 
 void SharedWatch::renamed(const std::string& from, const std::string& to) {
@@ -260,19 +264,41 @@ Result<void> Folder::State::begin() {
     takePlaced(placed, row.device);
     forgetUnsynced();
   });
-  if (core.options.userFolder) {
-    auto watcher = core.env.watch ? core.env.watch(core.options.folder)
-                                  : Result<std::unique_ptr<Watcher>>(Error{Code::Unsupported, "no watch"});
-    {
-      std::lock_guard held(watch->mutex);
-      watch->exhausted = !watcher.ok();
-      if (watcher.ok()) watch->watcher = std::move(*watcher);
-    }
-    if (core.watchChanged) core.watchChanged();
-  }
+  beginWatch(true);
   beginGuards();
   core.folder->rescanAll();
   return {};
+}
+
+/// Before a scan, which adds all directories. Without a watch, or with one that failed, it is tried anew.
+void Folder::State::beginWatch(bool anew) {
+  if (!core.options.userFolder) return;
+  bool changed = false;
+  {
+    std::lock_guard held(watch->mutex);
+    if (anew || !watch->watcher) {
+      auto watcher = core.env.watch ? core.env.watch(core.options.folder)
+                                    : Result<std::unique_ptr<Watcher>>(Error{Code::Unsupported, "no watch"});
+      watch->watcher = watcher.ok() ? std::move(*watcher) : nullptr;
+      changed = anew || watch->watcher;
+    }
+    watch->exhausted = !watch->watcher;
+    if (watch->watcher) watch->failed.clear();
+  }
+  if (changed && core.watchChanged) core.watchChanged();
+}
+
+/// What it had to tell is not known.
+void Folder::State::watchFailed(const Error& error) {
+  {
+    std::lock_guard held(watch->mutex);
+    watch->watcher = nullptr;
+    watch->exhausted = true;
+    watch->failed = error.message;
+  }
+  if (core.watchChanged) core.watchChanged();
+  problem("", "stale", "the watch for changes failed (" + error.message + "); the folder is scanned again");
+  core.folder->rescanAll();
 }
 
 /// The folder is gone, or is another one. What it held is not removed from anywhere; when it is back, all goes on.

@@ -13,6 +13,7 @@ constexpr int kMaxRounds = 6;
 constexpr int64_t kNsPerMs = 1'000'000;
 constexpr int64_t kMoveRestMs = 5;  // Both ends of a rename are told within this.
 constexpr int64_t kUnwatchedScanMs = 60'000;
+constexpr int64_t kReadAgainMs = 60'000;
 
 /// The disk table as logic::reconcile reads it.
 class KnownRows final : public logic::KnownDisk {
@@ -142,6 +143,7 @@ std::shared_ptr<ListingBatch> listAll(Directory& root, SharedWatch& watch, const
     if (!scope.ok()) {
       const bool gone = failed == Code::NotFound || failed == Code::NotDirectory;
       listing.state = gone ? logic::Listing::State::Gone : logic::Listing::State::Unreadable;
+      listing.mayNotBeRead = (failed == Code::Io && self.ok() && items.ok() ? scope.code() : failed) == Code::PermissionDenied;
       batch->listings.push_back(std::move(listing));
       continue;
     }
@@ -186,10 +188,7 @@ void Folder::drainWatch() {
     std::lock_guard held(s.watch->mutex);
     if (s.watch->watcher) events = s.watch->watcher->drain();
   }
-  if (!events.ok()) {
-    rescanAll();
-    return;
-  }
+  if (!events.ok()) return s.watchFailed(events.error());
   const std::string own = kOwnFolder;
   const bool anyMoved = std::any_of(events->begin(), events->end(), [](const auto& event) { return event.directoryMoved; });
   for (const auto& event : *events) {
@@ -287,10 +286,7 @@ void Folder::State::startPass() {
     scanWanted = false;
     scanning = true;
     scannedEntries = 0;
-    {
-      std::lock_guard held(watch->mutex);
-      if (watch->watcher) watch->exhausted = false;  // All are added again.
-    }
+    beginWatch(false);
     dirty.clear();
     paths.push_back("");
   } else {
@@ -379,11 +375,12 @@ void Folder::State::onListed(std::shared_ptr<ListingBatch> batch, std::shared_pt
   core.transact([&] {
     const bool anyProblem = core.store.problems().count() > 0;
     for (const auto& listing : input->listings) {
-      if (listing.state == logic::Listing::State::Unreadable)
-        problem(listing.path, "unreadable", joinPath(core.options.folder, listing.path) +
-                                                ": cannot be read; what is in it is left as it was. Give this program's "
-                                                "user the right to read it");
-      else if (anyProblem)
+      if (listing.state == logic::Listing::State::Unreadable) {
+        problem(listing.path, "unreadable", joinPath(core.options.folder, listing.path) + ": cannot be read; what is in it is left as it was. " +
+                                                (listing.mayNotBeRead ? "Give this program's user the right to read it"
+                                                                      : "The disk has an error; it is tried again once a minute"));
+        readAgainLater(listing.path);
+      } else if (anyProblem)
         for (const char* kind : {"unreadable", "absent"}) core.store.problems().erase(listing.path, kind);
       if (!anyProblem) continue;
       for (const auto& name : listing.ignored)  // What is ignored is no problem, whatever it is.
@@ -443,15 +440,28 @@ void Folder::State::takeNotes(const std::vector<logic::Note>& notes) {
   }
 }
 
+/// No event says that a disk reads again what it did not.
+void Folder::State::readAgainLater(const std::string& directory) {
+  if (!unreadable.insert(directory).second || unreadable.size() > 1) return;
+  core.env.scheduler.onCoreAfter(kReadAgainMs, [this, alive = alive] {
+    if (!*alive) return;
+    for (const auto& path : std::exchange(unreadable, {})) hint(path);
+  });
+}
+
 /// Also of a folder that was made since the scan. The next scan tries to watch all of them again.
 void Folder::State::sayIfUnwatched() {
+  std::string failed;
   {
     std::lock_guard held(watch->mutex);
     if (!watch->exhausted || scanWanted) return;
+    failed = watch->failed;
   }
   if (std::exchange(unwatchedSaid, true)) return;
-  problem("", "stale", "too few inotify watches: changes are noticed by a scan once a minute only. Raise "
-                       "fs.inotify.max_user_watches (sysctl); `realize arena rescan " + core.options.name + "` tries again at once");
+  const std::string scans = "changes are noticed by a scan once a minute only", again = "`realize arena rescan " + core.options.name +
+                            "` tries again at once";
+  problem("", "stale", failed.empty() ? "too few inotify watches: " + scans + ". Raise fs.inotify.max_user_watches (sysctl); " + again
+                                      : "folders cannot be watched (" + failed + "): " + scans + "; " + again);
   if (std::exchange(unwatchedScanDue, true)) return;
   core.env.scheduler.onCoreAfter(kUnwatchedScanMs, [this, alive = alive] {
     if (!*alive) return;

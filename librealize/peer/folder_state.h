@@ -35,6 +35,7 @@ struct SharedWatch {
   std::mutex mutex;
   std::unique_ptr<Watcher> watcher;
   bool exhausted = false;  ///< a directory could not be watched
+  std::string failed{};    ///< for another reason than too few watches: the error
   void add(const std::string& path);
   void renamed(const std::string& from, const std::string& to);
 };
@@ -186,7 +187,11 @@ struct Folder::State {
   void onListed(std::shared_ptr<ListingBatch> batch, std::shared_ptr<logic::ReconcileInput> input, int round);
   void keepKnownNames(logic::ReconcileInput& input);
   void endPass();
+  void beginWatch(bool anew);
+  void watchFailed(const Error& error);
   void sayIfUnwatched();
+  void readAgainLater(const std::string& directory);
+  std::set<std::string> unreadable;  ///< directories that are read again when a while has passed
   bool unwatchedSaid = false;     ///< since the last scan began
   bool unwatchedScanDue = false;  ///< a scan is scheduled because of it
   void changedByUs(const std::string& directory);

@@ -153,3 +153,59 @@ TEST_CASE_FIXTURE(Settled, "a file that can be read again is read, and is no pro
   CHECK_FALSE(problem(*a, "new.txt", "unreadable"));
   REQUIRE(until([&] { return read(*b, "new.txt") == "hidden"; }));
 }
+
+TEST_CASE_FIXTURE(Settled, "a folder that the disk fails to read loses nothing, is told, and is read when the disk can") {
+  REQUIRE(folder(*a).makeDirectory("sub", 0755).ok());
+  write(*a, "sub/kept.txt", "kept");
+  REQUIRE(settles());
+  a->disk.fail(FakeOp::List, "/arena/sub", Code::Io, 0, 1'000'000);
+  write(*a, "sub/new.txt", "written meanwhile");
+  REQUIRE(until([&] { return problem(*a, "sub", "unreadable"); }));
+  pass(300'000);
+  CHECK(problem(*a, "sub", "unreadable"));
+  CHECK(a->core->status().problems.at(0).detail.find("The disk has an error") != std::string::npos);
+  CHECK(read(*b, "sub/kept.txt") == "kept");
+
+  a->disk.clearFailures();
+  CHECK(until([&] { return read(*b, "sub/new.txt") == "written meanwhile"; }, 120'000));  // Nobody asked for its status.
+  CHECK(a->core->status().problemCount == 0);
+}
+
+TEST_CASE_FIXTURE(Settled, "the arena's own folder that the disk fails to read loses nothing, and is read when the disk can") {
+  a->disk.fail(FakeOp::List, "/arena", Code::Io, 0, 1'000'000);
+  a->disk.fail(FakeOp::Stat, "/arena", Code::Io, 0, 1'000'000);
+  write(*a, "new.txt", "written meanwhile");
+  pass(300'000);
+  const auto status = a->core->status();
+  CHECK((status.suspended || status.problemCount > 0));
+  CHECK(read(*b, "plan.txt") == "one");
+
+  a->disk.clearFailures();
+  CHECK(until([&] { return read(*b, "new.txt") == "written meanwhile"; }, 120'000));
+  CHECK(a->core->status().problemCount == 0);
+}
+
+TEST_CASE_FIXTURE(Settled, "a folder that cannot be watched is said to be stale, and scanned, until it can") {
+  a->disk.fail(FakeOp::Watch, "/arena/sub", Code::Io, 0, 1'000'000);
+  REQUIRE(folder(*a).makeDirectory("sub", 0755).ok());
+  REQUIRE(until([&] { return problem(*a, "", "stale"); }));
+  REQUIRE(settles());
+  CHECK(problem(*a, "", "stale"));
+  write(*a, "sub/x", "no event tells of it");
+  CHECK(until([&] { return read(*b, "sub/x") == "no event tells of it"; }, 120'000));
+  CHECK(problem(*a, "", "stale"));
+
+  a->disk.clearFailures();
+  CHECK(until([&] { return !problem(*a, "", "stale"); }, 120'000));
+  write(*a, "sub/y", "seen at once");
+  CHECK(until([&] { return read(*b, "sub/y") == "seen at once"; }, 10'000));
+}
+
+TEST_CASE_FIXTURE(Settled, "a watch that fails is made anew, and what it should have told is found by a scan") {
+  a->disk.breakWatchers();
+  write(*a, "x", "told by nothing");
+  CHECK(until([&] { return read(*b, "x") == "told by nothing"; }, 10'000));
+  CHECK(until([&] { return a->core->status().problemCount == 0; }, 120'000));
+  write(*a, "y", "told by the new one");
+  CHECK(until([&] { return read(*b, "y") == "told by the new one"; }, 10'000));
+}

@@ -345,6 +345,11 @@ void FakeDisk::overflowWatchers() {
   for (FakeWatcher* watcher : state_->watchers) fakeOverflow(*watcher);
 }
 
+void FakeDisk::breakWatchers() {
+  std::lock_guard lock(state_->mutex);
+  for (FakeWatcher* watcher : state_->watchers) fakeBreak(*watcher);
+}
+
 void FakeDisk::muteWatchers(bool on) {
   std::lock_guard lock(state_->mutex);
   state_->mute = on;

@@ -86,6 +86,8 @@ class FakeDisk final : public Disk {
   std::unique_ptr<Watcher> watch(const std::string& absolutePath);
   /// Each watcher's queue overflows: its events are replaced by the overflow.
   void overflowWatchers();
+  /// Each watcher that there is answers with Io from now on.
+  void breakWatchers();
   /// Events are lost without a word, as for writes through a mapping.
   void muteWatchers(bool on);
   void setWatchLimit(size_t directories);

@@ -75,6 +75,7 @@ std::unique_ptr<DiskFile> openFakeFile(std::shared_ptr<FakeState> state, uint64_
 /// The state is locked by the caller.
 std::unique_ptr<Watcher> openFakeWatcher(std::shared_ptr<FakeState> state, uint64_t root, std::string path);
 void fakeOverflow(FakeWatcher& watcher);
+void fakeBreak(FakeWatcher& watcher);
 void fakeTell(FakeWatcher& watcher, uint64_t directory, const std::string& name);
 void fakeForget(FakeWatcher& watcher, uint64_t directory);
 

@@ -51,6 +51,7 @@ class FakeWatcher final : public Watcher {
   Result<std::vector<WatchEvent>> drain() override {
     std::lock_guard lock(state_->mutex);
     if (generation_ != state_->generation || state_->off) return Error{Code::Io, path_ + ": the power was cut"};
+    if (broken) return Error{Code::Io, path_ + ": the watch failed"};
     std::vector<WatchEvent> out;
     std::unordered_set<std::string> seen;
     for (Queued& queued : queue_) {
@@ -71,6 +72,7 @@ class FakeWatcher final : public Watcher {
     if (generation_ != state_->generation) return;
     if (paths_.count(directory)) queue_.push_back({directory, WatchEvent{"", name, false}});
   }
+  bool broken = false;
   void overflow() {
     queue_.clear();
     queue_.push_back({0, WatchEvent{"", "", true}});
@@ -108,6 +110,7 @@ std::unique_ptr<Watcher> openFakeWatcher(std::shared_ptr<FakeState> state, uint6
 }
 
 void fakeOverflow(FakeWatcher& watcher) { watcher.overflow(); }
+void fakeBreak(FakeWatcher& watcher) { watcher.broken = true; }
 void fakeTell(FakeWatcher& watcher, uint64_t directory, const std::string& name) { watcher.tell(directory, name); }
 void fakeForget(FakeWatcher& watcher, uint64_t directory) { watcher.forget(directory); }
 
