@@ -15,6 +15,7 @@ class SystemClock final : public Clock {
  public:
   int64_t nowNs() override { return read(CLOCK_REALTIME); }
   int64_t monotonicNs() override { return read(CLOCK_MONOTONIC); }
+  int64_t elapsedNs() override { return read(CLOCK_BOOTTIME); }
 };
 
 }  // namespace

@@ -9,7 +9,7 @@ void KeepLocks::load() {
 }
 
 void KeepLocks::take(const PeerKey& peer, const EntryContent& content) {
-  const int64_t until = core_.env.clock.monotonicNs() + kPromiseMs * 1'000'000;
+  const int64_t until = core_.env.clock.elapsedNs() + kPromiseMs * 1'000'000;
   auto& locks = locks_[content.blob];
   for (auto& lock : locks)
     if (lock.peer == peer && lock.entry == content.entry) {
@@ -31,12 +31,12 @@ void KeepLocks::release(const PeerKey& peer, const EntryContent& content) {
 bool KeepLocks::locked(const BlobId& blob) {
   auto known = locks_.find(blob);
   if (known == locks_.end()) return false;
-  const int64_t now = core_.env.clock.monotonicNs();
+  const int64_t now = core_.env.clock.elapsedNs();
   return std::any_of(known->second.begin(), known->second.end(), [&](const Lock& lock) { return lock.untilNs >= now; });
 }
 
 void KeepLocks::prune() {
-  const int64_t now = core_.env.clock.monotonicNs();
+  const int64_t now = core_.env.clock.elapsedNs();
   std::vector<BlobId> over;
   for (auto& [blob, locks] : locks_) {
     std::erase_if(locks, [&](const Lock& lock) { return lock.untilNs < now; });

@@ -32,7 +32,7 @@ class KeepLocks {
   struct Lock {
     PeerKey peer;  ///< zero: not known any more
     EntryId entry;
-    int64_t untilNs = 0;  ///< monotonic
+    int64_t untilNs = 0;  ///< as Clock::elapsedNs()
   };
   void forget(const std::vector<BlobId>& blobs);
 

@@ -461,7 +461,7 @@ void Marks::State::askNext(std::shared_ptr<Round> round) {
     });
     return;
   }
-  const int64_t askedNs = core.env.clock.monotonicNs();
+  const int64_t askedNs = core.env.clock.elapsedNs();
   remote->promise(contents, [this, alive = alive, round, asked, contents, askedNs, peer = remote->key()](Result<KeepAnswers> answers) {
     if (!*alive) return;
     const bool counts = answers.ok() && answers->each.size() == asked.size() && !faulty(Fault::EvictUnlocked);
@@ -487,7 +487,7 @@ void Marks::State::onAnswers(Round& round, const PeerKey& peer, const std::vecto
     auto& given = round.given[asked[i].node];
     given.push_back({peer, contents[i], askedNs});
     // It counts from when it was given, which may be as long ago as it was asked for.
-    const int64_t now = core.env.clock.monotonicNs();
+    const int64_t now = core.env.clock.elapsedNs();
     const auto fresh = std::count_if(given.begin(), given.end(), [&](const auto& one) { return now - one.askedNs < kPromiseMs / 2 * kNsPerMs; });
     if (uint64_t(fresh) >= round.needed) ready.push_back(i);
   }

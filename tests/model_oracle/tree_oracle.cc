@@ -19,6 +19,7 @@ namespace {
 struct StillClock : Clock {
   int64_t nowNs() override { return 0; }
   int64_t monotonicNs() override { return 0; }
+  int64_t elapsedNs() override { return 0; }
 };
 
 // Origins as the model orders them: by peer, then by life.

@@ -78,6 +78,14 @@ TEST_CASE_FIXTURE(Keepers, "a promise is kept after a restart, and for its time 
   CHECK(until([&] { return !has(*a, "x"); }, 60'000));
 }
 
+TEST_CASE_FIXTURE(Keepers, "the time of a lock passes while the machine sleeps") {
+  REQUIRE(promised(content(*a, "x")));
+  a->clock.suspendFor(2 * kPromiseMs * 1'000'000);
+
+  mark(*a, "x", Mark::Unreal);
+  CHECK(until([&] { return !has(*a, "x"); }, 10'000));
+}
+
 TEST_CASE_FIXTURE(Keepers, "a promise that took long is none") {
   // A has said it, and the word is under way.
   mark(*b, "x", Mark::Unreal);
@@ -88,7 +96,8 @@ TEST_CASE_FIXTURE(Keepers, "a promise that took long is none") {
   REQUIRE(has(*b, "x"));
   bool dropped = false;
   b->onCall = [&](const test::FakeCall& call) { dropped = dropped || (call.op == FakeOp::Rename && call.path == "/arena/x"); };
-  b->clock.advance(2 * kPromiseMs * 1'000'000);
+  SUBCASE("while it ran") { b->clock.advance(2 * kPromiseMs * 1'000'000); }
+  SUBCASE("while it slept") { b->clock.suspendFor(2 * kPromiseMs * 1'000'000); }
   pass(450);  // No message takes longer.
   CHECK_FALSE(dropped);
   CHECK(until([&] { return !has(*b, "x"); }));

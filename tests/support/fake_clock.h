@@ -18,6 +18,7 @@ class FakeClock final : public Clock {
     return unixNs_ += step;
   }
   int64_t monotonicNs() override { return monotonicNs_; }
+  int64_t elapsedNs() override { return monotonicNs_ + sleptNs_; }
 
   void advance(int64_t ns) {
     unixNs_ += ns;
@@ -25,11 +26,17 @@ class FakeClock final : public Clock {
   }
   /// The wall clock is set, forward or back; the monotonic one does not notice.
   void jump(int64_t ns) { unixNs_ += ns; }
+  /// The machine sleeps: no timer notices.
+  void suspendFor(int64_t ns) {
+    unixNs_ += ns;
+    sleptNs_ += ns;
+  }
   void setStep(int64_t ns) { stepNs_ = ns; }
 
  private:
   std::atomic<int64_t> unixNs_;
   std::atomic<int64_t> monotonicNs_{1'000'000'000};
+  std::atomic<int64_t> sleptNs_{0};
   std::atomic<int64_t> stepNs_;
 };
 
