@@ -107,3 +107,28 @@ TEST_CASE("two peers that settle a conflict apart make the same copy, also where
   CHECK(files(*peers.a) == files(*peers.b));
   CHECK(conflicts(*peers.a) == 0);
 }
+
+TEST_CASE("peers with different policies end with the same, in whichever order they act") {
+  for (const bool apart : {false, true}) {
+    CAPTURE(apart);
+    SimArenas peers;
+    disagree(peers, ConflictRule::Keep, ConflictRule::Keep);
+    REQUIRE(peers.settles());
+    if (apart) peers.link->cut();
+    const std::pair<test::SimPeer*, ConflictRule> rules[] = {{peers.a.get(), ConflictRule::Newest}, {peers.b.get(), ConflictRule::Copies}};
+    for (const auto& [peer, rule] : rules) {
+      ArenaSettings settings = peer->core->core().settings;
+      settings.conflicts = rule;
+      peer->core->setSettings(settings);
+    }
+    CHECK(peers.until([&] { return conflicts(*peers.a) == 0 && conflicts(*peers.b) == 0; }, 120'000));
+
+    if (apart) peers.link->connect();
+    REQUIRE(peers.settles());
+
+    CHECK(files(*peers.a) == files(*peers.b));
+    CHECK(files(*peers.a).at("plan.txt") == "by b, twice");
+    if (apart) CHECK(files(*peers.a).size() == 2);  // B made its copy, and everybody has it.
+    CHECK(conflicts(*peers.a) + conflicts(*peers.b) == 0);
+  }
+}
