@@ -83,18 +83,24 @@ Result<NodeId> World::nodeAt(FileSystem& fs, const std::string& path) {
 std::optional<std::set<Token>> World::tokensMounted(size_t number, const std::string& path) {
   auto& peer = *machines_[number].peer;
   std::optional<std::string> onDisk;
+  BlobId known;
   std::vector<BlobId> blobs;
   {
     std::lock_guard held(peer.scheduler->coreLock());
     auto& core = peer.core->core();
     auto record = core.recordAt(path);
     if (!record.ok() || record->entry.kind != EntryKind::File) return std::set<Token>();
-    if (core.store.disk().get(record->node)) onDisk = core.folder->diskPath(record->node);
+    if (auto row = core.store.disk().get(record->node)) {
+      onDisk = core.folder->diskPath(record->node);
+      known = row->blob;
+    }
     for (const auto& head : core.tree.shownHeads(record->entry.id)) blobs.push_back(head.version.blob);
   }
   std::set<Token> out;
   if (onDisk) {
     doing(number, [&](Directory& root) { out = tokensAt(root, *onDisk); });
+    // A folder that came back from a backup may have an older one, for a moment, than the mount says.
+    if (disasters_) out.merge(std::set<Token>(contents_[known]));
     return out;
   }
   const auto bytes = bytesEverywhere();

@@ -222,6 +222,7 @@ void World::userStep() {
   count("user steps");
   if (guarded() && answers_.oneIn(2)) answerGuards(number, answers_.oneIn(3));
   if (options_.wide && oneIn(2)) return mountStep(number);
+  if (options_.wide && oneIn(3)) return wideStep(number);
   switch (below(16)) {
     case 0: case 1: case 2: {
       const std::string path = newPath(number), content = newContent(someSize());

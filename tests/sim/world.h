@@ -188,6 +188,13 @@ class World {
   void saveMounted(size_t number);
   void readMounted(size_t number);
 
+  // wide_steps.cc: what they do more rarely
+  void wideStep(size_t number);
+  void changeLink(size_t number);
+  void moveIntoEachOther(size_t number);
+  void saveLikeAProgram(size_t number);
+  void patch(size_t number, Directory& root, const std::string& path, const std::string& content);
+
   // checks.cc
   void checkTrees();
   void checkFolders();

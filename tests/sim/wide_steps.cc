@@ -1,0 +1,119 @@
+// What users do more rarely: links that change, folders into each other, saving as other programs do.
+
+#include <algorithm>
+
+#include "tests/sim/world.h"
+
+namespace realize::test {
+
+namespace {
+
+std::pair<std::string, std::string> parted(const std::string& path) {
+  const size_t slash = path.rfind('/');
+  return slash == std::string::npos ? std::pair(std::string(), path) : std::pair(path.substr(0, slash), path.substr(slash + 1));
+}
+
+std::string joined(const std::string& parent, const std::string& name) { return parent.empty() ? name : parent + "/" + name; }
+
+/// How a program saves: "%" is the file's name.
+struct Saving {
+  const char* program;
+  std::vector<const char*> steps;
+};
+
+const std::vector<Saving> kSavings = {
+    {"emacs", {"create #%#", "move % %~", "create %", "sync %", "remove #%#"}},
+    {"LibreOffice", {"create .~lock.%#", "create lu17.tmp", "sync lu17.tmp", "move lu17.tmp %", "remove .~lock.%#"}},
+    {"Obsidian", {"write %"}},
+    {"sqlite", {"create %-journal", "sync %-journal", "patch %", "sync %", "remove %-journal"}},
+    {"git", {"create %.lock", "sync %.lock", "move %.lock %"}},
+};
+
+std::string named(const std::string& path, std::string pattern) {
+  const auto [parent, name] = parted(path);
+  if (const size_t at = pattern.find('%'); at != std::string::npos) pattern.replace(at, 1, name);
+  return joined(parent, pattern);
+}
+
+}  // namespace
+
+void World::wideStep(size_t number) {
+  switch (below(3)) {
+    case 0: return changeLink(number);
+    case 1: return moveIntoEachOther(number);
+    case 2: return saveLikeAProgram(number);
+  }
+}
+
+/// A link that is new, or has another target.
+void World::changeLink(size_t number) {
+  const std::string there = pick(number, FileStat::Type::Symlink);
+  const std::string path = there.empty() || oneIn(2) ? newPath(number) : there;
+  const std::string target = "to/" + std::to_string(below(9)), temp = joined(parted(path).first, ".link.tmp");
+  const bool replaces = path == there && oneIn(2);
+  say(number, (path == there ? "changes link " : "makes link ") + path);
+  count("links made or changed");
+  act(number, {[=, this] {
+                 doing(number, [&](Directory& root) {
+                   if (path == there && !replaces) (void)root.unlink(path).ok();
+                   (void)root.makeSymlink(replaces ? temp : path, target).ok();
+                 });
+               },
+               [=, this] {
+                 doing(number, [&](Directory& root) {
+                   if (replaces && root.stat(temp).ok()) move(number, root, temp, path);
+                 });
+               }});
+}
+
+/// One user moves a folder into another, and a second user that one into the first.
+void World::moveIntoEachOther(size_t number) {
+  const std::string a = pick(number, FileStat::Type::Directory), b = pick(number, FileStat::Type::Directory);
+  const size_t other = (number + 1 + below(machines_.size() - 1)) % machines_.size();
+  if (a.empty() || b.empty() || a == b || a.starts_with(b + "/") || b.starts_with(a + "/")) return;
+  say(number, "moves " + a + " into " + b + ", and the user of " + name(other) + " that into it");
+  bool one = false, two = false;
+  doing(number, [&](Directory& root) { one = root.rename(a, joined(b, parted(a).second), RenameKind::NoReplace).ok(); });
+  doing(other, [&](Directory& root) { two = root.rename(b, joined(a, parted(b).second), RenameKind::NoReplace).ok(); });
+  if (one && two) count("folders moved into each other");
+}
+
+void World::saveLikeAProgram(size_t number) {
+  const std::string path = pick(number, FileStat::Type::File);
+  if (path.empty()) return;
+  const Saving& saving = kSavings[below(kSavings.size())];
+  say(number, "saves " + path + " like " + saving.program);
+  count(std::string("saved like ") + saving.program);
+  Steps steps;
+  for (const std::string step : saving.steps) {
+    const std::string verb = step.substr(0, step.find(' ')), rest = step.substr(step.find(' ') + 1);
+    const std::string what = named(path, rest.substr(0, rest.find(' ')));
+    const std::string to = rest.find(' ') == std::string::npos ? "" : named(path, rest.substr(rest.find(' ') + 1));
+    const std::string content = newContent(verb == "patch" ? 20 : someSize());
+    steps.push_back([=, this] {
+      doing(number, [&](Directory& root) {
+        if (verb == "create" || verb == "write") put(number, root, what, content);
+        if (verb == "sync") syncFile(number, root, what);
+        if (verb == "remove") removeAll(number, root, what);
+        if (verb == "move" && root.stat(what).ok()) move(number, root, what, to);
+        if (verb == "patch") patch(number, root, what, content);
+      });
+    });
+  }
+  act(number, std::move(steps));
+}
+
+/// A page in the middle, in place.
+void World::patch(size_t number, Directory& root, const std::string& path, const std::string& content) {
+  const auto before = tokensAt(root, path);
+  auto file = root.open(path, OpenMode::ReadWrite);
+  auto stat = file.ok() ? (*file)->stat() : Result<FileStat>(Error{});
+  if (!stat.ok() || !(*file)->write(stat->sizeBytes / 2, std::as_bytes(std::span(content))).ok()) return letGo(number, before);
+  file->reset();
+  const auto after = tokensAt(root, path);
+  for (auto token : before)
+    if (!after.contains(token)) letGo(number, {token});
+  wrote(number, root, path);
+}
+
+}  // namespace realize::test
