@@ -77,8 +77,8 @@ void report(int fd, const Result<void>& result) {
   struct stat info {};
   daemon::Fd null(open("/dev/null", O_RDWR | O_CLOEXEC));
   if (null) dup2(null.get(), 0);
-  // Without a state folder there is no place for a log, and opening the peer says what is missing.
-  bool haveFolder = stat(stateDir.c_str(), &info) == 0;
+  // Without a state folder that can be written there is no place for a log, and opening the peer says what is missing.
+  bool haveFolder = stat(stateDir.c_str(), &info) == 0 && access(stateDir.c_str(), W_OK) == 0;
   if (haveFolder && !daemon::redirectOutput(logFile)) {
     report(pipeEnd.get(), systemError(logFile));
     _exit(static_cast<int>(Exit::Failed));

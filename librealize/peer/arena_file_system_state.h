@@ -81,6 +81,7 @@ struct ArenaFileSystem::State {
   /// Errors: NotFound when not shown.
   Result<logic::Record> recordOf(NodeId node);
   Result<logic::Record> directoryOf(NodeId node);
+  Result<void> noteMark(const logic::Record& record, Mark mark);
   struct Found {
     logic::Record record;
     std::optional<store::DiskRow> row;

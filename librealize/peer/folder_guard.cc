@@ -216,7 +216,7 @@ Result<uint64_t> Folder::confirmHeld(bool keep) {
   s.toldHeldContents = 0;
   const auto nodes = s.guard.confirm();
   s.overwrites.confirm();
-  s.core.transact([&] {
+  const bool noted = s.core.transact([&] {
     for (const char* kind : {kRemoval, kOverwrite}) s.core.store.problems().eraseKind(kind);
     if (!keep) return;
     // What is gone from the folder is wanted back: not on disk, and so fetched again where it is marked real.
@@ -229,6 +229,7 @@ Result<uint64_t> Folder::confirmHeld(bool keep) {
     }
     for (const auto& [node, held] : contents) s.putBack(node, held);
   });
+  if (!noted) return Error{Code::Suspended, s.core.suspendedWhy};  // It goes on with the folder read anew, and all held again.
   if (!keep) {
     s.confirmed.insert(nodes.begin(), nodes.end());
     for (const auto& [node, held] : contents) s.confirmedContents.insert(node);

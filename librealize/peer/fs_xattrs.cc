@@ -78,6 +78,11 @@ Result<std::vector<std::string>> ArenaFileSystem::listXattrs(NodeId node) {
   return names;
 }
 
+Result<void> ArenaFileSystem::State::noteMark(const logic::Record& record, Mark mark) {
+  if (!core.marks->set(record, mark)) return Error{Code::Suspended, core.suspendedWhy};
+  return {};
+}
+
 Result<void> ArenaFileSystem::setXattr(NodeId node, const std::string& name, const std::string& value, int flags) {
   auto& s = *s_;
   std::lock_guard held(s.lock());
@@ -89,8 +94,7 @@ Result<void> ArenaFileSystem::setXattr(NodeId node, const std::string& name, con
     if (text == "real") mark = Mark::Real;
     else if (text == "unreal") mark = Mark::Unreal;
     else if (text != "none") return Error{Code::InvalidArgument, "a mark is real, unreal or none"};
-    s.core.marks->set(entry.record, mark);
-    return {};
+    return s.noteMark(entry.record, mark);
   }
   if (isOurs(name)) return Error{Code::PermissionDenied, name + ": is told, not set"};
   if (!entry.row) return Error{Code::Unsupported, "an Unreal file has no extended attributes of its own"};
@@ -102,10 +106,7 @@ Result<void> ArenaFileSystem::removeXattr(NodeId node, const std::string& name) 
   std::lock_guard held(s.lock());
   REALIZE_ASSIGN(auto root, s.usable());
   REALIZE_ASSIGN(auto entry, s.find(node));
-  if (name == kMark) {
-    s.core.marks->set(entry.record, Mark::None);
-    return {};
-  }
+  if (name == kMark) return s.noteMark(entry.record, Mark::None);
   if (isOurs(name)) return Error{Code::PermissionDenied, name + ": is told, not set"};
   if (!entry.row) return kNoAttribute;
   return root->removeXattr(entry.path, name);

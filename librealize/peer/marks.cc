@@ -108,8 +108,8 @@ Mark Marks::effective(const logic::Record& record) {
   return own(kRootNode);
 }
 
-void Marks::set(const logic::Record& record, Mark mark) {
-  s_->core.transact([&] { s_->core.store.marks().set(record.node, mark); });
+bool Marks::set(const logic::Record& record, Mark mark) {
+  if (!s_->core.transact([&] { s_->core.store.marks().set(record.node, mark); })) return false;
   if (mark == Mark::None) s_->marks.erase(record.node);
   else s_->marks[record.node] = mark;
   s_->core.transact([&] {
@@ -118,12 +118,13 @@ void Marks::set(const logic::Record& record, Mark mark) {
   });
   s_->askedAll = false;
   s_->core.exchange->tellAgain();  // Who waits for somebody to keep what he lets go may ask us now.
-  if (record.entry.kind != EntryKind::Directory) return;
+  if (record.entry.kind != EntryKind::Directory) return true;
   s_->walk.push_back(record.entry.id);
   if (!s_->walking) {
     s_->walking = true;
     s_->walkSlice();
   }
+  return true;
 }
 
 void Marks::State::load() {

@@ -22,8 +22,9 @@ class Marks {
 
   Mark own(NodeId node);
   Mark effective(const logic::Record& record);
-  /// Sets it (None removes it) and walks the subtree in slices, queueing work. Durable.
-  void set(const logic::Record& record, Mark mark);
+  /// Sets it (None removes it) and walks the subtree in slices, queueing work. False: it could not be noted, and is as before;
+  /// the arena is suspended.
+  bool set(const logic::Record& record, Mark mark);
 
   /// Reconsiders an entry after its visible state, place or mark changed. Called by ArenaCore for every tree effect.
   /// False: a file that the backing folder does not have, so that there is nothing there to follow the tree.

@@ -235,7 +235,7 @@ Result<void> ArenaHandle::mark(const std::string& path, Mark mark) {
   REALIZE_ASSIGN(auto tidy, tidyPath(path));
   return arena_->locked([&](ArenaCore& core) -> Result<void> {
     REALIZE_ASSIGN(auto record, core.core().recordAt(tidy));
-    core.core().marks->set(record, mark);
+    if (!core.core().marks->set(record, mark)) return Error{Code::Suspended, core.core().suspendedWhy};
     return {};
   });
 }

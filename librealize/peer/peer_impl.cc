@@ -91,10 +91,19 @@ bool endsNow(pid_t pid) {
   return fields >> flags && (flags & kExiting) && poll(&ended, 1, kDiesMs) > 0;
 }
 
+Error cannotWrite(const std::string& stateDir, const std::string& path) {
+  const int number = errno;
+  Error error = errnoError(number, path);
+  if (number == EROFS) error.message = stateDir + ": the disk is read-only. A peer's state folder must be writable; --state DIR names another";
+  if (number == EACCES || number == EPERM)
+    error.message = stateDir + ": this user may not write there. Run it as the user who made this peer, or name another with --state DIR";
+  return error;
+}
+
 Result<OwnedFd> lockState(const std::string& stateDir) {
   const std::string path = stateDir + "/lock";
   OwnedFd fd(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
-  if (fd.get() < 0) return errnoError(errno, path);
+  if (fd.get() < 0) return cannotWrite(stateDir, path);
   bool locked = flock(fd.get(), LOCK_EX | LOCK_NB) == 0;
   std::string pid;
   if (!locked) {

@@ -95,6 +95,23 @@ TEST_CASE("a restored database that a full disk keeps from noting it begins anot
   }
 }
 
+TEST_CASE_FIXTURE(SimArenas, "a mark that the disk has no room for is not said to be set") {
+  write(*a, "plan.txt", "one");
+  start();
+  REQUIRE(settles());
+  auto& files = b->core->guardedFileSystem();
+
+  b->disk.fail(FakeOp::Write, test::kSimState, Code::NoSpace, 0, 1'000'000);
+  CHECK_FALSE(core(*b).marks->set(Core::rootRecord(), Mark::Unreal));
+  CHECK(core(*b).marks->own(kRootNode) == Mark::Real);
+  CHECK(files.setXattr(kRootNode, "user.realize.mark", "unreal", 0).code() == Code::Suspended);
+
+  b->disk.clearFailures();
+  REQUIRE(settles());
+  CHECK(core(*b).marks->own(kRootNode) == Mark::Real);
+  CHECK(files.setXattr(kRootNode, "user.realize.mark", "unreal", 0).ok());
+}
+
 TEST_CASE_FIXTURE(SimArenas, "after a failed sync, what was committed is on the disk before anyone is told of it") {
   start();
   REQUIRE(settles());
