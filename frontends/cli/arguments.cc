@@ -233,8 +233,9 @@ Result<std::string> chooseStateDir(const std::string& option, const char* (*envi
 
 std::string absolutePath(const std::string& text) {
   std::error_code failed;
-  auto path = std::filesystem::weakly_canonical(text, failed);
-  if (failed) path = std::filesystem::absolute(text, failed).lexically_normal();
+  const auto whole = std::filesystem::absolute(text, failed);  // Of what is not there, the next line would leave it as it is.
+  auto path = std::filesystem::weakly_canonical(whole, failed);
+  if (failed) path = whole.lexically_normal();
   std::string out = path.string();
   while (out.size() > 1 && out.back() == '/') out.pop_back();
   return out;

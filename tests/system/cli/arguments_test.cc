@@ -3,6 +3,7 @@
 #include <doctest/doctest.h>
 
 #include <cstring>
+#include <filesystem>
 
 using namespace realize;
 using namespace realize::cli;
@@ -122,6 +123,16 @@ TEST_CASE("the state folder is chosen by option, variable, XDG, home") {
   CHECK(*chooseStateDir("", environment) == "/home/u/.local/state/realize");
   home = nullptr;
   CHECK_FALSE(chooseStateDir("", environment));
+}
+
+TEST_CASE("a relative path becomes absolute, whether something is there or not") {
+  const std::string here = std::filesystem::current_path().string();
+
+  CHECK(absolutePath("not-there") == here + "/not-there");
+  CHECK(absolutePath("not-there/nor-this/") == here + "/not-there/nor-this");
+  CHECK(absolutePath("./not-there/../x") == here + "/x");
+  CHECK(absolutePath(".") == here);
+  CHECK(absolutePath("/not-there") == "/not-there");
 }
 
 TEST_CASE("a path with a colon before any slash names an arena") {
