@@ -31,7 +31,7 @@ constexpr const char* kWideKinds[] = {
     "mount chmods unreal files", "mount removes real files", "mount removes unreal files", "mount removes folders",
     "mount moves real entries", "mount moves unreal entries", "mount exchanges", "mount makes folders", "mount makes links",
     "mount reads unreal files", "mount refusals",
-    "links made or changed", "folders moved into each other", "saved like emacs", "saved like LibreOffice",
+    "peers joined later", "links made or changed", "folders moved into each other", "saved like emacs", "saved like LibreOffice",
     "saved like Obsidian", "saved like sqlite", "saved like git",
 };
 

@@ -22,34 +22,8 @@ World::World(const WorldOptions& options) : options_(options), random_(options.s
   const bool many = options.seed % 12 == 7;
   const size_t peers = options.peers ? options.peers : many ? 4 + size_t(options.seed / 12 % 3) : few;
   disasters_ = options.faults && options.seed % 4 == 3;
-  for (size_t i = 0; i < peers; ++i) {
-    SimPeerOptions peer;
-    peer.name = name(i);
-    peer.number = uint8_t(i + 1);
-    peer.seed = options.seed * 31 + i;
-    peer.rootMark = i == 0 ? Mark::Real : Mark(below(3));
-    peer.joining = i > 0;
-    if (options.seed % 3 == 1) peer.changesPerPage = 1 + uint32_t(options.seed / 3 % 4);  // Batches that break off.
-    if (disasters_) peer.settings.inactiveAfterMs = 2000 + int64_t(options.seed / 4 % 7) * 2000;
-    machines_.push_back({});
-    // One in seven has little room for its caches.
-    if ((options.seed + i) % 3) peer.settings.conflicts = options.conflicts;
-    if (options.seed % 7 == 3) peer.settings.cacheLimitBytes = uint64_t(1) << (4 * (options.seed / 7 + i) % 24);
-    // One in nine wants two other copies of what one lets go.
-    if (options.seed % 9 == 4) peer.settings.copies = 2;
-    if (guarded()) peer.settings.guardMinimum = 1 + options.seed / 11 % 3;
-    if (guarded()) peer.settings.guardShare = peer.settings.overwriteShare = 0.2;
-    machines_.back().peer = std::make_unique<SimPeer>(queue_, peer);
-    machines_.back().peer->onCall = [this, i](const FakeCall& call) {
-      if (options_.calls) tell(i, call);
-      watchName(i, call);
-      raceWith(i, call);
-    };
-    machines_.back().peer->onEvent = [this, i](const Event& event) {
-      if (options_.calls) tellEvent(i, event);
-      if (event.type == "unreal") letGoHere(i, event.path);
-    };
-  }
+  machines_.reserve(peers + 1);  // One may join later.
+  for (size_t i = 0; i < peers; ++i) addMachine(i == 0 ? Mark::Real : Mark(below(3)));
   for (size_t i = 0; i < options.marks.size(); ++i) machines_[i].peer->options.rootMark = options.marks[i];
   // Who is linked with whom. Bytes travel three links far at most (transfers_state.h, kRelayHops), and so do these.
   enum { All, Chain, Ring, Star } shape = All;
@@ -62,15 +36,7 @@ World::World(const WorldOptions& options) : options_(options), random_(options.s
         links_.push_back(std::make_unique<SimLink>(*machines_[a].peer, *machines_[b].peer));
   static const char* const kShapes[] = {"", " in a chain", " in a ring", " in a star"};
   if (peers > 3) count("households of four to six");
-  if (options.calls)
-    for (auto& link : links_) link->onTalk = [this](const std::string& what) { say("    . " + what); };
-  if (options.faults && options.damage && options.seed % 5 == 2)
-    for (auto& link : links_)
-      link->onChunk = [this](HeldChunk& chunk) {
-        if (healing_ || chunk.bytes.empty() || !oneIn(8)) return;
-        chunk.bytes[below(chunk.bytes.size())] ^= std::byte(1 + below(255));
-        count("chunks damaged");
-      };
+  for (auto& link : links_) watchLink(*link);
   stepsLeft_ = options.steps ? options.steps : int(10 + below(50));
   std::string marks;
   for (auto& machine : machines_) {
@@ -79,6 +45,65 @@ World::World(const WorldOptions& options) : options_(options), random_(options.s
   }
   say("seed " + std::to_string(options.seed) + ": " + std::to_string(peers) + " peers" + kShapes[shape] + ", marked" + marks +
       ", " + std::to_string(stepsLeft_) + " steps");
+}
+
+void World::addMachine(Mark mark) {
+  const size_t i = machines_.size();
+  SimPeerOptions peer;
+  peer.name = name(i);
+  peer.number = uint8_t(i + 1);
+  peer.seed = options_.seed * 31 + i;
+  peer.rootMark = mark;
+  peer.joining = i > 0;
+  if (options_.seed % 3 == 1) peer.changesPerPage = 1 + uint32_t(options_.seed / 3 % 4);  // Batches that break off.
+  if (disasters_) peer.settings.inactiveAfterMs = 2000 + int64_t(options_.seed / 4 % 7) * 2000;
+  machines_.push_back({});
+  // One in seven has little room for its caches.
+  if ((options_.seed + i) % 3) peer.settings.conflicts = options_.conflicts;
+  if (options_.seed % 7 == 3) peer.settings.cacheLimitBytes = uint64_t(1) << (4 * (options_.seed / 7 + i) % 24);
+  // One in nine wants two other copies of what one lets go.
+  if (options_.seed % 9 == 4) peer.settings.copies = 2;
+  if (guarded()) peer.settings.guardMinimum = 1 + options_.seed / 11 % 3;
+  if (guarded()) peer.settings.guardShare = peer.settings.overwriteShare = 0.2;
+  machines_.back().peer = std::make_unique<SimPeer>(queue_, peer);
+  machines_.back().peer->onCall = [this, i](const FakeCall& call) {
+    if (options_.calls) tell(i, call);
+    watchName(i, call);
+    raceWith(i, call);
+  };
+  machines_.back().peer->onEvent = [this, i](const Event& event) {
+    if (options_.calls) tellEvent(i, event);
+    if (event.type == "unreal") letGoHere(i, event.path);
+  };
+}
+
+void World::watchLink(SimLink& link) {
+  if (options_.calls) link.onTalk = [this](const std::string& what) { say("    . " + what); };
+  if (!options_.faults || !options_.damage || options_.seed % 5 != 2) return;
+  link.onChunk = [this](HeldChunk& chunk) {
+    if (healing_ || chunk.bytes.empty() || !oneIn(8)) return;
+    chunk.bytes[below(chunk.bytes.size())] ^= std::byte(1 + below(255));
+    count("chunks damaged");
+  };
+}
+
+/// Another machine joins, with files of its own; all can connect to it.
+void World::join() {
+  const size_t number = machines_.size();
+  addMachine(Mark(below(3)));
+  say(number, "joins");
+  count("peers joined later");
+  doing(number, [&](Directory& root) {
+    for (const char* path : {"a", "new"})
+      if (oneIn(2)) put(number, root, path, newContent(someSize()));
+  });
+  startPeer(number);
+  for (size_t i = 0; i < number; ++i) {
+    links_.push_back(std::make_unique<SimLink>(*machines_[i].peer, *machines_[number].peer));
+    watchLink(*links_.back());
+    links_.back()->connect();
+    reconnectSoon(*links_.back());
+  }
 }
 
 World::~World() {
@@ -164,6 +189,7 @@ void World::live() {
   for (auto at : times) plan(at, [this] { userStep(); });
   if (options_.faults) planFaults();
   planDisasters();
+  if (options_.wide && options_.seed % 5 == 1) plan(end / 4 + int64_t(below(uint64_t(end) / 2)), [this] { join(); });
   for (auto& link : links_) reconnectSoon(*link);
   runFor(end - queue_.nowNs());
 }

@@ -71,6 +71,9 @@ class World {
  private:
   friend class Scope;  // exhaustive.cc
   // world.cc
+  void addMachine(Mark mark);
+  void watchLink(SimLink& link);
+  void join();
   void setUp();
   void live();
   void plan(int64_t atNs, std::function<void()> turn);
