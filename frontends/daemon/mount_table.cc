@@ -87,6 +87,7 @@ Result<void> MountTable::mount(const std::string& arenaName, const std::string& 
 
   auto entry = std::make_shared<Entry>();
   entry->arena = arenaName;
+  entry->options = options;
   {
     std::lock_guard lock(mutex_);
     auto& slot = mounts_[point];
@@ -167,7 +168,7 @@ std::vector<MountInfo> MountTable::list() {
   std::lock_guard lock(mutex_);
   std::vector<MountInfo> out;
   for (auto& [point, entry] : mounts_)
-    if (!entry->ended && !entry->starting) out.push_back({entry->arena, point});
+    if (!entry->ended && !entry->starting) out.push_back({entry->arena, point, entry->options});
   return out;
 }
 

@@ -31,6 +31,7 @@ using MountBackend = std::function<Result<std::unique_ptr<MountHandle>>(
 struct MountInfo {
   std::string arena;
   std::string mountPoint;
+  std::vector<std::string> options;
 };
 
 /// True if one of two absolute, normalized paths is the other or lies in it.
@@ -61,6 +62,7 @@ class MountTable {
  private:
   struct Entry {
     std::string arena;
+    std::vector<std::string> options;
     std::unique_ptr<MountHandle> handle;
     bool ended = false;
     bool starting = true;

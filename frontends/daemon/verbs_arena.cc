@@ -59,8 +59,19 @@ Result<json> arenaLeave(VerbContext& context, const Args& args) {
   REALIZE_ASSIGN(bool force, args.flag("force", false));
   REALIZE_TRY(findArena(context, name));
   // Its mounts would only give errors afterwards; one that is in use says Busy here, before anything is lost.
+  auto mounts = context.mounts.list();
+  std::erase_if(mounts, [&](const MountInfo& mount) { return mount.arena != withoutColon(name); });
   REALIZE_TRY(context.mounts.unmountAll(withoutColon(name)));
-  REALIZE_ASSIGN(const auto lost, context.peer.leaveArena(withoutColon(name), force));
+  const auto left = context.peer.leaveArena(withoutColon(name), force);
+  if (!left) {
+    // Refused: all is as it was.
+    for (const auto& mount : mounts) {
+      auto again = context.mounts.mount(mount.arena, mount.mountPoint, mount.options);
+      (void)again;  // What is told is why it cannot be left.
+    }
+    return left.error();
+  }
+  const auto& lost = *left;
   json out = {{"lost", json::array()}};
   for (const auto& path : lost) {
     json item = json::object();
