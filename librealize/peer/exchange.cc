@@ -35,6 +35,7 @@ struct Exchange::State {
   void announceNow();
   void announceDurable();
   void pullIfBehind(const PeerKey& key);
+  bool otherFirst(const PeerKey& key);
   void pullPage(const PeerKey& key, uint64_t number);
   void onPage(const PeerKey& key, uint64_t number, Result<PullPage> page);
   void compareOn(const PeerKey& key, uint64_t number);
@@ -77,7 +78,7 @@ void Exchange::connected(RemoteArena& remote) {
   s_->remotes[key] = &remote;
   s_->connection[key] = ++s_->connections;
   s_->wholes.erase(key);  // What a failing database ended half way is begun anew.
-  s_->members[key] = Member{.connected = true, .said = std::nullopt, .pulling = false, .error = ""};
+  s_->members[key] = Member{.connected = true, .said = std::nullopt, .pulling = false, .other = Member::First::Undecided, .error = ""};
   // What it announced came too early if its side was quicker, and then it would say nothing before its next change.
   const uint64_t number = s_->connection[key];
   remote.askState(false, [s = s_.get(), alive = s_->alive, key, number](Result<ArenaState> state) {
@@ -179,9 +180,28 @@ void Exchange::State::pullIfBehind(const PeerKey& key) {
   auto& member = members[key];
   if (member.pulling || !member.connected || !member.said || core.suspended || core.stopping) return;
   if (core.tree.vector().geq(member.said->vector)) return;
+  const bool whole = core.tree.needsWhole(key, member.said->vector, member.said->trimmed);
+  if (whole && otherFirst(key)) return;
   member.pulling = true;
-  if (core.tree.needsWhole(key, member.said->vector, member.said->trimmed)) compareOn(key, connection[key]);
+  if (whole) compareOn(key, connection[key]);
   else pullPage(key, connection[key]);
+}
+
+/// What survives a return is issued again by who learns of it: if both do so at once, what is edited meanwhile is in conflict
+/// with the other's. The one with the smaller key is first, for a while.
+bool Exchange::State::otherFirst(const PeerKey& key) {
+  auto& member = members[key];
+  const bool pullsToo = !member.said->suspended && !member.said->vector.geq(core.tree.vector());
+  if (!(key < core.options.self) || !pullsToo || member.other == Member::First::Waited) return false;
+  if (member.other == Member::First::Undecided) {
+    core.env.scheduler.onCoreAfter(kRetryMs, [this, alive = alive, key, number = connection[key]] {
+      if (!*alive || !current(key, number)) return;
+      members[key].other = Member::First::Waited;
+      pullIfBehind(key);
+    });
+  }
+  member.other = Member::First::Waiting;
+  return true;
 }
 
 /// It is active: nothing that it has not seen removed is forgotten.

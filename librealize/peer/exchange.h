@@ -36,6 +36,8 @@ class Exchange {
     bool connected = false;
     std::optional<ArenaState> said;  ///< since it connected
     bool pulling = false;
+    /// Both compare their whole trees: the other one does so first, or no longer.
+    enum class First { Undecided, Waiting, Waited } other = First::Undecided;
     std::string error;  ///< of the last pull
   };
   const std::map<PeerKey, Member>& members() const;
