@@ -188,6 +188,16 @@ void Folder::State::newFile(const HashJob& job) {
   core.folder->entryChanged(id);
 }
 
+/// Who edits a version has seen it under each dot: also where it was issued again, or chosen elsewhere, since. With another
+/// mode or time it is another.
+void Folder::State::addSameVersion(const Entry& entry, store::DiskRow& row) {
+  if (row.base.empty()) return;  // Nobody knows what was seen.
+  for (const auto& [dot, version] : entry.heads)
+    if (version.blob == row.blob && (version.mode & 0777) == (row.mode & 0777) && version.mtimeNs == row.mtimeNs) row.base.push_back(dot);
+  std::sort(row.base.begin(), row.base.end());
+  row.base.erase(std::unique(row.base.begin(), row.base.end()), row.base.end());
+}
+
 void Folder::State::changedFile(const HashJob& job) {
   auto row = core.store.disk().get(job.node);
   auto id = core.store.idOf(job.node);
@@ -205,6 +215,7 @@ void Folder::State::changedFile(const HashJob& job) {
         (void)set;  // Shown a moment ago.
       }
     } else if (!takeOldContent(job, *before, *row)) {
+      addSameVersion(before->entry, *row);
       if (auto written = core.tree.write(*id, version, logic::Base::only(row->base)); !written.ok())
         return problem(job.path, "not-taken", written.error().message);
     }

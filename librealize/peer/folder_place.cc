@@ -217,6 +217,7 @@ Result<void> Folder::place(const EntryId& id, Dot dot, const std::string& tempPa
       row->base.insert(row->base.end(), seen.begin(), seen.end());
       std::sort(row->base.begin(), row->base.end());
       row->base.erase(std::unique(row->base.begin(), row->base.end()), row->base.end());
+      row->dirty = true;  // Until it is read, nobody says otherwise what it has seen.
       core.store.disk().put(*row);
     }
     REALIZE_TRY(exchanged);

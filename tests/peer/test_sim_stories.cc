@@ -1,6 +1,8 @@
 // What realize-sim once found, told as the shortest story: power cuts in the wrong moment, users quicker than the program.
 
 #include <algorithm>
+#include <cstdio>
+#include <mutex>
 #include <utility>
 
 #include "tests/peer/sim_household.h"
@@ -416,6 +418,38 @@ TEST_CASE("a folder that a peer removed, and that its user filled and emptied ag
   CHECK(emptied);
   CHECK_FALSE(home.folder(kB)->stat("x").ok());
   CHECK(home.core(kB).store.problems().count() == 0);
+}
+
+TEST_CASE("who wrote into a version that had a name for a moment has seen it, whatever is chosen elsewhere") {
+  SimHousehold home({Mark::Real});
+  home.write(kA, "f", "first");
+  home.startAndMeet();
+  home.disconnect();
+  home.write(kA, "f", "of A");
+  home.write(kB, "f", "of B");
+  home.connect();
+  REQUIRE(home.settle());
+  auto take = [&](size_t number, const std::string& text) {
+    std::lock_guard held(home.peers[number]->scheduler->coreLock());
+    for (const auto& head : home.core(number).tree.shownHeads(home.core(number).recordAt("f")->entry.id)) {
+      if (head.version.blob != SimHousehold::blobOf(text)) continue;
+      char label[64];
+      snprintf(label, sizeof(label), "%llx-%llx", static_cast<unsigned long long>(head.dot.origin), static_cast<unsigned long long>(head.dot.seq));
+      CHECK(home.peers[number]->core->resolve("f", label).ok());
+    }
+  };
+  auto& b = *home.peers[kB];
+  int races = 0;
+  b.onCall = [&](const FakeCall& call) {
+    if (!b.userActing && isRename(call, kFile) && races < 2) home.write(kB, "f", ++races == 1 ? "mine" : "mine once more");
+  };
+
+  take(kA, "of B");
+  take(kB, "of A");
+
+  REQUIRE(home.settle());
+  CHECK(races == 2);
+  CHECK(home.core(kA).recordAt("f")->entry.heads.size() == 1);
 }
 
 }  // namespace realize::test
