@@ -38,6 +38,16 @@ void syncWritten(Directory& root, std::vector<HashJob>& jobs, int64_t nowNs) {
     else job->content = Error{Code::Io, "it could not be written to its disk: " + synced.error().message};
   }
 }
+
+/// Who edits a version has seen it under each dot: also where it was issued again, or chosen elsewhere, since. With another
+/// mode or time it is another.
+void addSameVersion(const Entry& entry, store::DiskRow& row) {
+  if (row.base.empty()) return;  // Nobody knows what was seen.
+  for (const auto& [dot, version] : entry.heads)
+    if (version.blob == row.blob && (version.mode & 0777) == (row.mode & 0777) && version.mtimeNs == row.mtimeNs) row.base.push_back(dot);
+  std::sort(row.base.begin(), row.base.end());
+  row.base.erase(std::unique(row.base.begin(), row.base.end()), row.base.end());
+}
 }  // namespace
 
 Result<void> syncWithNames(Directory& root, DiskFile& file, const std::string& path, std::set<std::string>& folders) {
@@ -186,16 +196,6 @@ void Folder::State::newFile(const HashJob& job) {
   if (core.store.problems().count()) core.store.problems().erase(job.path, "unreadable");
   core.marks->entryChanged(id);
   core.folder->entryChanged(id);
-}
-
-/// Who edits a version has seen it under each dot: also where it was issued again, or chosen elsewhere, since. With another
-/// mode or time it is another.
-void Folder::State::addSameVersion(const Entry& entry, store::DiskRow& row) {
-  if (row.base.empty()) return;  // Nobody knows what was seen.
-  for (const auto& [dot, version] : entry.heads)
-    if (version.blob == row.blob && (version.mode & 0777) == (row.mode & 0777) && version.mtimeNs == row.mtimeNs) row.base.push_back(dot);
-  std::sort(row.base.begin(), row.base.end());
-  row.base.erase(std::unique(row.base.begin(), row.base.end()), row.base.end());
 }
 
 void Folder::State::changedFile(const HashJob& job) {

@@ -219,7 +219,6 @@ struct Folder::State {
   void pumpHashes();
   void finishHashes(const std::vector<HashJob>& jobs);
   void newFile(const HashJob& job);
-  void addSameVersion(const Entry& entry, store::DiskRow& row);
   void changedFile(const HashJob& job);
   void putRow(NodeId node, NodeId parent, const std::string& name, EntryKind kind, const FileStat& stat, const BlobId& blob,
               std::vector<Dot> base);
