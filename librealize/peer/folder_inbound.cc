@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "librealize/peer/as_known.h"
 #include "librealize/peer/exchange.h"
 #include "librealize/peer/folder_state.h"
 
@@ -10,6 +11,7 @@ namespace realize::peer {
 namespace {
 
 constexpr int kMaxRounds = 6;
+constexpr size_t kMostNewIn = 1 << 16;
 constexpr int64_t kNsPerMs = 1'000'000;
 constexpr int64_t kMoveRestMs = 5;  // Both ends of a rename are told within this.
 constexpr int64_t kUnwatchedScanMs = 60'000;
@@ -336,6 +338,24 @@ void Folder::State::keepKnownNames(logic::ReconcileInput& input) {
   }
 }
 
+/// The watch tells of it as of what anybody does there.
+void Folder::State::putInto(NodeId folder) {
+  if (newIn.size() >= kMostNewIn) newIn.clear();
+  newIn.insert(folder);
+}
+
+/// Folders that are as they are known, where that is likely: the rest of a scan, and what we put there ourselves.
+void Folder::State::leaveOutKnown(logic::ReconcileInput& input) {
+  if (!leftCandidates.empty() || core.store.problems().count() > 0) return;  // Of which each listing tells something.
+  std::erase_if(input.listings, [&](const logic::Listing& listing) {
+    const auto ours = [](const std::string& name) { return name == kOwnFolder; };
+    if (!std::all_of(listing.ignored.begin(), listing.ignored.end(), ours)) return false;
+    const auto row = listing.path.empty() ? core.store.disk().get(kRootNode) : rowAtPath(listing.path);
+    if (!row || (newIn.erase(row->node) == 0 && !scanning)) return false;
+    return listedAsKnown(core.store.disk(), row->node, listing);
+  });
+}
+
 void Folder::State::onListed(std::shared_ptr<ListingBatch> batch, std::shared_ptr<logic::ReconcileInput> input, int round) {
   if (!batch->marker.ok()) {
     passRunning = false;
@@ -366,6 +386,7 @@ void Folder::State::onListed(std::shared_ptr<ListingBatch> batch, std::shared_pt
     if (round > 0 && same != input->listings.end()) *same = std::move(listing);
     else input->listings.push_back(std::move(listing));
   }
+  if (round == 0) core.transact([&] { leaveOutKnown(*input); });
   keepKnownNames(*input);
   input->askMore = round < kMaxRounds;
   KnownRows known(core.store.disk());

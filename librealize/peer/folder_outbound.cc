@@ -588,6 +588,7 @@ Result<std::string> Folder::materialize(const EntryId& id) {
     s.noteUnsynced(record->node);
   });
   s.watch->add(path);
+  s.putInto(parentNode);
   s.changedByUs(parent);
   if (!made.ok()) s.hint(path);  // It was there, with contents nobody has read.
   return path;

@@ -272,6 +272,7 @@ bool Folder::placeNew(const Plan& plan, NodeId node, const std::string& tempName
   if (!ours) s.hint(folders.path);
   s.putRow(node, folders.parentNode, plan.name, EntryKind::File, ours ? *placed : fresh, plan.blob, plan.base);
   s.noteUnsynced(node);
+  s.putInto(folders.parentNode);
   return true;
 }
 

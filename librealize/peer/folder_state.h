@@ -91,8 +91,7 @@ struct Folder::State {
     int64_t dueNs(const ArenaSettings& settings) const;
   };
   std::map<std::string, Hint> dirty;  ///< directories to list, by path
-  bool scanWanted = false;
-  bool scanning = false;
+  bool scanWanted = false, scanning = false;
   bool waitingForTree = false;
   bool joining = false;              ///< the first scan of a folder that was joined
   BroughtBack broughtBack = BroughtBack::Nothing;
@@ -101,6 +100,7 @@ struct Folder::State {
   bool passRunning = false;
   std::vector<std::string> passPaths;    ///< what it was started for
   std::set<std::string> changedMeanwhile;  ///< by us, while a pass is running: these directories' listings are old
+  std::unordered_set<NodeId> newIn;  ///< folders into which something was put by us; a pass will find nothing else, mostly
   int64_t timerAtNs = 0;             ///< when the next pass is scheduled; 0: it is not
   uint64_t scannedEntries = 0;
   std::deque<std::shared_ptr<std::vector<HashJob>>> toHash;
@@ -185,7 +185,7 @@ struct Folder::State {
   void startPass();
   void listThen(std::vector<std::string> paths, bool recurse, std::shared_ptr<logic::ReconcileInput> input, int round);
   void onListed(std::shared_ptr<ListingBatch> batch, std::shared_ptr<logic::ReconcileInput> input, int round);
-  void keepKnownNames(logic::ReconcileInput& input);
+  void keepKnownNames(logic::ReconcileInput& input), leaveOutKnown(logic::ReconcileInput& input);
   void endPass();
   void beginWatch(bool anew);
   void watchFailed(const Error& error);
@@ -194,7 +194,7 @@ struct Folder::State {
   std::set<std::string> unreadable;  ///< directories that are read again when a while has passed
   bool unwatchedSaid = false;     ///< since the last scan began
   bool unwatchedScanDue = false;  ///< a scan is scheduled because of it
-  void changedByUs(const std::string& directory);
+  void changedByUs(const std::string& directory), putInto(NodeId folder);
   void directoryMoved(const std::string& from, const std::string& to, bool byUs);
   void leaveBehind(const logic::ReconcileInput& input);
   void takeNotes(const std::vector<logic::Note>& notes);

@@ -31,6 +31,7 @@ bool DiskRow::matches(const FileStat& stat) const {
 }
 
 namespace {
+
 constexpr size_t kLeastRoom = 1 << 14;
 
 /// For a filter.
@@ -44,6 +45,16 @@ FilterKey keyOf(NodeId node) { return {node * 0x9e3779b97f4a7c15}; }  // Of the 
 FilterKey keyOf(NodeId parentNode, std::string_view name) {
   return {std::hash<std::string_view>()(name) ^ keyOf(parentNode).hash};
 }
+
+FileStat::Type typeOf(EntryKind kind) {
+  switch (kind) {
+    case EntryKind::File: return FileStat::Type::File;
+    case EntryKind::Directory: return FileStat::Type::Directory;
+    case EntryKind::Symlink: return FileStat::Type::Symlink;
+  }
+  return FileStat::Type::Other;
+}
+
 }  // namespace
 
 DiskTable::DiskTable(Database& db, OriginTable& origins)
@@ -54,6 +65,9 @@ DiskTable::DiskTable(Database& db, OriginTable& origins)
       getAt_(db, "SELECT " DISK_COLUMNS " FROM disk WHERE parent = ? AND name = ?"),
       getByInode_(db, "SELECT " DISK_COLUMNS " FROM disk WHERE inode = ? AND device = ?"),
       children_(db, "SELECT " DISK_COLUMNS " FROM disk WHERE parent = ? ORDER BY name"),
+      eachIn_(db,
+              "SELECT name, kind, device, inode, birth_ns, size, mtime_ns, ctime_ns, mode, dirty = 0 AND blob IS NOT NULL"
+              " FROM disk WHERE parent = ? ORDER BY name"),
       hasChildren_(db, "SELECT 1 FROM disk WHERE parent = ? LIMIT 1"),
       withBlob_(db,
                 "SELECT " DISK_COLUMNS " FROM disk INDEXED BY disk_by_blob"
@@ -146,6 +160,26 @@ std::vector<DiskRow> DiskTable::childrenOf(NodeId parentNode) {
   std::vector<DiskRow> out;
   children_.each([&](Row row) { out.push_back(read(row)); }, parentNode);
   return out;
+}
+
+void DiskTable::eachIn(NodeId parentNode, const std::function<bool(const Known&)>& each) {
+  Known known;
+  eachIn_.each(
+      [&](Row row) {
+        known.name = row.bytes(0);
+        const auto kind = EntryKind(row.integer(1));
+        known.stat.type = typeOf(kind);
+        known.stat.device = row.unsignedInteger(2);
+        known.stat.inode = row.unsignedInteger(3);
+        known.stat.birthNs = row.integer(4);
+        known.stat.sizeBytes = row.unsignedInteger(5);
+        known.stat.mtimeNs = row.integer(6);
+        known.stat.ctimeNs = row.integer(7);
+        known.stat.mode = uint32_t(row.integer(8));
+        known.settled = kind != EntryKind::File || row.integer(9) != 0;
+        return each(known);
+      },
+      parentNode);
 }
 
 bool DiskTable::hasChildren(NodeId parentNode) { return hasChildren_.first([](Row) {}, parentNode); }

@@ -4,6 +4,7 @@
 // apply compares the tree with it. Methods throw DatabaseError; thread rules as in database.h.
 
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -65,6 +66,14 @@ class DiskTable {
   /// All rows in a directory, sorted by name.
   std::vector<DiskRow> childrenOf(NodeId parentNode);
   bool hasChildren(NodeId parentNode);
+  /// What is known of one name.
+  struct Known {
+    std::string_view name;
+    FileStat stat;         ///< no atime, blocks, links and owner
+    bool settled = false;  ///< nothing is to be read of it: no file that is dirty, or was never hashed
+  };
+  /// Of each name in a directory, sorted, until `each` returns false. What is looked at must not change meanwhile.
+  void eachIn(NodeId parentNode, const std::function<bool(const Known&)>& each);
   /// Files known to have held these bytes when last hashed, dirty ones too: to serve and to copy from.
   std::vector<DiskRow> withBlob(const BlobId& blob, size_t limit);
   bool anyWithBlob(const BlobId& blob);
@@ -99,7 +108,7 @@ class DiskTable {
   PrefixFilter filter_;  ///< of contents
   bool filtering_ = false;
   AbsenceFilter places_, nodes_;
-  Statement get_, getAt_, getByInode_, children_, hasChildren_, withBlob_, dirty_, all_, add_, put_, updateSeen_, setDirty_,
+  Statement get_, getAt_, getByInode_, children_, eachIn_, hasChildren_, withBlob_, dirty_, all_, add_, put_, updateSeen_, setDirty_,
       erase_, max_, prefixes_, allPlaces_, allNodes_;
 };
 
