@@ -4,6 +4,7 @@
 #include <compare>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <functional>
 #include <string>
 #include <vector>
@@ -18,7 +19,17 @@ struct FixedBytes {
   std::array<uint8_t, N> bytes{};
 
   auto operator<=>(const FixedBytes&) const = default;
-  bool isZero() const { for (auto b : bytes) if (b) return false; return true; }
+  // By words: these are compared most of all, and the array's own way calls memcmp.
+  bool operator==(const FixedBytes& other) const {
+    uint64_t differ = 0;
+    for (size_t at = 0; at < N; at += sizeof(uint64_t)) differ |= word(at) ^ other.word(at);
+    return differ == 0;
+  }
+  bool isZero() const {
+    uint64_t any = 0;
+    for (size_t at = 0; at < N; at += sizeof(uint64_t)) any |= word(at);
+    return any == 0;
+  }
   const uint8_t* data() const { return bytes.data(); }
   uint8_t* data() { return bytes.data(); }
   static constexpr size_t size() { return N; }
@@ -28,6 +39,12 @@ struct FixedBytes {
     std::string out;
     out.reserve(most);
     for (size_t i = 0; i < most / 2 && i < N; ++i) { out += digits[bytes[i] >> 4]; out += digits[bytes[i] & 15]; }
+    return out;
+  }
+  /// Up to eight of the bytes from `at` on, in the machine's order.
+  uint64_t word(size_t at) const {
+    uint64_t out = 0;
+    std::memcpy(&out, bytes.data() + at, N - at < sizeof(out) ? N - at : sizeof(out));
     return out;
   }
 };
@@ -54,8 +71,6 @@ enum class Mark : uint8_t { None = 0, Real = 1, Unreal = 2 };
 template <size_t N, typename Tag>
 struct std::hash<realize::FixedBytes<N, Tag>> {
   size_t operator()(const realize::FixedBytes<N, Tag>& v) const noexcept {
-    size_t h = 0;  // The bytes are hashes or random already.
-    for (size_t i = 0; i < sizeof(size_t) && i < N; ++i) h |= size_t(v.bytes[i]) << (8 * i);
-    return h;
+    return size_t(v.word(0));  // The bytes are hashes or random already.
   }
 };
