@@ -1,3 +1,5 @@
+#include <algorithm>
+
 #include "librealize/peer/conflict_policy.h"
 #include "tests/peer/sim_arenas.h"
 
