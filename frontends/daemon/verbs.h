@@ -62,6 +62,8 @@ struct FoundPath {
   std::string path;
 };
 Result<FoundPath> findPath(VerbContext& context, const std::string& text);
+/// What a verb ends with once nobody waits for it.
+inline Error gone() { return {Code::Cancelled, "the client has gone"}; }
 
 /// The arena of argument `arena`; a colon at its end is dropped. Errors: NotFound, naming those there are.
 Result<std::shared_ptr<Arena>> findArena(VerbContext& context, const std::string& name);

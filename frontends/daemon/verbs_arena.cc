@@ -14,7 +14,6 @@ namespace {
 /// Entries in one line of a long list.
 constexpr size_t kBatch = 500;
 
-Error gone() { return {Code::Cancelled, "the client has gone"}; }
 
 Result<json> arenaCreate(VerbContext& context, const Args& args) {
   REALIZE_ASSIGN(std::string name, args.text("name"));

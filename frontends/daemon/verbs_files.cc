@@ -15,8 +15,6 @@ namespace {
 
 constexpr size_t kBatch = 500;
 
-Error gone() { return {Code::Cancelled, "the client has gone"}; }
-
 Result<FoundPath> pathArgument(VerbContext& context, const Args& args) {
   REALIZE_ASSIGN(std::string text, args.text("path"));
   return findPath(context, text);

@@ -20,7 +20,7 @@ Result<void> send(VerbContext& context, const std::string& arena, const std::vec
       putText(form, "arena", arena);
       batch.push_back(std::move(form));
     }
-    if (!context.reply.items(batch)) return Error{Code::Cancelled, "the client has gone"};
+    if (!context.reply.items(batch)) return gone();
   }
   return {};
 }
@@ -49,7 +49,13 @@ Result<json> undo(VerbContext& context, const Args& args) {
   REALIZE_ASSIGN(int64_t change, args.integer("change", 0, 0, INT64_MAX));
   request.change = static_cast<uint64_t>(change);
   REALIZE_ASSIGN(bool dryRun, args.flag("dry_run", false));
-  REALIZE_ASSIGN(auto report, place.arena->undo(request, dryRun));
+  bool left = false;
+  auto undone = place.arena->undo(request, dryRun, [&](const Progress& progress) {
+    if (!left) left = !context.reply.progress(toJson(progress));
+    return !left;
+  });
+  if (left) return gone();
+  REALIZE_ASSIGN(auto report, std::move(undone));
   REALIZE_TRY(send(context, place.arenaName, report.items));
   return json{{"restored", report.restored}, {"left", report.left}, {"dry_run", dryRun}};
 }

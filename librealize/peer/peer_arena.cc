@@ -43,7 +43,7 @@ class ArenaHandle final : public Arena {
   Result<WhyReport> why(const std::string& path) override;
   Result<ArenaStatus> status() override { return ask_.status(*arena_); }
   Result<std::vector<UndoItem>> undoable(const std::string& path, int64_t sinceNs, size_t limit) override;
-  Result<UndoReport> undo(const UndoRequest& request, bool dryRun) override;
+  Result<UndoReport> undo(const UndoRequest& request, bool dryRun, std::function<bool(const Progress&)> progress) override;
   Result<uint64_t> shrinkCache(uint64_t bytes) override;
   Result<CacheStatus> cacheStatus() override;
   Result<VerifyReport> verify(std::function<bool(const Progress&)> progress) override;
@@ -58,6 +58,9 @@ class ArenaHandle final : public Arena {
   void askHolders(EntryInfo& entry, const std::string& path);
   UndoItem itemOf(Core& core, const store::HistoryRow& row, const std::string& state);
   Result<std::vector<Wanted>> filesBelow(const std::string& path);
+  using Fetching = std::future<Result<void>>;
+  Result<Fetching> beginFetch(const std::function<Result<EntryId>(Core&)>& entry, const BlobId& blob, uint64_t sizeBytes);
+  Result<void> endFetch(Fetching& fetched);
   Result<void> fetchContent(const std::function<Result<EntryId>(Core&)>& entry, const BlobId& blob, uint64_t sizeBytes);
 
   std::shared_ptr<Hosted> arena_;
@@ -247,7 +250,8 @@ Result<std::vector<EntryInfo>> ArenaHandle::conflicts() {
 }
 
 /// Brings one content into the cache, for that entry. Blocks.
-Result<void> ArenaHandle::fetchContent(const std::function<Result<EntryId>(Core&)>& entry, const BlobId& blob, uint64_t sizeBytes) {
+Result<ArenaHandle::Fetching> ArenaHandle::beginFetch(const std::function<Result<EntryId>(Core&)>& entry, const BlobId& blob,
+                                                      uint64_t sizeBytes) {
   auto outcome = std::make_shared<std::promise<Result<void>>>();
   auto fetched = outcome->get_future();
   REALIZE_TRY(arena_->locked([&](ArenaCore& core) -> Result<void> {
@@ -255,10 +259,19 @@ Result<void> ArenaHandle::fetchContent(const std::function<Result<EntryId>(Core&
     core.core().transfers->keep(id, blob, sizeBytes, [outcome](Result<void> result) { outcome->set_value(std::move(result)); });
     return {};
   }));
+  return fetched;
+}
+
+Result<void> ArenaHandle::endFetch(Fetching& fetched) {
   // An arena that was closed answers nothing any more.
   while (fetched.wait_for(kProgressEvery) != std::future_status::ready)
     REALIZE_TRY(arena_->locked([](ArenaCore&) { return Result<void>(); }));
   return fetched.get();
+}
+
+Result<void> ArenaHandle::fetchContent(const std::function<Result<EntryId>(Core&)>& entry, const BlobId& blob, uint64_t sizeBytes) {
+  REALIZE_ASSIGN(auto fetching, beginFetch(entry, blob, sizeBytes));
+  return endFetch(fetching);
 }
 
 Result<void> ArenaHandle::resolve(const std::string& path, const std::string& label) {
@@ -326,21 +339,28 @@ Result<std::vector<UndoItem>> ArenaHandle::undoable(const std::string& path, int
   });
 }
 
-Result<UndoReport> ArenaHandle::undo(const UndoRequest& request, bool dryRun) {
+Result<UndoReport> ArenaHandle::undo(const UndoRequest& request, bool dryRun, std::function<bool(const Progress&)> progress) {
   constexpr size_t kAtOnce = 200;
   UndoRequest tidied = request;
   REALIZE_ASSIGN(tidied.path, tidyPath(request.path));
   REALIZE_ASSIGN(auto rows, arena_->locked([&](ArenaCore& core) { return planUndo(core.core(), tidied); }));
   UndoReport report;
+  Progress sofar{.totalFiles = rows.size()};
+  for (const auto& row : rows) sofar.totalBytes += row.old->sizeBytes;
   for (size_t at = 0; at < rows.size(); at += kAtOnce) {
+    if (progress && !progress(sofar)) return Error{Code::Cancelled, "undo was ended; what it had brought back stays"};
     const size_t end = std::min(rows.size(), at + kAtOnce);
-    std::map<size_t, std::string> unreachable;
+    std::map<size_t, Result<Fetching>> fetching;
     for (size_t i = at; i < end && !dryRun; ++i) {
       if (rows[i].kind != EntryKind::File || rows[i].old->sizeBytes == 0) continue;
       auto entry = [&](Core& core) -> Result<EntryId> {
         return entryToUndo(core, rows[i]);
       };
-      auto fetched = fetchContent(entry, rows[i].old->blob, rows[i].old->sizeBytes);
+      fetching.emplace(i, beginFetch(entry, rows[i].old->blob, rows[i].old->sizeBytes));
+    }
+    std::map<size_t, std::string> unreachable;
+    for (auto& [i, begun] : fetching) {
+      auto fetched = begun.ok() ? endFetch(*begun) : Result<void>(begun.error());
       if (!fetched.ok()) unreachable[i] = fetched.code() == Code::Unreachable ? "no connected peer has its bytes any more" : fetched.error().message;
     }
     // The bytes and their names are on the disk before a version speaks of them.
@@ -368,7 +388,10 @@ Result<UndoReport> ArenaHandle::undo(const UndoRequest& request, bool dryRun) {
       if (!done) return Error{Code::Suspended, core.suspendedWhy};
       return {};
     }));
+    for (size_t i = at; i < end; ++i) sofar.doneBytes += rows[i].old->sizeBytes;
+    sofar.doneFiles = end;
   }
+  if (progress) progress(sofar);
   return report;
 }
 

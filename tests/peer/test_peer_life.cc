@@ -65,6 +65,42 @@ TEST_CASE("an arena can be left while bytes are on their way to and from it") {
   CHECK(eventually([&] { return b->arena("docs").value()->stat("big").ok(); }));
 }
 
+TEST_CASE("undo tells how far it is, brings back what others have the bytes of, and can be ended half way") {
+  constexpr size_t kFiles = 210;  // More than it does together.
+  TestPeer a("a"), b("b");
+  share(a, b);
+  for (size_t i = 0; i < kFiles; ++i) a.write("docs/f" + std::to_string(i), "text " + std::to_string(i));
+  REQUIRE(b->arena("docs").value()->mark("", Mark::Real).ok());
+  auto arena = a->arena("docs").value();
+  REQUIRE(eventually([&] { return b.read("docs/f209") == "text 209" && b->wait("docs", 20'000).value().reached; }));
+  for (size_t i = 0; i < kFiles; ++i) std::filesystem::remove(a.folder / ("docs/f" + std::to_string(i)));
+  REQUIRE(eventually([&] {
+    (void)arena->confirm(false).ok();  // Held or not.
+    return !arena->stat("f0").ok() && b->wait("docs", 20'000).value().reached;
+  }));
+
+  std::vector<Progress> told;
+  auto ended = arena->undo({.path = "", .sinceNs = 1}, false, [&](const Progress& progress) {
+    told.push_back(progress);
+    return told.size() < 2;
+  });
+  CHECK(ended.code() == Code::Cancelled);
+  auto rest = arena->undo({.path = "", .sinceNs = 1}, false, [&](const Progress& progress) {
+    told.push_back(progress);
+    return true;
+  });
+
+  REQUIRE(rest.ok());
+  CHECK(rest->restored == kFiles - 200);
+  REQUIRE(told.size() == 4);
+  CHECK(told[0].doneFiles == 0);
+  CHECK(told[0].totalFiles == kFiles);
+  CHECK(told[1].doneFiles == 200);
+  CHECK(told[3].doneFiles == kFiles - 200);
+  CHECK(told[3].doneBytes == told[3].totalBytes);
+  CHECK(eventually([&] { return a.read("docs/f0") == "text 0" && a.read("docs/f209") == "text 209"; }));
+}
+
 TEST_CASE("a public arena that outlives its peer only fails") {
   TestPeer a("a");
   REQUIRE(a->createArena("docs", a.folder / "docs").ok());

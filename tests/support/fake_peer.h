@@ -39,7 +39,7 @@ class FakeArena : public Arena {
   Result<WhyReport> why(const std::string& path) override;
   Result<ArenaStatus> status() override;
   Result<std::vector<UndoItem>> undoable(const std::string&, int64_t, size_t) override { return std::vector<UndoItem>(); }
-  Result<UndoReport> undo(const UndoRequest&, bool) override { return UndoReport(); }
+  Result<UndoReport> undo(const UndoRequest&, bool, std::function<bool(const Progress&)>) override { return UndoReport(); }
   Result<uint64_t> shrinkCache(uint64_t bytes) override;
   Result<CacheStatus> cacheStatus() override { return CacheStatus(); }
   Result<VerifyReport> verify(std::function<bool(const Progress&)> progress) override;

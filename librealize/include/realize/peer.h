@@ -240,8 +240,9 @@ class Arena {
   /// Newest first: changes since then at `path` and below that took something away. Blocks shortly.
   virtual Result<std::vector<UndoItem>> undoable(const std::string& path, int64_t sinceNs, size_t limit) = 0;
   /// Brings back what was removed or replaced, as new changes; bytes that are not here are fetched first. With `dryRun`
-  /// nothing is done. Errors: NotFound (nothing to undo), InvalidArgument (a folder that is there, without a time).
-  virtual Result<UndoReport> undo(const UndoRequest& request, bool dryRun) = 0;
+  /// nothing is done. `progress` may be empty, and is called now and then; returning false cancels what is not done yet.
+  /// Errors: NotFound (nothing to undo), InvalidArgument (a folder that is there, without a time), Cancelled.
+  virtual Result<UndoReport> undo(const UndoRequest& request, bool dryRun, std::function<bool(const Progress&)> progress = {}) = 0;
   /// Drops cached bytes down to `bytes`; returns how many were dropped.
   virtual Result<uint64_t> shrinkCache(uint64_t bytes) = 0;
   virtual Result<CacheStatus> cacheStatus() = 0;
