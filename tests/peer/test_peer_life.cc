@@ -98,7 +98,9 @@ TEST_CASE("undo tells how far it is, brings back what others have the bytes of, 
   CHECK(told[1].doneFiles == 200);
   CHECK(told[3].doneFiles == kFiles - 200);
   CHECK(told[3].doneBytes == told[3].totalBytes);
-  CHECK(eventually([&] { return a.read("docs/f0") == "text 0" && a.read("docs/f209") == "text 209"; }));
+  CHECK(eventually([&] { return b->wait("docs", 20'000).value().reached && a->wait("docs", 20'000).value().reached; }));
+  CHECK(a.read("docs/f0") == "text 0");
+  CHECK(a.read("docs/f209") == "text 209");
 }
 
 TEST_CASE("a public arena that outlives its peer only fails") {
