@@ -14,7 +14,6 @@ namespace {
 /// Entries in one line of a long list.
 constexpr size_t kBatch = 500;
 
-
 Result<json> arenaCreate(VerbContext& context, const Args& args) {
   REALIZE_ASSIGN(std::string name, args.text("name"));
   REALIZE_ASSIGN(std::string folder, args.text("folder"));

@@ -17,6 +17,7 @@
 #include "librealize/base/disk.h"
 #include "librealize/base/errno_code.h"
 #include "librealize/base/inotify_events.h"
+#include "librealize/base/path.h"
 #include "librealize/base/posix_disk.h"
 
 namespace realize {
@@ -45,8 +46,7 @@ struct Node {
 
   std::string path() const {
     if (!parent) return "";
-    std::string above = parent->path();
-    return above.empty() ? name : above + "/" + name;
+    return joinPath(parent->path(), name);
   }
 };
 
@@ -157,9 +157,8 @@ void InotifyWatcher::renamed(const std::string& from, const std::string& to) {
   if (!node || !node->parent || to.empty() || from == to || to.starts_with(from + "/")) return;
   std::unique_ptr<Node> moving = detach(node);
   remove(to);
-  size_t slash = to.rfind('/');
-  Node* parent = walk(slash == std::string::npos ? "" : to.substr(0, slash), true);
-  moving->name = to.substr(slash == std::string::npos ? 0 : slash + 1);
+  Node* parent = walk(parentPath(to), true);
+  moving->name = baseName(to);
   moving->parent = parent;
   parent->children[moving->name] = std::move(moving);
 }

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "librealize/base/fold_name.h"
+#include "librealize/base/path.h"
 #include "librealize/peer/folder.h"
 
 namespace realize::peer {
@@ -125,7 +126,7 @@ void AlikeNames::endOfFolder() {
     if (std::find(before.names.begin(), before.names.end(), names) != before.names.end()) continue;
     std::string others;
     for (size_t i = 1; i < names.size(); ++i) others += (i == 1 ? "" : ", ") + names[i];
-    core_.emit(Event{.whenNs = 0, .type = "alike-names", .arena = "", .path = folder->empty() ? names[0] : *folder + "/" + names[0],
+    core_.emit(Event{.whenNs = 0, .type = "alike-names", .arena = "", .path = joinPath(*folder, names[0]),
                      .peer = "", .detail = others});
   }
 }
@@ -139,7 +140,7 @@ AlikeNames::Report AlikeNames::report() {
     for (const auto& names : found.names) {
       if (out.first.size() == kGroupsTold) break;
       out.first.emplace_back();
-      for (const auto& name : names) out.first.back().push_back(folder->empty() ? name : *folder + "/" + name);
+      for (const auto& name : names) out.first.back().push_back(joinPath(*folder, name));
     }
   }
   return out;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "librealize/base/path.h"
 #include "librealize/peer/alike_names.h"
 #include "librealize/peer/arena_core.h"
 #include "librealize/peer/conflicts.h"
@@ -104,7 +105,7 @@ Result<std::vector<EntryInfo>> ArenaCore::list(const std::string& path) {
     const auto names = core().tree.children(record.entry.id, after, kListPage);
     for (const auto& name : names) {
       auto child = core().tree.get(name.id);
-      if (child) out.push_back(describer.describe(*child, path.empty() ? name.name : path + "/" + name.name));
+      if (child) out.push_back(describer.describe(*child, joinPath(path, name.name)));
     }
     if (names.size() < kListPage) break;
     after = names.back().name;

@@ -4,6 +4,7 @@
 #include <map>
 #include <utility>
 
+#include "librealize/base/path.h"
 #include "librealize/peer/alike_names.h"
 #include "librealize/peer/arena_file_system.h"
 #include "librealize/peer/authors.h"
@@ -298,7 +299,6 @@ struct ArenaCore::State::Paths {
     for (const auto& effect : effects)
       if (effect.kind == EntryKind::Directory && (effect.gone() || effect.moved())) changed.emplace(effect.id, &effect);
   }
-  static std::string joined(const std::string& above, const std::string& name) { return above.empty() ? name : above + "/" + name; }
 
   const std::string& now(const EntryId& id) {
     auto known = shown.find(id);
@@ -362,8 +362,8 @@ void ArenaCore::State::note(const logic::Effect& effect, Paths& paths) {
   row.what = whatHappened(effect);
   if (const auto* record = tree.peek(effect.id)) row.node = record->node;
   const bool there = effect.isShown;
-  row.path = Paths::joined(there ? paths.now(effect.parent) : paths.before(effect.oldParent), there ? effect.name : effect.oldName);
-  if (effect.moved()) row.detail = Paths::joined(paths.before(effect.oldParent), effect.oldName);
+  row.path = joinPath(there ? paths.now(effect.parent) : paths.before(effect.oldParent), there ? effect.name : effect.oldName);
+  if (effect.moved()) row.detail = joinPath(paths.before(effect.oldParent), effect.oldName);
   row.peer = authors.of(effect, tree);
   if (effect.wasShown && !effect.oldHeads.empty() && (effect.gone() || (effect.contentChanged && effect.kind != EntryKind::Directory))) {
     // Of several versions, the one that was shown here.

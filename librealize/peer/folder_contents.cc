@@ -43,10 +43,10 @@ void syncWritten(Directory& root, std::vector<HashJob>& jobs, int64_t nowNs) {
 /// mode or time it is another.
 void addSameVersion(const Entry& entry, store::DiskRow& row) {
   if (row.base.empty()) return;  // Nobody knows what was seen.
+  std::vector<Dot> same;
   for (const auto& [dot, version] : entry.heads)
-    if (version.blob == row.blob && (version.mode & 0777) == (row.mode & 0777) && version.mtimeNs == row.mtimeNs) row.base.push_back(dot);
-  std::sort(row.base.begin(), row.base.end());
-  row.base.erase(std::unique(row.base.begin(), row.base.end()), row.base.end());
+    if (version.blob == row.blob && (version.mode & 0777) == (row.mode & 0777) && version.mtimeNs == row.mtimeNs) same.push_back(dot);
+  row.addSeen(same);
 }
 }  // namespace
 

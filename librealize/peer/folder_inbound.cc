@@ -70,7 +70,7 @@ class ScopeReader {
     logic::IgnoreScope scope;
     if (!directory.empty()) {
       REALIZE_ASSIGN(auto above, scopeOf(parentPath(directory)));
-      scope = above.enter(std::string_view(directory).substr(directory.rfind('/') + 1));
+      scope = above.enter(baseName(directory));
     }
     if (auto rules = read(joinPath(directory, std::string(logic::kIgnoreFileName))); rules.ok()) {
       scope.add(std::make_shared<logic::IgnoreRules>(std::move(*rules)));

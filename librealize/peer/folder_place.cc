@@ -213,10 +213,7 @@ Result<void> Folder::place(const EntryId& id, Dot dot, const std::string& tempPa
     auto left = exchanged.ok() ? Result<FileStat>(fresh) : s.root->stat(tempPath);
     if (!left.ok() && left.code() == Code::NotFound) {
       // Somebody wrote into it, or over it, where it was for a moment: he has seen it, and it may have been the only one.
-      const auto seen = Core::baseOf(record->entry, &*head);
-      row->base.insert(row->base.end(), seen.begin(), seen.end());
-      std::sort(row->base.begin(), row->base.end());
-      row->base.erase(std::unique(row->base.begin(), row->base.end()), row->base.end());
+      row->addSeen(Core::baseOf(record->entry, &*head));
       row->dirty = true;  // Until it is read, nobody says otherwise what it has seen.
       core.store.disk().put(*row);
     }

@@ -135,9 +135,7 @@ void Folder::State::takePlaced(const std::vector<Placed>& placed, uint64_t devic
       row.mtimeNs = head->version.mtimeNs;
       row.mode = head->version.mode & 0777;
     }
-    row.base.insert(row.base.end(), seen.begin(), seen.end());
-    std::sort(row.base.begin(), row.base.end());
-    row.base.erase(std::unique(row.base.begin(), row.base.end()), row.base.end());
+    row.addSeen(seen);
     putAtName(row);
     core.marks->entryChanged(*id);
     core.folder->entryChanged(*id);

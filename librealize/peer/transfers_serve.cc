@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <atomic>
 
+#include "librealize/base/path.h"
 #include "librealize/peer/chunk_pack.h"
 #include "librealize/peer/exchange.h"
 #include "librealize/peer/folder.h"
@@ -89,7 +90,7 @@ std::optional<Transfers::State::Source> Transfers::State::sourceAt(store::DiskRo
   // The row is at hand, and its folder mostly in memory.
   const auto folder = core.folder->diskPath(row.parentNode);
   if (!folder) return std::nullopt;
-  std::string path = folder->empty() ? row.name : *folder + "/" + row.name;
+  std::string path = joinPath(*folder, row.name);
   return Source{std::move(path), std::move(row), nullptr};
 }
 

@@ -1,6 +1,7 @@
 #include <algorithm>
 
 #include "librealize/base/fault.h"
+#include "librealize/base/path.h"
 #include "librealize/peer/exchange.h"
 #include "librealize/peer/file_hash.h"
 #include "librealize/peer/folder.h"
@@ -340,9 +341,9 @@ const Plan* Transfers::State::planOf(const WantedItem& item) {
 /// As settle(), where all is as it was planned.
 bool Transfers::State::settleNew(const WantedItem& item, PlacingFolders& folders) {
   const Plan* plan = planOf(item);
-  if (!plan || !core.folder->placeNew(*plan, item.node, item.tempPath.substr(item.tempPath.rfind('/') + 1), *item.written, folders))
+  if (!plan || !core.folder->placeNew(*plan, item.node, std::string(baseName(item.tempPath)), *item.written, folders))
     return false;
-  const std::string path = folders.shown.empty() ? plan->name : folders.shown + "/" + plan->name;
+  const std::string path = joinPath(folders.shown, plan->name);
   core.store.wanted().erase({item.node, item.blob, item.sizeBytes});
   core.emit(Event{.whenNs = 0, .type = "real", .arena = "", .path = path, .peer = "", .detail = ""});
   if (core.store.problems().count()) {

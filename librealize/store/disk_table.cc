@@ -30,9 +30,13 @@ bool DiskRow::matches(const FileStat& stat) const {
   return seen == *this;
 }
 
-namespace {
+void DiskRow::addSeen(const std::vector<Dot>& dots) {
+  base.insert(base.end(), dots.begin(), dots.end());
+  std::sort(base.begin(), base.end());
+  base.erase(std::unique(base.begin(), base.end()), base.end());
+}
 
-constexpr size_t kLeastRoom = 1 << 14;
+namespace {
 
 /// For a filter.
 struct FilterKey {
@@ -187,17 +191,13 @@ bool DiskTable::hasChildren(NodeId parentNode) { return hasChildren_.first([](Ro
 std::vector<DiskRow> DiskTable::withBlob(const BlobId& blob, size_t limit) {
   std::vector<DiskRow> out;
   std::string_view whole(reinterpret_cast<const char*>(blob.data()), BlobId::size());
-  if (!filtering_) fillFilter();
-  if (!filter_.mayHave(whole.substr(0, 8))) return out;
+  const bool absent = contents_.surelyAbsent(whole.substr(0, 8), files_.get().count, [&](PrefixFilter& filter) {
+    prefixes_.each([&](Row row) { filter.add(row.bytes(0)); });
+  });
+  if (absent) return out;
   withBlob_.each([&](Row row) { out.push_back(read(row)); }, whole.substr(0, 8), whole,
                  std::min(limit, size_t(INT64_MAX)));
   return out;
-}
-
-void DiskTable::fillFilter() {
-  filter_.reset(std::max<size_t>(2 * files_.get().count, kLeastRoom));
-  prefixes_.each([&](Row row) { filter_.add(row.bytes(0)); });
-  filtering_ = true;
 }
 
 bool DiskTable::anyWithBlob(const BlobId& blob) { return !withBlob(blob, 1).empty(); }
@@ -224,10 +224,7 @@ std::optional<DiskRow> DiskTable::put(const DiskRow& row) {
     const DiskRow* old = find(row.node);
     if (old) discount(*old);
     if (row.kind == EntryKind::File) files_.add(row.sizeBytes);
-    if (filtering_ && !row.blob.isZero() && (!old || old->blob != row.blob)) {
-      if (filter_.full()) fillFilter();
-      filter_.add({reinterpret_cast<const char*>(row.blob.data()), 8});
-    }
+    if (!row.blob.isZero() && (!old || old->blob != row.blob)) contents_.add({reinterpret_cast<const char*>(row.blob.data()), 8});
     // The same file seen again: no index changes but that of dirty ones.
     if (old && old->parentNode == row.parentNode && old->name == row.name && old->kind == row.kind &&
         old->device == row.device && old->inode == row.inode && old->birthNs == row.birthNs && old->blob == row.blob) {

@@ -45,6 +45,8 @@ struct DiskRow {
   void setStat(const FileStat& stat);
   /// Nothing on disk has changed since the row was written: object, kind, size, mtime, ctime, mode.
   bool matches(const FileStat& stat) const;
+  /// Into `base`, sorted and each once.
+  void addSeen(const std::vector<Dot>& dots);
   /// The same object with the same bytes: what a rename or a change of mode leaves as it is.
   bool sameBytes(const FileStat& stat) const {
     return device == stat.device && inode == stat.inode && birthNs == stat.birthNs && sizeBytes == stat.sizeBytes &&
@@ -97,7 +99,6 @@ class DiskTable {
   /// Null: none. Valid until the next call of anything here.
   const DiskRow* find(NodeId node);
   NodeId highest();
-  void fillFilter();
   bool surelyWithout(NodeId node);
   bool surelyFree(NodeId parentNode, const std::string& name);
   Database& db_;
@@ -105,9 +106,7 @@ class DiskTable {
   TotalsKeeper files_;
   Generations<NodeId, std::optional<DiskRow>, 8192> rows_;  ///< or that there is none
   std::optional<NodeId> highest_;  ///< no row has a greater number
-  PrefixFilter filter_;  ///< of contents
-  bool filtering_ = false;
-  AbsenceFilter places_, nodes_;
+  AbsenceFilter contents_, places_, nodes_;
   Statement get_, getAt_, getByInode_, children_, eachIn_, hasChildren_, withBlob_, dirty_, all_, add_, put_, updateSeen_, setDirty_,
       erase_, max_, prefixes_, allPlaces_, allNodes_;
 };
