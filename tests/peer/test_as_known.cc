@@ -2,6 +2,8 @@
 
 #include <doctest/doctest.h>
 
+#include <algorithm>
+
 #include "librealize/store/arena_store.h"
 #include "tests/store/entries.h"
 #include "tests/support/temp_dir.h"

@@ -1,5 +1,7 @@
 // Bad luck: power, connections, space, clocks, watches, and a user who is quicker than the program.
 
+#include <algorithm>
+
 #include "librealize/peer/folder.h"
 #include "tests/sim/world.h"
 
