@@ -32,6 +32,18 @@ bool anyBeyond(const std::vector<Dot>& dots, const VersionVector& vector) {
   return std::any_of(dots.begin(), dots.end(), [&](Dot dot) { return !vector.covers(dot); });
 }
 
+/// A claim is left that was not seen where it was removed and forgotten; one for the sake of others, with such a version.
+bool outlives(const Entry& entry, const VersionVector& seenThere) {
+  bool forOthers = false;
+  for (const Dot& claim : entry.live) {
+    if (seenThere.covers(claim)) continue;
+    if (!isForOthers(entry, claim)) return true;
+    forOthers = true;
+  }
+  const auto heads = realHeads(entry);
+  return forOthers && std::any_of(heads.begin(), heads.end(), [&](const auto& head) { return !seenThere.covers(head.first); });
+}
+
 /// What was removed and forgotten had let go the versions that were seen there, where another is left.
 void forgetHeads(Entry& entry, const VersionVector& seenThere) {
   auto left = realHeads(entry);
@@ -212,7 +224,7 @@ Result<void> Tree::applyWhole(const PeerKey& sender, const WholeState& state) {
     for (const EntryId& id : records_.store().idsBetween(range.prefix, range.last())) {
       if (sent.count(id)) continue;
       Record& record = *records_.find(id);
-      const bool survives = anyBeyond(record.entry.live, theirs);
+      const bool survives = outlives(record.entry, theirs);
       if (survives) again.push_back(id);
       if (record.entry.live.empty()) continue;
       const Claimed before = claimedOf(&record);
@@ -235,7 +247,7 @@ Result<void> Tree::applyWhole(const PeerKey& sender, const WholeState& state) {
         forgotten.emplace(id, std::move(change));
         continue;
       }
-      const bool dead = !anyBeyond(change.entry.live, state_.vector);
+      const bool dead = senderWasAway ? !outlives(change.entry, state_.vector) : !anyBeyond(change.entry.live, state_.vector);
       if (!dead && senderWasAway) forgetHeads(change.entry, state_.vector);
       takeUnknown(change, dead);
       if (!dead && senderWasAway) again.push_back(id);

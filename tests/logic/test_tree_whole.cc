@@ -165,6 +165,33 @@ TEST_CASE("of two versions the one that was removed and forgotten elsewhere does
   }
 }
 
+TEST_CASE("who removed an older version while away claims nothing for the sake of one that was removed and forgotten elsewhere") {
+  for (bool awayAsks : {true, false}) {
+    CAPTURE(awayAsks);
+    TreePeer a('a'), b('b'), c('c');
+    a.file("f", "1");
+    for (TreePeer* p : {&b, &c}) sync(a, *p);
+    const logic::Base first = logic::Base::only({c.tree.shownHeads(c.at("f")).front().dot});
+    REQUIRE(a.write("f", "2"));
+    REQUIRE(c.pull(a));
+    REQUIRE(c.tree.remove(c.at("f"), first).ok());
+    REQUIRE(c.holds("f", "2"));
+    REQUIRE(a.remove("f"));
+    for (int i = 0; i < 2; ++i) sync(a, b);
+    forget(a, {b.key});
+    forget(b, {a.key});
+
+    TreePeer& asks = awayAsks ? c : a;
+    TreePeer& asksThen = awayAsks ? a : c;
+    compare(asks, asksThen);
+    if (mustCompare(asksThen, asks)) compare(asksThen, asks);
+    sync(a, c);
+
+    for (TreePeer* p : {&a, &c}) CHECK_FALSE(p->has("f"));
+    checkEqual(a, c);
+  }
+}
+
 TEST_CASE("of two large trees only what differs is sent") {
   Away w(4000);
   CHECK(compare(w.c, w.a) < 2500);  // Half of it differs, nearly everywhere.

@@ -57,6 +57,7 @@ RULES = {
     "copy-id": "the id of a version's copy follows from its entry and its content, not from a path",
     "copy-once": "a version whose copy is shown is not copied again",
     "let-go-there": "of what survives a return, versions go that were let go there and are forgotten with the entry",
+    "claims-there": "what was claimed for the sake of versions that were let go there does not survive a return",
     "sure": "what is not known there is new here, if nothing was trimmed there that was not seen here",
 }
 OFF = set()
@@ -437,12 +438,12 @@ class Peer:
                 self.hlc = max(self.hlc, theirs.place[0][0])
             elif i in self.entries:              # no record there: new here, or deleted and trimmed there
                 if not stale_self and on("sure"): continue   # not trimmed there: we have seen all that is
-                if any(not covers(theirs_seen, d) for d in self.entries[i].live): self.forget_heads(i, theirs_seen); again.append(i)
+                if self.survives(self.entries[i], theirs_seen): self.forget_heads(i, theirs_seen); again.append(i)
                 else: self.entries[i] = self.entries[i].copy(); self.entries[i].live = frozenset()
             elif not geq(self.V, staged[i][0].touch):   # no record here, and news of it there
                 e = self.entries[i] = staged[i][0].copy(); e.ctx = join(self.V, staged[i][1])
                 self.hlc = max(self.hlc, e.place[0][0])
-                if not any(not covers(self.V, d) for d in e.live): e.live = frozenset()
+                if not self.survives(e, self.V, stale_src): e.live = frozenset()
                 elif stale_src: self.forget_heads(i, self.V); again.append(i)
         todo = list(self.entries)                # of the dead there, only what something alive here needs
         for i in todo:
@@ -460,6 +461,12 @@ class Peer:
             for j in self.bundle([i]):
                 if j in done: continue
                 done.add(j); self.again(j, self.entries[j].place[1:3])
+    @staticmethod
+    def survives(e, seen, forgotten=True):
+        """A claim is left that was not seen there; and where it was removed and forgotten, one for others only with such a version."""
+        left = {d for d in e.live if not covers(seen, d)}
+        if not on("claims-there") or not forgotten or not left <= e.tombs.keys(): return bool(left)
+        return any(not covers(seen, d) for d in e.real_heads())
     def forget_heads(self, i, seen):
         """What was forgotten as removed had let go its versions, where another is left."""
         e = self.entries[i]
@@ -629,8 +636,6 @@ class World:
             real = [e for e in last if not any(o[3] and e[-1] in o[4] for o in ev)]
             alive[i] = any((e[0] or e[6] and any(h[0] for h in real)) and not seen_deleted(e[-1]) for e in ev)
             have = i in p.entries and bool(p.entries[i].live)
-            # A delete of one version claims the name for the others: of those, a delete that was trimmed is forgotten.
-            if RETURNS and any(e[6] for e in ev): alive[i] = have
             # Of several versions one removed, another written through a hard link: no disk makes both, not judged.
             if any(e[6] for e in ev) and any(e[1] and not e[0] for e in ev): alive[i] = have
             assert alive[i] == have, f"{i[:6]} should be {'alive' if alive[i] else 'dead (resurrected)'}"

@@ -24,6 +24,7 @@ World::World(const WorldOptions& options) : options_(options), random_(options.s
   disasters_ = options.faults && options.seed % 4 == 3;
   machines_.reserve(peers + 1);  // One may join later.
   for (size_t i = 0; i < peers; ++i) addMachine(i == 0 ? Mark::Real : Mark(below(3)));
+  tellMembers();
   for (size_t i = 0; i < options.marks.size(); ++i) machines_[i].peer->options.rootMark = options.marks[i];
   // Who is linked with whom. Bytes travel three links far at most (transfers_state.h, kRelayHops), and so do these.
   enum { All, Chain, Ring, Star } shape = All;
@@ -77,6 +78,13 @@ void World::addMachine(Mark mark) {
   };
 }
 
+/// Each is admitted to the arena, whether it was ever met or not.
+void World::tellMembers() {
+  std::set<PeerKey> members;
+  for (const auto& machine : machines_) members.insert(machine.peer->key);
+  for (auto& machine : machines_) machine.peer->setMembers(members);
+}
+
 void World::watchLink(SimLink& link) {
   if (options_.calls) link.onTalk = [this](const std::string& what) { say("    . " + what); };
   if (!options_.faults || !options_.damage || options_.seed % 5 != 2) return;
@@ -91,6 +99,7 @@ void World::watchLink(SimLink& link) {
 void World::join() {
   const size_t number = machines_.size();
   addMachine(Mark(below(3)));
+  tellMembers();
   say(number, "joins");
   count("peers joined later");
   doing(number, [&](Directory& root) {

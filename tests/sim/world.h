@@ -72,6 +72,7 @@ class World {
   friend class Scope;  // exhaustive.cc
   // world.cc
   void addMachine(Mark mark);
+  void tellMembers();
   void watchLink(SimLink& link);
   void join();
   void setUp();

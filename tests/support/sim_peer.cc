@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "librealize/peer/folder.h"
+#include "librealize/peer/trimmer.h"
 
 namespace realize::test {
 
@@ -124,8 +125,16 @@ Result<void> SimPeer::start() {
   std::lock_guard held(scheduler->coreLock());
   core->start(started ? Mark::None : options.rootMark, options.joining);
   started = true;
+  if (members_) core->core().trimmer->setMembers(*members_);
   if (real) drainNowAndThen();
   return {};
+}
+
+void SimPeer::setMembers(std::set<PeerKey> members) {
+  members_ = std::move(members);
+  if (!core) return;
+  std::lock_guard held(scheduler->coreLock());
+  core->core().trimmer->setMembers(*members_);
 }
 
 void SimPeer::stop() {

@@ -6,6 +6,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 
 #include "librealize/peer/arena_core.h"
@@ -43,6 +44,8 @@ class SimPeer {
   /// The process is gone, at whatever moment.
   void vanish();
   bool running() const { return core != nullptr; }
+  /// Who is admitted to the arena, from now on and at each start. Before, everyone counts of whom it heard.
+  void setMembers(std::set<PeerKey> members);
 
   /// While it does not run: the database, the folder with all that is in it, or both are as they were then, brought back
   /// as files made now.
@@ -73,6 +76,7 @@ class SimPeer {
   void drainSoon();
   void drainNowAndThen();
   std::unique_ptr<store::DiskVfs> vfs_;
+  std::optional<std::set<PeerKey>> members_;
   bool draining_ = false;
 };
 
