@@ -216,6 +216,7 @@ Result<void> Transfers::State::openCacheFile(BlobState& blob) {
   if (!root) return Error{Code::Suspended, core.suspendedWhy};
   auto known = root->open(cachePath(blob.blob), OpenMode::ReadWrite);
   auto stat = known.ok() ? (*known)->stat() : Result<FileStat>(known.error());
+  if (!stat.ok() && stat.code() != Code::NotFound) return stat.error();  // It may be there all the same.
   std::unique_ptr<DiskFile> file = known.ok() ? std::move(*known) : nullptr;
   if (!stat.ok() || stat->sizeBytes != blob.sizeBytes) {
     // Someone has been here, or a crash came before the size was set: nothing in it is to be trusted. What the database

@@ -71,14 +71,6 @@ void Transfers::State::retryLater(int64_t delayMs) {
   });
 }
 
-/// What one look at the queue gathers.
-struct WantedPump {
-  std::shared_ptr<WantedBatch> batch = std::make_shared<WantedBatch>();
-  uint64_t batchBytes = 0;
-  bool waiting = false;           ///< some are refused by all who are connected
-  std::vector<NodeId> refusedByAll;
-};
-
 void Transfers::wanted(const Wish& wish) {
   if (s_->wishes.size() < kMaxWishes) s_->wishes.push_back(wish);
   else s_->lookAgainAtWanted();
@@ -100,7 +92,7 @@ bool Transfers::State::busy() const { return smallBatches >= kMaxSmallBatches &&
 bool Transfers::State::begin(WantedPump& pump, const Wish& wish) {
   const auto& task = wish.task;
   if (inFlight.contains({task.node, task.blob}) || postponed.contains({task.node, task.blob})) return true;
-  if (startLocal(task.node, task.blob, task.sizeBytes)) return true;
+  if (startLocal(pump, task)) return true;
   if (peers.empty()) return false;
   if (!wantedRefused.empty()) {
     auto refused = wantedRefused.find(task.blob);
@@ -123,6 +115,7 @@ bool Transfers::State::begin(WantedPump& pump, const Wish& wish) {
   item.sizeBytes = task.sizeBytes;
   item.attributes = wish.modeAndMtimeNs;
   inFlight.insert({task.node, task.blob});  // Now: going round, it is met again before its batch leaves.
+  if (!pump.batch) pump.batch = std::make_shared<WantedBatch>();
   pump.batch->items.push_back(std::move(item));
   pump.batchBytes += task.sizeBytes;
   if (pump.batch->items.size() >= kBatchFiles || pump.batchBytes >= kBatchBytes) flushSmall(pump);
@@ -130,9 +123,8 @@ bool Transfers::State::begin(WantedPump& pump, const Wish& wish) {
 }
 
 void Transfers::State::flushSmall(WantedPump& pump) {
-  if (pump.batch->items.empty()) return;
-  startSmall(pump.batch);
-  pump.batch = std::make_shared<WantedBatch>();
+  if (!pump.batch) return;
+  startSmall(std::exchange(pump.batch, nullptr));
   pump.batchBytes = 0;
 }
 
@@ -141,7 +133,8 @@ void Transfers::State::flushSmall(WantedPump& pump) {
 size_t Transfers::State::goRound(WantedPump& pump) {
   bool wrapped = false;
   size_t looked = 0;
-  while (!busy() && looked < kLookAhead + inFlight.size()) {
+  const size_t most = kLookAhead + inFlight.size();
+  while (!busy() && looked < most) {
     const auto tasks = core.store.wanted().next(wantedAfter, 512);
     if (tasks.empty()) {
       const bool all = wrapped || wantedAfter == store::BlobTask();
@@ -174,6 +167,7 @@ void Transfers::State::pumpWanted(bool again) {
   }
   const size_t looked = wishes.empty() && unseenWanted ? goRound(pump) : 0;
   flushSmall(pump);
+  flushMoves(pump);
   if (pump.waiting) retryLater(2000);
   for (auto node : pump.refusedByAll) {
     post([this, node] {
@@ -365,40 +359,6 @@ std::optional<std::pair<EntryId, Dot>> Transfers::State::headToPlace(NodeId node
   return std::nullopt;
 }
 
-/// The name of what was put in place is on the disk, and those of the folders above that were made lately.
-bool Transfers::State::syncName(Directory& root, NodeId node) {
-  while (true) {
-    const auto* row = core.store.disk().peek(node);
-    if (!row) return false;
-    node = row->parentNode;
-    const auto folder = core.folder->diskPath(node);
-    if (!folder || !root.syncDirectory(*folder).ok()) return false;
-    if (node == kRootNode || !core.store.unsynced().has(node)) return true;
-  }
-}
-
-Result<bool> Transfers::State::noteAndSettle(NodeId node, const BlobId& blob, uint64_t sizeBytes, const std::string& tempPath) {
-  auto root = core.folder->root();
-  if (!root) return Error{Code::Suspended, core.suspendedWhy};
-  const auto head = headToPlace(node, blob);
-  REALIZE_ASSIGN(const auto file, root->stat(tempPath));
-  // What leaves the cache may be the only copy, and must not be asked for in vain after a power cut. Others can be copied again.
-  const bool only = tempPath == cachePath(blob);
-  if (head && only) REALIZE_TRY(root->syncDirectory(kCacheFolder));
-  if (head && !core.folder->notePlacing({{head->first, head->second, file, only}})) return Error{Code::Suspended, core.suspendedWhy};
-  if (head && only) core.store.makeDurable();
-  Result<bool> settled = false;
-  const bool done = core.transact([&] {
-    settled = settle(node, blob, sizeBytes, tempPath);
-    // Before the rows say that it is no longer in the cache: a power cut that takes the name back leaves it there for nobody.
-    if (only && settled.ok() && *settled && syncName(*root, node)) core.folder->noteOnDisk(node);
-    if (head) core.folder->placingDone();
-  });
-  if (!done) return Error{Code::Suspended, core.suspendedWhy};
-  if (!settled.ok() || !*settled) core.store.makeDurable();  // Before the file goes that tells that it was not placed.
-  return settled;
-}
-
 Result<bool> Transfers::State::settle(NodeId node, const BlobId& blob, uint64_t sizeBytes, const std::string& tempPath,
                                        const FileStat* known) {
   auto id = core.store.idOf(node);
@@ -452,76 +412,6 @@ void Transfers::State::settleFailed(NodeId node, const BlobId& blob, const Error
   retryLater(1000);
 }
 
-/// Somebody has it open: the cached file stays as it is for him if there is space for a second one. Else he reads from what
-/// is the user's file then, for as long as that has the bytes.
-bool Transfers::State::copyRather(const BlobState& blob) {
-  auto root = core.folder->root();
-  auto space = root ? root->space() : Result<Directory::Space>(Error{Code::Suspended, ""});
-  return blob.heldOpen() && space.ok() && space->availableBytes / 2 > blob.sizeBytes;
-}
-
-/// Contents that another path here has already are copied, not fetched; empty ones are made.
-bool Transfers::State::startLocal(NodeId node, const BlobId& blob, uint64_t sizeBytes) {
-  std::optional<Source> source;
-  if (sizeBytes > 0) {
-    if (!core.store.disk().anyWithBlob(blob)) {
-      if (core.store.cache().totals().count == 0) return false;
-      auto row = core.store.cache().get(blob);
-      if (!row || !row->complete) return false;
-    }
-    source = sourceOf(blob, {});
-    if (!source) return false;
-  }
-  if (source && source->cached && (!source->cached->complete() || source->cached->gets > 0)) return false;
-  const bool spare = source && source->cached &&
-                     (source->cached->heldOpen() ? !copyRather(*source->cached) : source->cached.use_count() <= 2);
-  const auto pins = spare ? pinners(blob) : std::vector<EntryId>();
-  const bool forOthers = std::any_of(pins.begin(), pins.end(), [&](const auto& id) { return core.store.nodeOf(id) != node; });
-  if (spare && !forOthers && core.store.wanted().ofBlob(blob).size() == 1) {
-    // Nobody else needs the cached file: it becomes the Real one.
-    inFlight.insert({node, blob});
-    ++largeFetches;
-    save(source->cached, [this, alive = alive, node, state = source->cached](Result<void> saved) {
-      if (*alive) saved.ok() ? placeLarge(node, state) : placeFailed(node, state, saved.error());
-    });
-    return true;
-  }
-  auto root = core.folder->root();
-  if (!root) return false;  // Suspended a moment ago, by what was begun before.
-  inFlight.insert({node, blob});
-  const std::string temp = std::string(kTempFolder) + "/l" + std::to_string(++batchCounter);
-  core.env.scheduler.onPool(false, [this, alive = alive, root, source, node, blob, sizeBytes, temp,
-                                    &scheduler = core.env.scheduler] {
-    auto outcome = std::make_shared<Result<void>>([&]() -> Result<void> {
-      REALIZE_ASSIGN(auto file, root->open(temp, OpenMode::CreateNew, 0600));
-      if (source) {
-        std::shared_ptr<DiskFile> from = source->cached ? source->cached->file : nullptr;
-        if (!from) {
-          REALIZE_ASSIGN(from, openUnchanged(*root, source->path, *source->row));
-        }
-        REALIZE_TRY(file->cloneRange(*from, 0, sizeBytes, 0));
-        // What is put in place was verified, also when it came from this disk.
-        REALIZE_ASSIGN(const auto content, hashOpenFile(*file, sizeBytes));
-        if (content.blob != blob) return Error{Code::Corrupt, source->path + ": is not what it was hashed as"};
-      }
-      return file->sync(true);
-    }());
-    scheduler.onCore([this, alive, root, source, node, blob, sizeBytes, temp, outcome] {
-      if (!*alive) return;
-      inFlight.erase({node, blob});
-      lookAgainAtWanted();
-      auto settled = outcome->ok() ? noteAndSettle(node, blob, sizeBytes, temp) : Result<bool>(outcome->error());
-      if (!settled.ok()) core.transact([&] { settleFailed(node, blob, settled.error()); });
-      else if (source && source->cached) source->cached->copied = true;
-      // In place already, or never made; or it tells the next start that it was not placed.
-      if (settled.ok() || settled.code() != Code::Suspended) (void)root->unlink(temp).ok();
-      core.exchange->changed(true);
-      core.transfers->wakeWanted();
-    });
-  });
-  return true;
-}
-
 void Transfers::State::startLarge(NodeId node, const BlobId& blob, uint64_t sizeBytes) {
   auto state = stateOf(blob, sizeBytes);
   inFlight.insert({node, blob});
@@ -556,22 +446,8 @@ void Transfers::State::placeFailed(NodeId node, const std::shared_ptr<BlobState>
 }
 
 void Transfers::State::placeLarge(NodeId node, const std::shared_ptr<BlobState>& blob) {
-  // Complete and synced (save). From here on it is a file in the user's folder; new readers start anew.
-  const auto settled = noteAndSettle(node, blob->blob, blob->sizeBytes, cachePath(blob->blob));
-  core.transact([&] {
-    auto root = core.folder->root();
-    // Also where it went to the user after all, who had written into it for the moment that it was his.
-    if (root && !root->stat(cachePath(blob->blob)).ok()) {
-      core.store.cache().erase(blob->blob);
-      blob->gone = blob->real = true;
-      forget(blob->blob);
-    }
-  });
   --largeFetches;
-  inFlight.erase({node, blob->blob});
-  lookAgainAtWanted();
-  if (!settled.ok()) settleFailed(node, blob->blob, settled.error());
-  core.exchange->changed(true);
+  moveFromCache({{node, blob->blob, blob->sizeBytes}});  // Complete and synced (save).
   core.transfers->wakeWanted();
 }
 

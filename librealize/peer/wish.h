@@ -3,6 +3,7 @@
 // What is wanted, as it goes from where it is noted to where it is begun.
 
 #include <functional>
+#include <memory>
 #include <optional>
 #include <string>
 #include <unordered_set>
@@ -32,6 +33,17 @@ struct Plan {
   EntryId parent;
   std::string name;
   std::vector<Dot> base;  ///< what the folder will be showing with it: DiskRow::base
+};
+
+struct WantedBatch;
+
+/// What one look at the queue gathers.
+struct WantedPump {
+  std::shared_ptr<WantedBatch> batch;  ///< null: nothing yet
+  uint64_t batchBytes = 0;
+  std::vector<store::BlobTask> moves;  ///< from the cache
+  bool waiting = false;                ///< some are refused by all who are connected
+  std::vector<NodeId> refusedByAll;
 };
 
 /// Wanted files, by node and content.

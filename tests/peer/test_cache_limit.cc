@@ -269,3 +269,24 @@ TEST_CASE("arenas share a limit: one takes no room that another has") {
   quota.leave(two);
   CHECK(quota.usedByOthers(one) == 0);
 }
+
+TEST_CASE("a cached file that cannot be opened for the moment is not forgotten") {
+  Limited peers(0);
+  SimArenas::write(*peers.a, "x", "the only copy, maybe");
+  peers.begin();
+  auto& core = SimArenas::core(*peers.b);
+  const auto version = core.shownVersion(*core.recordAt("x"))->second;
+  std::optional<Result<void>> fetched;
+  core.transfers->fetchWhole(version.blob, version.sizeBytes, nullptr, [&](Result<void> done) { fetched = done; });
+  REQUIRE(peers.until([&] { return fetched.has_value(); }));
+  REQUIRE(core.transfers->cachedForGood(version.blob));
+  peers.pass(60'000);  // Until it is not open any more.
+  peers.link->cut();
+  peers.b->disk.fail(test::FakeOp::Open, kCacheFolder, Code::Io);
+
+  CHECK_FALSE(peers.readOf(peers.open("x"), 0, 100).ok());
+  peers.b->disk.clearFailures();
+
+  CHECK(core.transfers->cachedForGood(version.blob));
+  CHECK(peers.readOf(peers.open("x"), 0, 100).ok());
+}

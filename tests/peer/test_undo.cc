@@ -144,6 +144,32 @@ TEST_CASE("a folder comes back with what was removed together with it, and since
   CHECK(SimArenas::read(*peers.a, "z") == "three");
 }
 
+TEST_CASE("many that come back from the cache share their syncs") {
+  constexpr int kFiles = 90;  // Not held back as a mass removal.
+  SimArenas peers;
+  SimArenas::write(*peers.a, "keep", "stays");
+  for (int i = 0; i < kFiles; ++i) SimArenas::write(*peers.a, "x" + std::to_string(i), "bytes of " + std::to_string(i));
+  peers.start();
+  REQUIRE(peers.settles());
+  for (int i = 0; i < kFiles; ++i) removeAt(*peers.a, "x" + std::to_string(i));
+  REQUIRE(peers.settles());
+  REQUIRE(cacheOf(*peers.b).unlinkedBytes > 0);
+  int syncs = 0;
+  peers.b->onCall = [&](const test::FakeCall& call) {
+    syncs += call.op == test::FakeOp::FileSync || call.op == test::FakeOp::SyncDirectory || call.op == test::FakeOp::SyncAll;
+  };
+
+  undoAll(*peers.b, {.path = "", .sinceNs = 1});
+  REQUIRE(peers.settles());
+
+  for (int i = 0; i < kFiles; ++i) {
+    CHECK(SimArenas::read(*peers.a, "x" + std::to_string(i)) == "bytes of " + std::to_string(i));
+    CHECK(SimArenas::read(*peers.b, "x" + std::to_string(i)) == "bytes of " + std::to_string(i));
+  }
+  CHECK(cacheOf(*peers.b).unlinkedBytes == 0);
+  CHECK(syncs < kFiles);
+}
+
 TEST_CASE("unlinked bytes are the first to go: for the limit, after their days, and none where none are wanted") {
   SimArenas peers;
   ArenaSettings settings;
