@@ -230,7 +230,7 @@ void Folder::State::changedFile(const HashJob& job) {
     again.node = 0;
     return newFile(again);
   }
-  if (broughtBack != BroughtBack::Nothing) readAgain.insert(job.node);
+  noteWitnessed(job.node);
   row->setStat(job.stat);
   row->blob = content.blob;
   row->dirty = false;

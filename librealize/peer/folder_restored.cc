@@ -36,6 +36,7 @@ void Folder::State::bringBack(BroughtBack what) {
   const std::string before = core.store.getValue(kBroughtBackKey).value_or("");
   const std::string now = what == BroughtBack::Folder || before == "folder" ? "folder" : "database";
   if (now != before) core.store.setValue(kBroughtBackKey, now);
+  core.store.witnessed().clear();  // Of what is gone.
 }
 
 /// The marker goes with the folder, and is never written again: another one is a copy.
@@ -99,9 +100,14 @@ void Folder::nobodyTellsMore() {
   });
 }
 
+/// Durable with the row: a process that ends before all was read knows it again.
+void Folder::State::noteWitnessed(NodeId node) {
+  if (broughtBack != BroughtBack::Nothing) core.store.witnessed().put({node, {}, 0});
+}
+
 void Folder::State::leaveOutAbsent(logic::Plan& plan) {
   auto absent = plan.removed();
-  auto removedSince = [this](NodeId node) { return readAgain.contains(node); };
+  auto removedSince = [this](NodeId node) { return core.store.witnessed().hasNode(node); };
   std::erase_if(absent, removedSince);
   if (absent.empty()) return;
   logic::dropRemovals(plan, removedSince);
@@ -143,7 +149,7 @@ bool Folder::State::takeOldContent(const HashJob& job, const logic::Record& befo
     return true;
   }
   const bool old = isOld(before.entry, job.content->blob);
-  if (old || (job.broughtBack == BroughtBack::Folder && !readAgain.contains(row.node))) row.base.clear();
+  if (old || (job.broughtBack == BroughtBack::Folder && !core.store.witnessed().hasNode(row.node))) row.base.clear();
   return old;
 }
 
@@ -151,8 +157,10 @@ bool Folder::State::takeOldContent(const HashJob& job, const logic::Record& befo
 void Folder::State::endBroughtBack() {
   if (broughtBack == BroughtBack::Nothing || waitingForTree) return;
   broughtBack = BroughtBack::Nothing;
-  readAgain.clear();
-  core.transact([&] { core.store.setValue(kBroughtBackKey, ""); });
+  core.transact([&] {
+    core.store.witnessed().clear();
+    core.store.setValue(kBroughtBackKey, "");
+  });
 }
 
 }  // namespace realize::peer

@@ -95,7 +95,6 @@ struct Folder::State {
   bool waitingForTree = false;
   bool joining = false;              ///< the first scan of a folder that was joined
   BroughtBack broughtBack = BroughtBack::Nothing;
-  std::set<NodeId> readAgain;        ///< or put in place, since something was brought back: of these the folder is a witness
   bool nobodyTellsMore = false;      ///< it will not be waited for the tree much longer
   bool passRunning = false;
   std::vector<std::string> passPaths;    ///< what it was started for
@@ -168,6 +167,7 @@ struct Folder::State {
   void bringBack(BroughtBack what);
   void forgetCache();
   void recogniseCache(std::shared_ptr<std::vector<std::string>> names);
+  void noteWitnessed(NodeId node);  ///< read, or put in place: the folder tells what its user does to it from now on
   void leaveOutAbsent(logic::Plan& plan);
   bool isOld(const Entry& entry, const BlobId& blob);
   bool removedMeanwhile(const HashJob& job, const EntryId& parent);

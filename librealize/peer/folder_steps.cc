@@ -50,7 +50,7 @@ void Folder::State::putRow(NodeId node, NodeId parent, const std::string& name, 
   row.setStat(stat);
   row.blob = blob;
   row.base = std::move(base);
-  if (broughtBack != BroughtBack::Nothing) readAgain.insert(node);
+  noteWitnessed(node);
   putAtName(row);
 }
 

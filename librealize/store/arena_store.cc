@@ -24,6 +24,7 @@ struct ArenaStore::Tables {
         unconfirmed(db, BlobQueue::Which::Unconfirmed),
         promised(db, BlobQueue::Which::Promised),
         named(db, BlobQueue::Which::Named),
+        witnessed(db, BlobQueue::Which::Witnessed),
         unsynced(db),
         problems(db),
         held(db),
@@ -37,6 +38,7 @@ struct ArenaStore::Tables {
     unconfirmed.writeBack();
     promised.writeBack();
     named.writeBack();
+    witnessed.writeBack();
     unsynced.writeBack();
   }
   void forget() {
@@ -47,6 +49,7 @@ struct ArenaStore::Tables {
     unconfirmed.forget();
     promised.forget();
     named.forget();
+    witnessed.forget();
     unsynced.forget();
     problems.forget();
   }
@@ -57,7 +60,7 @@ struct ArenaStore::Tables {
   CacheTable cache;
   MarkTable marks;
   WantedQueue wanted;
-  BlobQueue unconfirmed, promised, named;
+  BlobQueue unconfirmed, promised, named, witnessed;
   UnsyncedTable unsynced;
   ProblemTable problems;
   HeldTable held;
@@ -154,6 +157,7 @@ WantedQueue& ArenaStore::wanted() { return tables_->wanted; }
 BlobQueue& ArenaStore::unconfirmed() { return tables_->unconfirmed; }
 BlobQueue& ArenaStore::promised() { return tables_->promised; }
 BlobQueue& ArenaStore::named() { return tables_->named; }
+BlobQueue& ArenaStore::witnessed() { return tables_->witnessed; }
 UnsyncedTable& ArenaStore::unsynced() { return tables_->unsynced; }
 ProblemTable& ArenaStore::problems() { return tables_->problems; }
 HeldTable& ArenaStore::held() { return tables_->held; }

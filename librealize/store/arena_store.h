@@ -109,6 +109,7 @@ class ArenaStore final : public logic::TreeStore {
   BlobQueue& unconfirmed();  ///< bytes that no holder has confirmed
   BlobQueue& promised();     ///< kept for another peer, for a while after it was said: see Marks
   BlobQueue& named();        ///< entries that show what another one has on disk here, and that have it not: see Transfers
+  BlobQueue& witnessed();    ///< read or put in place since something was brought back: see Folder
   UnsyncedTable& unsynced();  ///< put in place or about to leave, the name perhaps not on disk yet: see Folder
   ProblemTable& problems();
   HeldTable& held();

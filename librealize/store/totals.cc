@@ -34,6 +34,8 @@ void TotalsKeeper::subtract(uint64_t bytes) {
   totals.bytes -= bytes;
 }
 
+void TotalsKeeper::clear() { changing() = {}; }
+
 void TotalsKeeper::writeBack() {
   if (!dirty_) return;
   write_.run(Text{name_}, known_->count, known_->bytes);

@@ -22,6 +22,7 @@ class TotalsKeeper {
   const Totals& get();
   void add(uint64_t bytes);
   void subtract(uint64_t bytes);
+  void clear();                         ///< all rows are gone
   void writeBack();                     ///< before the outermost commit
   void forget() { known_.reset(); dirty_ = false; }  ///< after a rollback
 

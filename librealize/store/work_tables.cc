@@ -48,6 +48,7 @@ std::string_view totalsName(BlobQueue::Which which) {
     case BlobQueue::Which::Unconfirmed: return "unconfirmed";
     case BlobQueue::Which::Promised: return "promised";
     case BlobQueue::Which::Named: return "named";
+    case BlobQueue::Which::Witnessed: return "witnessed";
   }
   return "wanted";
 }
@@ -68,6 +69,7 @@ BlobQueue::BlobQueue(Database& db, Which which)
               " WHERE queue = ? AND substr(blob, 1, 8) = ? AND blob = ? ORDER BY node"),
       next_(db,
             "SELECT node, blob, size FROM task WHERE queue = ? AND (node, blob) > (?, ?) ORDER BY node, blob LIMIT ?"),
+      clear_(db, "DELETE FROM task WHERE queue = ?"),
       max_(db, "SELECT max(node) FROM task WHERE queue = ?") {}
 
 NodeId BlobQueue::highest() {
@@ -116,6 +118,14 @@ void BlobQueue::eraseNode(NodeId node) {
   if (tasks.empty()) return;
   db_.together([&] {
     for (const BlobTask& task : tasks) erase(task);
+  });
+}
+
+void BlobQueue::clear() {
+  if (empty()) return;
+  db_.together([&] {
+    clear_.run(which_);
+    totals_.clear();
   });
 }
 

@@ -33,17 +33,19 @@ struct BlobTask {
   bool operator==(const BlobTask&) const = default;
 };
 
-/// A persistent set of (node, blob): bytes wanted here, bytes not confirmed by any holder.
+/// A persistent set of (node, blob): bytes wanted here, bytes not confirmed by any holder. Where only nodes count, their blob
+/// is zero.
 class BlobQueue {
  public:
   /// The number tells queues in one table apart: never change one. 3 was UnsyncedTable's.
-  enum class Which : int { Wanted = 1, Unconfirmed = 2, Promised = 4, Named = 5 };
+  enum class Which : int { Wanted = 1, Unconfirmed = 2, Promised = 4, Named = 5, Witnessed = 6 };
   BlobQueue(Database& db, Which which);
 
   void put(const BlobTask& task);
   void erase(NodeId node, const BlobId& blob);
   void erase(const BlobTask& task);
   void eraseNode(NodeId node);
+  void clear();
   bool has(NodeId node, const BlobId& blob);
   bool hasNode(NodeId node);
   bool hasBlob(const BlobId& blob);
@@ -66,7 +68,7 @@ class BlobQueue {
   int which_;
   TotalsKeeper totals_;
   std::optional<NodeId> highest_;  ///< no task is of a greater one
-  Statement add_, put_, get_, erase_, hasNode_, ofNode_, ofBlob_, next_, max_;
+  Statement add_, put_, get_, erase_, hasNode_, ofNode_, ofBlob_, next_, clear_, max_;
 };
 
 struct ProblemRow {

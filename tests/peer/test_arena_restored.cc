@@ -148,6 +148,24 @@ TEST_CASE_FIXTURE(StillAtIt, "who writes twice into a file that a backup brought
   CHECK(record->entry.heads.size() == 2);  // With the first one, of which nobody knows that he saw it.
 }
 
+// realize-sim, seed 8028455.
+TEST_CASE_FIXTURE(StillAtIt, "who writes into what he wrote after a backup came back has seen that, also when the process ended meanwhile") {
+  write(*b, "new", "of B");
+  bool read = false;
+  b->onCall = [&](const test::FakeCall& call) { read = read || call.path2.ends_with("/moved"); };
+  REQUIRE(b->start().ok());
+  link->connect();
+  REQUIRE(until([&] { return read; }));
+  CHECK(core(*b).recordAt("new").ok());
+  link->cut();
+  b->vanish();
+  write(*b, "new", "of B, again");
+  goOn();
+
+  check("new", "of B, again");
+  CHECK(conflicts() == 0);
+}
+
 TEST_CASE_FIXTURE(StillAtIt, "who removes what he wrote after a backup brought back the rest has removed it") {
   write(*b, "new", "of B");
   write(*b, "x/b", "mine");
