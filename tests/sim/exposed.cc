@@ -55,13 +55,20 @@ std::set<BlobId> World::currentBut(size_t number) {
 }
 
 /// `lost`: what its disk knew until a moment ago. What its user removed and the program had not read yet comes back; and what
-/// its database alone knew to be replaced or removed.
+/// its database alone knew to be replaced or removed. And a backup may tell of what a power cut, or the loss of a database,
+/// had taken from all since: nobody knows what became of it.
 void World::expose(size_t number, const Knowledge& lost, bool database) {
   exposeDisk(number);
   exposed_.insert(lost.files.begin(), lost.files.end());
-  for (size_t i = 0; database && i < machines_.size(); ++i)
-    for (const auto& [dot, blob] : knowledgeOf(i).heads)
+  VersionVector seen = lost.seen;
+  for (size_t i = 0; database && i < machines_.size(); ++i) {
+    const Knowledge now = knowledgeOf(i);
+    if (i != number) seen.join(now.seen);
+    for (const auto& [dot, blob] : now.heads)
       if (lost.letGo(dot)) exposed_.insert(blob);
+  }
+  for (const auto& [dot, blob] : database ? knowledgeOf(number).heads : std::map<Dot, BlobId>())
+    if (!seen.covers(dot)) exposed_.insert(blob);
 }
 
 }  // namespace realize::test
