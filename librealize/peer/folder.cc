@@ -154,15 +154,9 @@ void Folder::State::clearLeftovers(uint64_t device, const std::vector<Placed>& p
         giveBack(from, *path);
         continue;
       }
-      if (aside.whose == Aside::Known && item.stat.type == FileStat::Type::File) {
-        // It made way for another, and was on its way to the cache.
-        auto content = hashFile(*root, from, item.stat);
-        store::DiskRow known;
-        known.kind = EntryKind::File;
-        known.sizeBytes = item.stat.sizeBytes;
-        if (content.ok()) known.blob = content->blob;
-        if (content.ok() && keepUnlinked(known, from)) continue;
-      }
+      // It made way for another, and was on its way to the cache; or came from there, and was on its way back.
+      const bool toCache = aside.whose == Aside::Known || item.name.starts_with(kUndoPrefix);
+      if (toCache && item.stat.type == FileStat::Type::File && keepLeftover(from, item.stat)) continue;
       auto gone = root->unlink(from);
       (void)gone;  // Only takes space.
     }

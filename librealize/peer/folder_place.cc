@@ -86,6 +86,21 @@ bool Folder::State::keepUnlinked(const store::DiskRow& row, const std::string& p
   return true;
 }
 
+/// What a crash left on its way to the cache, or back there.
+bool Folder::State::keepLeftover(const std::string& path, const FileStat& stat) {
+  const auto content = hashFile(*root, path, stat);
+  if (!content.ok()) return false;
+  const auto cached = core.store.cache().get(content->blob);
+  const std::string to = Transfers::cachePath(content->blob);
+  if (cached && cached->complete && !root->stat(to).ok())  // A power cut took the name that it has there.
+    return root->setMode(path, 0600).ok() && root->rename(path, to, RenameKind::NoReplace).ok();
+  store::DiskRow known;
+  known.kind = EntryKind::File;
+  known.sizeBytes = stat.sizeBytes;
+  known.blob = content->blob;
+  return keepUnlinked(known, path);
+}
+
 /// A peer's rename can hand the bytes of one entry to another, and this may be the only place that has them: then they
 /// move to the cache, where the other entry finds them.
 Result<void> Folder::State::letGo(const store::DiskRow& row, const std::string& path) {

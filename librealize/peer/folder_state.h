@@ -275,7 +275,7 @@ struct Folder::State {
   Result<void> setTimesOf(store::DiskRow& row, const std::string& path, int64_t mtimeNs);
   bool applyAttributes(const logic::Record& record, store::DiskRow& row);
   bool applySymlink(const logic::Record& record, const std::optional<store::DiskRow>& row);
-  bool keepUnlinked(const store::DiskRow& row, const std::string& path);
+  bool keepUnlinked(const store::DiskRow& row, const std::string& path), keepLeftover(const std::string& path, const FileStat& stat);
   Result<void> letGo(const store::DiskRow& row, const std::string& path);
   bool leftAlone(const store::DiskRow& row, const std::string& path);
   bool nobodyWrites(const std::string& path);

@@ -1,5 +1,8 @@
 // What a user did to names, and peers were told of, is still so after a power cut: durable before said.
 
+#include <cstdio>
+#include <utility>
+
 #include "librealize/peer/arena_file_system.h"
 #include "tests/peer/sim_arenas.h"
 #include "tests/support/fake_random.h"
@@ -267,4 +270,50 @@ TEST_CASE("what a peer removed can be brought back after a power cut") {
 TEST_CASE("what a peer replaced can be brought back after a power cut") {
   staysToUndo([](SimArenas& arenas) { arenas.write(*arenas.a, "x", "newer"); },
               [](SimArenas& arenas) { return arenas.read(*arenas.b, "x") == "newer" && arenas.read(*arenas.a, "x") == "newer"; });
+}
+
+// realize-sim, seed 34.
+TEST_CASE("the only copy of a version, back in the cache from an exchange that a user was quicker than, is there after a power cut") {
+  for (uint64_t seed = 0; seed < 16; ++seed) {
+    CAPTURE(seed);
+    SimArenas arenas;
+    auto& a = *arenas.a;
+    arenas.write(a, "f", "first");
+    arenas.start();
+    REQUIRE(arenas.settles());
+    arenas.link->cut();
+    arenas.write(a, "f", "of A");
+    arenas.write(*arenas.b, "f", "of B");
+    arenas.pass(3000);
+    arenas.link->connect();
+    REQUIRE(arenas.settles());
+    arenas.link->cut();
+    arenas.write(*arenas.b, "f", "of B, over what it was");
+    arenas.pass(30'000);
+    a.disk.settle();
+    const auto heads = arenas.core(a).tree.shownHeads(arenas.core(a).recordAt("f")->entry.id);
+    REQUIRE(heads.size() == 2);
+    const auto row = arenas.core(a).store.disk().get(arenas.core(a).recordAt("f")->node);
+    const auto& cached = heads[heads[0].version.blob == row->blob ? 1 : 0];
+    bool raced = false, back = false;
+    a.onCall = [&](const test::FakeCall& call) {
+      if (a.userActing || call.op != test::FakeOp::Rename) return;
+      if (call.path2 == std::string(test::kSimFolder) + "/f" && !std::exchange(raced, true)) arenas.write(a, "f", "quicker");
+      back = back || call.path2.ends_with("/" + cached.version.blob.hex());
+    };
+
+    char label[64];
+    snprintf(label, sizeof(label), "%llx-%llx", static_cast<unsigned long long>(cached.dot.origin), static_cast<unsigned long long>(cached.dot.seq));
+    REQUIRE(a.core->resolve("f", label).ok());
+    REQUIRE(arenas.until([&] { return back; }));
+    a.vanish();
+    test::FakeRandom random(seed);
+    a.disk.crash(random);
+    ++a.boots;
+    REQUIRE(a.start().ok());
+    arenas.link->connect();
+
+    REQUIRE(arenas.settles());
+    CHECK(arenas.core(a).transfers->complete(cached.version.blob));
+  }
 }
