@@ -18,6 +18,17 @@ bool isRename(const FakeCall& call, const std::string& to) {
   return call.op == FakeOp::Rename && call.path.starts_with(std::string(kSimFolder) + "/.realize/") && call.path2 == to;
 }
 
+/// Of the versions of "f".
+void take(SimHousehold& home, size_t number, const std::string& text) {
+  std::lock_guard held(home.peers[number]->scheduler->coreLock());
+  for (const auto& head : home.core(number).tree.shownHeads(home.core(number).recordAt("f")->entry.id)) {
+    if (head.version.blob != SimHousehold::blobOf(text)) continue;
+    char label[64];
+    snprintf(label, sizeof(label), "%llx-%llx", static_cast<unsigned long long>(head.dot.origin), static_cast<unsigned long long>(head.dot.seq));
+    CHECK(home.peers[number]->core->resolve("f", label).ok());
+  }
+}
+
 }  // namespace
 
 TEST_CASE("what was put back under its name is there after a power cut, too") {
@@ -429,27 +440,48 @@ TEST_CASE("who wrote into a version that had a name for a moment has seen it, wh
   home.write(kB, "f", "of B");
   home.connect();
   REQUIRE(home.settle());
-  auto take = [&](size_t number, const std::string& text) {
-    std::lock_guard held(home.peers[number]->scheduler->coreLock());
-    for (const auto& head : home.core(number).tree.shownHeads(home.core(number).recordAt("f")->entry.id)) {
-      if (head.version.blob != SimHousehold::blobOf(text)) continue;
-      char label[64];
-      snprintf(label, sizeof(label), "%llx-%llx", static_cast<unsigned long long>(head.dot.origin), static_cast<unsigned long long>(head.dot.seq));
-      CHECK(home.peers[number]->core->resolve("f", label).ok());
-    }
-  };
   auto& b = *home.peers[kB];
   int races = 0;
   b.onCall = [&](const FakeCall& call) {
     if (!b.userActing && isRename(call, kFile) && races < 2) home.write(kB, "f", ++races == 1 ? "mine" : "mine once more");
   };
 
-  take(kA, "of B");
-  take(kB, "of A");
+  take(home, kA, "of B");
+  take(home, kB, "of A");
 
   REQUIRE(home.settle());
   CHECK(races == 2);
   CHECK(home.core(kA).recordAt("f")->entry.heads.size() == 1);
+}
+
+TEST_CASE("what could not take its place is in the cache after a power cut, too") {
+  for (uint64_t seed = 0; seed < 40; ++seed) {
+    CAPTURE(seed);
+    SimHousehold home({Mark::Real}, seed + 1);
+    home.write(kA, "f", "first");
+    home.startAndMeet();
+    home.disconnect();
+    home.write(kA, "f", "of A");
+    home.write(kB, "f", "of B");
+    home.connect();
+    REQUIRE(home.settle());
+    home.disconnect();
+    auto& b = *home.peers[kB];
+    int races = 0;
+    b.onCall = [&](const FakeCall& call) {
+      if (!b.userActing && isRename(call, kFile) && ++races == 1) home.write(kB, "f", "mine");
+    };
+
+    take(home, kB, "of A");
+    home.write(kA, "f", "of A no more");
+    home.runFor(900);
+    home.losePower(kB, seed);
+    home.connect();
+
+    REQUIRE(home.settle());
+    REQUIRE(races > 0);
+    CHECK(home.fetch(kA, "of A") == "of A");
+  }
 }
 
 }  // namespace realize::test
