@@ -12,6 +12,7 @@
 #include "librealize/model/blob.h"
 #include "librealize/peer/blob_layout.h"
 #include "librealize/peer/transfers.h"
+#include "librealize/store/blob_table.h"
 
 namespace realize::peer {
 
@@ -109,6 +110,22 @@ struct BlobState {
 
   bool complete() const { return real || (layout && presentCount == layout->pieces()); }
   bool heldOpen() const { return use.use_count() > 1; }
+};
+
+/// What of a content is to be noted once it is on the disk.
+struct Saving {
+  std::shared_ptr<BlobState> blob;
+  store::CacheRow row;
+  uint64_t drops = 0;  ///< of pieces, until then
+  std::function<void(Result<void>)> done;
+  Result<void> synced{};
+};
+
+/// A content that is to stay in the cache for an entry.
+struct Keeping {
+  EntryId entry;
+  BlobId blob;
+  std::function<void(Result<void>)> done;
 };
 
 }  // namespace realize::peer

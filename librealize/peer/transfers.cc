@@ -14,6 +14,8 @@ namespace realize::peer {
 
 namespace {
 constexpr int64_t kCleanMs = 5000;
+constexpr uint32_t kSavesAtOnce = 2;
+constexpr size_t kSyncOneByOne = 4;  // More are synced with all that is on that disk.
 
 std::string encodePresent(const std::vector<bool>& present) {
   std::string bits((present.size() + 7) / 8, '\0');
@@ -257,21 +259,46 @@ void Transfers::State::save(const std::shared_ptr<BlobState>& blob, std::functio
   row.complete = blob->complete();
   if (!row.complete) row.present = encodePresent(blob->present);
   row.lastReadNs = core.env.clock.nowNs();
-  core.env.scheduler.onPool(false, [this, alive = alive, &scheduler = core.env.scheduler, blob, row, done, drops = blob->drops] {
-    auto synced = std::make_shared<Result<void>>(faulty(Fault::SkipFileSync) ? Result<void>() : blob->file->sync(false));
-    scheduler.onCore([this, alive, blob, row, done, synced, drops] {
-      if (!*alive) return;
-      blob->saving = false;
-      // What was dropped meanwhile is not there, whatever was synced.
-      if (synced->ok() && !blob->gone && !blob->detached && blob->drops == drops &&
-          core.transact([&] { core.store.cache().put(row); })) {
-        blob->recordedBytes = row.storedBytes;
-        recount(*blob);
-      }
-      if (std::exchange(roomAwaited, false)) pumpWaiting(nullptr);
-      if (done) done(*synced);
+  toSave.push_back({blob, std::move(row), blob->drops, std::move(done)});
+  saveNext();
+}
+
+/// What came while others were being synced is synced together.
+void Transfers::State::saveNext() {
+  if (toSave.empty() || savesUnderWay >= kSavesAtOnce) return;
+  ++savesUnderWay;
+  auto group = std::make_shared<std::vector<Saving>>(std::exchange(toSave, {}));
+  core.env.scheduler.onPool(false, [this, alive = alive, &scheduler = core.env.scheduler, group, root = core.folder->root()] {
+    const bool together = group->size() > kSyncOneByOne && root;
+    const Result<void> all = together && !faulty(Fault::SkipFileSync) ? root->syncAll() : Result<void>();
+    for (auto& saving : *group) saving.synced = together || faulty(Fault::SkipFileSync) ? all : saving.blob->file->sync(false);
+    scheduler.onCore([this, alive, group] {
+      if (*alive) saved(*group);
     });
   });
+}
+
+void Transfers::State::saved(const std::vector<Saving>& group) {
+  --savesUnderWay;
+  std::vector<const Saving*> present;
+  for (const auto& saving : group) {
+    auto& blob = *saving.blob;
+    blob.saving = false;
+    // What was dropped meanwhile is not there, whatever was synced.
+    if (saving.synced.ok() && !blob.gone && !blob.detached && blob.drops == saving.drops) present.push_back(&saving);
+  }
+  const bool noted = core.transact([&] {
+    for (const auto* saving : present) core.store.cache().put(saving->row);
+  });
+  for (const auto* saving : present) {
+    if (!noted) break;
+    saving->blob->recordedBytes = saving->row.storedBytes;
+    recount(*saving->blob);
+  }
+  if (std::exchange(roomAwaited, false)) pumpWaiting(nullptr);
+  for (const auto& saving : group)
+    if (saving.done) saving.done(saving.synced);
+  saveNext();
 }
 
 void Transfers::State::cleanSoon() {

@@ -86,35 +86,45 @@ void Transfers::State::placeCopy(const EntryId& id, Dot dot, const BlobId& blob,
   });
 }
 
+/// Who chooses a version answers for its bytes: a power cut does not take their name. What came in one turn, together.
+void Transfers::State::keepSoon(const EntryId& entry, const BlobId& blob, std::function<void(Result<void>)> done) {
+  keeping.push_back({entry, blob, std::move(done)});
+  if (keeping.size() > 1) return;
+  post([this] {
+    const auto group = std::exchange(keeping, {});
+    auto root = core.folder->root();
+    const bool noted = root && root->syncDirectory(kCacheFolder).ok() && core.transact([&] {
+      for (const auto& one : group) core.transfers->pin(one.blob, {one.entry});
+    });
+    for (const auto& one : group) {
+      if (!noted) one.done(Error{Code::Io, "it could not be noted"});
+      else if (!core.transfers->complete(one.blob)) one.done(Error{Code::Busy, "the bytes went away again"});
+      else one.done({});
+    }
+  });
+}
+
 void Transfers::keep(const EntryId& id, const BlobId& blob, uint64_t sizeBytes, std::function<void(Result<void>)> done) {
   auto& core = s_->core;
-  // Who chooses a version answers for its bytes: a power cut does not take their name.
-  auto keptFor = [&core, id, blob] {
-    auto root = core.folder->root();
-    return root && root->syncDirectory(kCacheFolder).ok() && core.transact([&] { core.transfers->pin(blob, {id}); });
+  auto keepThen = [s = s_.get(), alive = s_->alive, id, blob, done](Result<void> here) {
+    if (*alive && here.ok()) s->keepSoon(id, blob, done);
+    else done(here);
   };
   const auto cached = core.store.cache().get(blob);
   if (!complete(blob) || (cached && cached->complete))
-    return (void)fetchWhole(blob, sizeBytes, nullptr, [alive = s_->alive, keptFor, done](Result<void> fetched) {
-      if (*alive && fetched.ok() && !keptFor()) fetched = Error{Code::Io, "it could not be noted"};
-      done(fetched);
-    }, FetchFor::Real);
+    return (void)fetchWhole(blob, sizeBytes, nullptr, keepThen, FetchFor::Real);
   auto root = core.folder->root();
   auto source = root ? s_->sourceOf(blob, {}) : std::nullopt;
   if (!source) return done(Error{Code::Busy, "the bytes are being changed at this moment"});
-  if (source->cached)  // All there, and not noted yet.
-    return s_->save(source->cached, [alive = s_->alive, keptFor, done](Result<void> saved) {
-      if (*alive && saved.ok() && !keptFor()) saved = Error{Code::Io, "it could not be noted"};
-      done(saved);
-    });
+  if (source->cached) return s_->save(source->cached, keepThen);  // All there, and not noted yet.
   const std::string temp = std::string(kTempFolder) + "/k" + std::to_string(++s_->batchCounter);
-  core.env.scheduler.onPool(true, [this, alive = s_->alive, root, source, blob, sizeBytes, temp, keptFor, done,
+  core.env.scheduler.onPool(true, [this, alive = s_->alive, root, source, blob, sizeBytes, temp, keepThen, done,
                                    &scheduler = core.env.scheduler] {
     auto copied = std::make_shared<Result<void>>([&]() -> Result<void> {
       REALIZE_ASSIGN(auto file, openUnchanged(*root, source->path, *source->row));
       return copyTo(*root, temp, file.get(), blob, sizeBytes);
     }());
-    scheduler.onCore([this, alive, root, blob, sizeBytes, temp, copied, keptFor, done] {
+    scheduler.onCore([this, alive, root, blob, sizeBytes, temp, copied, keepThen, done] {
       if (!*alive) return done(Error{Code::Suspended, "the arena is being closed"});
       Result<void> kept = *copied;
       if (kept.ok()) kept = root->rename(temp, cachePath(blob), RenameKind::Replace);
@@ -123,7 +133,7 @@ void Transfers::keep(const EntryId& id, const BlobId& blob, uint64_t sizeBytes, 
         return done(kept);
       }
       adopt({{blob, sizeBytes}});
-      done(keptFor() ? Result<void>() : Result<void>(Error{Code::Io, "it could not be noted"}));
+      keepThen({});
     });
   });
 }

@@ -74,6 +74,10 @@ struct Transfers::State {
   void loadPresent(BlobState& blob);
   void onlyZerosPresent(BlobState& blob);
   void save(const std::shared_ptr<BlobState>& blob, std::function<void(Result<void>)> done);
+  void saveNext();
+  void saved(const std::vector<Saving>& group);
+  std::vector<Saving> toSave;
+  uint32_t savesUnderWay = 0;  ///< groups
   void cleanSoon();
   void clean();
   void forgetIdle();
@@ -165,6 +169,8 @@ struct Transfers::State {
   void retryLater(int64_t delayMs);
 
   // transfers_real.cc
+  void keepSoon(const EntryId& entry, const BlobId& blob, std::function<void(Result<void>)> done);
+  std::vector<Keeping> keeping;
   Result<void> noteAndPlace(const EntryId& id, Dot dot, const std::string& temp);
   void giveSpaceBack(const BlobId& blob, int tries);
   void placeCopy(const EntryId& id, Dot dot, const BlobId& blob, uint64_t sizeBytes, std::function<void(Result<void>)> done);
