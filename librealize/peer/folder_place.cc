@@ -35,8 +35,8 @@ void Folder::State::undoPlacing(NodeId node, const FileStat& fresh, const std::s
                          ours->mtimeNs == fresh.mtimeNs;
   if (!back || !untouched) return giveBack(aside, path);
   syncNames(aside, path);
-  // Out of tmp/, which is emptied, also after a power cut: what came from the cache may be the only copy.
-  if (root->rename(aside, tempPath, RenameKind::NoReplace).ok()) syncNames(aside, tempPath);  // Else it is fetched again.
+  auto kept = root->rename(aside, tempPath, RenameKind::NoReplace);
+  (void)kept;  // Else, or after a power cut, the next start finds it there (clearLeftovers).
   hint(parentPath(path));
 }
 
