@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "librealize/base/fault.h"
+#include "librealize/logic/names.h"
 #include "librealize/peer/exchange.h"
 #include "librealize/peer/folder_state.h"
 #include "librealize/peer/invalidations.h"
@@ -529,7 +530,8 @@ bool Folder::State::outOfTheWay(NodeId parent, const std::string& name) {
   auto path = core.folder->diskPath(occupant->node);
   auto stat = path ? root->stat(*path) : Result<FileStat>(Error{Code::NotFound, ""});
   if (!stat.ok() || stat->inode != occupant->inode || stat->device != occupant->device) return false;
-  const std::string aside = name.substr(0, 200) + "~" + id->hex().substr(0, 8);
+  const std::string ending = "~" + id->hex().substr(0, 8);
+  const std::string aside = logic::cutName(name, logic::kNameBytes - ending.size()) + ending;
   const std::string beside = joinPath(parentPath(*path), aside);
   if (!root->rename(*path, beside, RenameKind::NoReplace).ok()) return false;
   auto synced = root->syncDirectory(parentPath(*path));

@@ -296,6 +296,32 @@ TEST_CASE("folders that changed places are watched where they are") {
   }
 }
 
+TEST_CASE("a folder that has to make way stands beside under a name of whole characters") {
+  SimHousehold home({Mark::Real});
+  std::string name = "x";
+  while (name.size() < 250) name += "\u00e9";
+  home.write(kA, name + "/1", "1");
+  home.startAndMeet();
+  std::vector<std::string> aside;
+  auto& b = *home.peers[kB];
+  b.onCall = [&](const FakeCall& call) {
+    if (call.op != FakeOp::Rename) return;
+    const std::string last = call.path2.substr(call.path2.rfind('/') + 1);
+    if (const size_t mark = last.rfind('~'); mark != std::string::npos && last.starts_with("x")) aside.push_back(last.substr(0, mark));
+  };
+
+  // The old one moves into the new one of its name.
+  auto a = home.folder(kA);
+  REQUIRE(a->rename(name, "old", RenameKind::NoReplace).ok());
+  REQUIRE(a->makeDirectory(name, 0755).ok());
+  REQUIRE(a->rename("old", name + "/in", RenameKind::NoReplace).ok());
+  REQUIRE(home.settle());
+
+  CHECK(home.read(kB, name + "/in/1") == "1");
+  REQUIRE(aside.size() > 0);
+  for (const auto& front : aside) CHECK(front.size() % 2 == 1);  // The first one, and characters of two bytes.
+}
+
 TEST_CASE("a folder that a peer removed goes once its user has taken out what he was still writing") {
   SimHousehold home({Mark::Real});
   home.write(kA, "trip/f", "first");
