@@ -161,14 +161,17 @@ std::vector<std::string> whatIsMissing(ArenaCore& arena, const HouseholdView& vi
   auto& core = arena.core();
   std::vector<std::string> missing;
   if (core.suspended) missing.push_back("the arena is suspended here: " + core.suspendedWhy);
-  if (core.folder->settling()) missing.push_back("local changes are still being read");
+  const auto& members = core.exchange->members();
+  if (std::none_of(members.begin(), members.end(), [](const auto& item) { return item.second.connected; }))
+    missing.push_back("no other member of the arena is connected");
+  if (core.folder->settling())
+    missing.push_back(core.folder->waitingForTree() ? "the folder is read when another member has told of its tree"
+                                                    : "local changes are still being read");
   if (const uint64_t files = core.marks->missingFiles())
     missing.push_back(plural(files, "file") + " marked real here " + (files == 1 ? "is" : "are") + " not complete (" +
                       plural(core.marks->missingBytes(), "byte") + ")");
-  size_t connected = 0;
-  for (const auto& [key, member] : core.exchange->members()) {
+  for (const auto& [key, member] : members) {
     if (!member.connected) continue;
-    ++connected;
     const std::string name = view.nameOf(key);
     if (!member.said) missing.push_back(name + " has not said its state yet");
     else if (member.said->suspended) missing.push_back(name + " has suspended the arena");
@@ -179,7 +182,6 @@ std::vector<std::string> whatIsMissing(ArenaCore& arena, const HouseholdView& vi
                         (member.said->missingFiles == 1 ? "is" : "are") + " not complete there (" +
                         plural(member.said->missingBytes, "byte") + ")");
   }
-  if (connected == 0) missing.push_back("no other member of the arena is connected");
   return missing;
 }
 
