@@ -374,7 +374,11 @@ Result<ArenaPath> PeerImpl::resolvePath(const std::string& text) {
       return Error{Code::InvalidArgument, text + ": this is neither ARENA:path nor an absolute path"};
     ArenaPath out;
     out.arena = text.substr(0, colon);
-    if (!hostedByName(out.arena)) return unknownArena(out.arena);
+    if (!hostedByName(out.arena)) {
+      Error unknown = unknownArena(out.arena);
+      if (unknown.code == Code::NotFound) unknown.message += ". A file that is named so is ./" + text + ", or its absolute path";
+      return unknown;
+    }
     REALIZE_ASSIGN(out.path, tidyPath(text.substr(colon + 1)));
     return out;
   }

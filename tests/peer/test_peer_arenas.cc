@@ -214,6 +214,9 @@ TEST_CASE("paths are found by arena, by folder and by mount") {
     CHECK((*found)->path == "letters/x");
   }
   CHECK_FALSE(elsewhere.ok());
+  const auto noArena = a->resolvePath("letters:x");
+  CHECK(noArena.code() == Code::NotFound);
+  CHECK(noArena.error().message.find("./letters:x") != std::string::npos);
 }
 
 TEST_CASE("waiting without anyone connected ends with the reason") {
@@ -224,7 +227,8 @@ TEST_CASE("waiting without anyone connected ends with the reason") {
 
   REQUIRE(outcome.ok());
   CHECK_FALSE(outcome->reached);
-  CHECK_FALSE(outcome->missing.empty());
+  REQUIRE_FALSE(outcome->missing.empty());
+  CHECK(outcome->missing.front() == "no other member of the arena is connected");
 }
 
 TEST_CASE("settings are checked, kept and have defaults") {
