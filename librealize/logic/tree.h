@@ -263,7 +263,8 @@ class Tree {
   // tree_exchange.cc
   void noteCursor(const PeerKey& sender, const std::string& cursor);
 
-  void reissue(const EntryId& id, const std::vector<Origin>& lost, bool place);
+  /// `seenThere`: also its place, and of the versions those that were seen where it was forgotten; null: versions only.
+  void reissue(const EntryId& id, const std::vector<Origin>& lost, const VersionVector* seenThere);
   void reissueOrphans();
   void tellLast(ChangePage& page) const;
   bool isFreshFor(const PeerKey& sender);
@@ -275,7 +276,7 @@ class Tree {
   RangeSum sumOf(const IdRange& range);
   TreeDigest hashOf(const Record& record);
   bool isNamed(const EntryId& id);
-  void issueAgain(const std::vector<EntryId>& entries);
+  void issueAgain(const std::map<EntryId, const VersionVector*>& entries);
 
   TreeRecords records_;
   Clock& clock_;

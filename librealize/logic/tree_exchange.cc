@@ -346,13 +346,14 @@ void Tree::reissueOrphans() {
       if (page.size() < kPage) break;
     }
   }
-  for (const auto& [id, origins] : lost) reissue(id, origins, false);
+  for (const auto& [id, origins] : lost) reissue(id, origins, nullptr);
 }
 
-void Tree::reissue(const EntryId& id, const std::vector<Origin>& lost, bool place) {
+void Tree::reissue(const EntryId& id, const std::vector<Origin>& lost, const VersionVector* seenThere) {
   Record* r = records_.find(id);
   if (!r) return;
   LocalChange again;
+  const bool place = seenThere != nullptr;
   std::vector<std::pair<Dot, Version>> versions;
   if (place) again.place = {r->entry.place.parent, r->entry.place.name};
   if (!r->entry.live.empty() || place) {
@@ -362,9 +363,13 @@ void Tree::reissue(const EntryId& id, const std::vector<Origin>& lost, bool plac
     again.remove = true;
     again.letGo = !r->entry.tombs.empty();
   }
+  // What was never seen there is new as it is: whoever edits it meanwhile has seen it.
+  const auto unseen = std::stable_partition(versions.begin(), versions.end(),
+                                            [&](const auto& head) { return !seenThere || seenThere->covers(head.first); });
+  std::vector<std::pair<Dot, Version>> fresh(unseen, versions.end());
+  versions.erase(unseen, versions.end());
   change(id, again);
-  // Every head again: each has seen the old ones, none the others.
-  std::vector<std::pair<Dot, Version>> fresh;
+  // Every other head again: each has seen the old ones, none the others.
   for (const auto& [dot, version] : versions) {
     LocalChange write;
     write.version = version;
@@ -373,6 +378,7 @@ void Tree::reissue(const EntryId& id, const std::vector<Origin>& lost, bool plac
   }
   Claimed before = claimedOf(r);
   beginEdit(*r);
+  std::sort(fresh.begin(), fresh.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
   if (!fresh.empty()) {
     r->entry.heads = std::move(fresh);
     r->entry.tombs.clear();

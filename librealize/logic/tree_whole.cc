@@ -217,7 +217,8 @@ Result<void> Tree::applyWhole(const PeerKey& sender, const WholeState& state) {
       sent.insert(change.entry.id);
     }
   }
-  std::vector<EntryId> again;  // What survives is issued again, for those who have forgotten what it stands on (19).
+  const VersionVector mine = state_.vector;
+  std::map<EntryId, const VersionVector*> again;  // What survives is issued again, for those who have forgotten what it stands on (19).
   // No record there: made here meanwhile, or removed and forgotten there, which we may have missed.
   records_.flush();
   for (const IdRange& range : wereAway ? state.differing_ : std::vector<IdRange>()) {
@@ -225,7 +226,7 @@ Result<void> Tree::applyWhole(const PeerKey& sender, const WholeState& state) {
       if (sent.count(id)) continue;
       Record& record = *records_.find(id);
       const bool survives = outlives(record.entry, theirs);
-      if (survives) again.push_back(id);
+      if (survives) again.emplace(id, &theirs);
       if (record.entry.live.empty()) continue;
       const Claimed before = claimedOf(&record);
       beginEdit(record);
@@ -250,7 +251,7 @@ Result<void> Tree::applyWhole(const PeerKey& sender, const WholeState& state) {
       const bool dead = senderWasAway ? !outlives(change.entry, state_.vector) : !anyBeyond(change.entry.live, state_.vector);
       if (!dead && senderWasAway) forgetHeads(change.entry, state_.vector);
       takeUnknown(change, dead);
-      if (!dead && senderWasAway) again.push_back(id);
+      if (!dead && senderWasAway) again.emplace(id, &mine);
     }
   }
   // Of what was forgotten here, what something stands in or links to comes back, removed as it is.
@@ -268,15 +269,14 @@ Result<void> Tree::applyWhole(const PeerKey& sender, const WholeState& state) {
   }
   completeBatch(sender, state.told_);
   state_.trimmed.join(state.told_.trimmed);
-  std::sort(again.begin(), again.end());
   issueAgain(again);
   return {};
 }
 
-// Those entries, and what they stand in or link to where that is not alive.
-void Tree::issueAgain(const std::vector<EntryId>& entries) {
+// Those entries, each with what was seen where it was forgotten; and what they stand in or link to where that is not alive.
+void Tree::issueAgain(const std::map<EntryId, const VersionVector*>& entries) {
   std::unordered_set<EntryId> done;
-  for (const EntryId& first : entries) {
+  for (const auto& [first, seenThere] : entries) {
     std::vector<EntryId> chain{first};
     for (size_t i = 0; i < chain.size(); ++i) {
       const Record* record = records_.find(chain[i]);
@@ -287,7 +287,7 @@ void Tree::issueAgain(const std::vector<EntryId>& entries) {
       };
       need(record->entry.place.parent);
       for (const auto& [dot, version] : record->entry.heads) need(version.target);
-      reissue(chain[i], {}, true);
+      reissue(chain[i], {}, i == 0 ? seenThere : &state_.vector);
     }
   }
 }

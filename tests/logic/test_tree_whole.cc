@@ -192,6 +192,25 @@ TEST_CASE("who removed an older version while away claims nothing for the sake o
   }
 }
 
+TEST_CASE("what is new with who was away is one version, though it is edited while it is taken") {
+  Away w(2);
+  w.c.file("new", "made away");
+  const logic::Base made = logic::Base::only({w.c.tree.shownHeads(w.c.at("new")).front().dot});
+  compare(w.a, w.c);
+  REQUIRE(w.a.holds("new", "made away"));
+  REQUIRE(w.c.tree.write(w.c.at("new"), textVersion("and edited at once"), made).ok());
+
+  if (mustCompare(w.c, w.a)) compare(w.c, w.a);
+  if (mustCompare(w.a, w.c)) compare(w.a, w.c);
+  for (int i = 0; i < 2; ++i) sync(w.a, w.c);
+
+  for (TreePeer* p : {&w.a, &w.c}) {
+    CHECK(p->heads("new") == 1);
+    CHECK(p->holds("new", "and edited at once"));
+  }
+  checkEqual(w.a, w.c);
+}
+
 TEST_CASE("of two large trees only what differs is sent") {
   Away w(4000);
   CHECK(compare(w.c, w.a) < 2500);  // Half of it differs, nearly everywhere.

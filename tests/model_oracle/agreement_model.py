@@ -57,6 +57,7 @@ RULES = {
     "copy-id": "the id of a version's copy follows from its entry and its content, not from a path",
     "copy-once": "a version whose copy is shown is not copied again",
     "let-go-there": "of what survives a return, versions go that were let go there and are forgotten with the entry",
+    "new-heads": "versions that were never seen there keep their dots",
     "claims-there": "what was claimed for the sake of versions that were let go there does not survive a return",
     "sure": "what is not known there is new here, if nothing was trimmed there that was not seen here",
 }
@@ -428,7 +429,7 @@ class Peer:
         self.take_all(src, w)
     def differs(self, w, i): return at_range(i) in w["differ"]
     def take_all(self, src, w):
-        staged, theirs_seen, again = w["staged"], w["V"], []
+        staged, theirs_seen, again, mine = w["staged"], w["V"], [], dict(self.V)
         stale_src, stale_self = not geq(theirs_seen, self.T), not geq(self.V, w["T"])
         for i, t in w["truth"].items(): self.truth[i] = self.truth.get(i, frozenset()) | t
         for i in sorted(set(i for i in self.entries if self.differs(w, i)) | set(staged)):
@@ -438,13 +439,13 @@ class Peer:
                 self.hlc = max(self.hlc, theirs.place[0][0])
             elif i in self.entries:              # no record there: new here, or deleted and trimmed there
                 if not stale_self and on("sure"): continue   # not trimmed there: we have seen all that is
-                if self.survives(self.entries[i], theirs_seen): self.forget_heads(i, theirs_seen); again.append(i)
+                if self.survives(self.entries[i], theirs_seen): self.forget_heads(i, theirs_seen); again.append((i, theirs_seen))
                 else: self.entries[i] = self.entries[i].copy(); self.entries[i].live = frozenset()
             elif not geq(self.V, staged[i][0].touch):   # no record here, and news of it there
                 e = self.entries[i] = staged[i][0].copy(); e.ctx = join(self.V, staged[i][1])
                 self.hlc = max(self.hlc, e.place[0][0])
                 if not self.survives(e, self.V, stale_src): e.live = frozenset()
-                elif stale_src: self.forget_heads(i, self.V); again.append(i)
+                elif stale_src: self.forget_heads(i, self.V); again.append((i, mine))
         todo = list(self.entries)                # of the dead there, only what something alive here needs
         for i in todo:
             e = self.entries[i]
@@ -457,10 +458,10 @@ class Peer:
         if on("inherit"): self.T = join(self.T, w["T"])
         if not on("reissue"): return
         done = set()
-        for i in again:
+        for i, seen in again:
             for j in self.bundle([i]):
                 if j in done: continue
-                done.add(j); self.again(j, self.entries[j].place[1:3])
+                done.add(j); self.again(j, self.entries[j].place[1:3], seen=seen if i == j else None)
     @staticmethod
     def survives(e, seen, forgotten=True):
         """A claim is left that was not seen there; and where it was removed and forgotten, one for others only with such a version."""
@@ -476,10 +477,13 @@ class Peer:
         if any(x[1] and x[1][1] == i for x in self.world.events.values()): return   # Deleted under another name, maybe.
         real = {x[1] for x in ev if x[1] and not any((o[1] or o[3]) and x[-1] in o[4] for o in ev)}
         assert not real or real == set(e.shown_heads().values()), f"of {i[:6]} versions survive that were let go"
-    def again(self, j, place, lost=()):
-        """Issue the state of an entry again under dots of our own; dots of the origins `lost` are forgotten."""
+    def again(self, j, place, lost=(), seen=None):
+        """Issue the state of an entry again under dots of our own, but versions never `seen` there; dots of the origins
+        `lost` are forgotten."""
         e = self.entries[j]
         versions, past = sorted(e.shown_heads().items()) if e.live or place else [], self.truth[j]
+        kept = {d: v for d, v in versions if seen is not None and on("new-heads") and not covers(seen, d)}
+        versions = [(d, v) for d, v in versions if d not in kept]
         if e.live or place: self.change(j, claim=bool(e.live), place=place)
         else: self.change(j, delete=True, let_go=bool(e.tombs))
         fresh, evs = {}, frozenset()
@@ -488,7 +492,7 @@ class Peer:
             fresh[self.change(j, write=v)] = v
             evs |= self.truth[j]; self.truth[j] = keep
         e = self.entries[j]; self.truth[j] |= evs
-        if fresh: e.heads, e.tombs = fresh, {}
+        if fresh or kept: e.heads, e.tombs = {**kept, **fresh}, {}
         e.touch = {o: s for o, s in e.touch.items() if o not in lost or s <= self.V.get(o, 0)}
     def trim(self):
         while self.trim_once(): pass
@@ -641,6 +645,8 @@ class World:
             assert alive[i] == have, f"{i[:6]} should be {'alive' if alive[i] else 'dead (resurrected)'}"
             if not alive[i]: continue
             want, got = {e[1] for e in real or last}, set(p.entries[i].shown_heads().values())
+            # Forgotten while only a hard link's name was left, and issued again for its sake: a version that was replaced since.
+            if RETURNS and real and got < want and any(x[1] and x[1][1] == i for x in self.events.values()): continue
             # all let go and yet claimed: a version of that entry is shown; which, trimming may have decided
             assert want == got if real else got <= {e[1] for e in ev} and bool(got) == bool(want), f"heads of {i[:6]}: want {want}, have {got}"
         v = p.view(); shown = set(v.where); ok = {i for i in alive if alive[i]}
