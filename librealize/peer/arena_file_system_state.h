@@ -127,6 +127,7 @@ struct ArenaFileSystem::State {
   std::vector<Dot> seenBase(const EntryId& id, const BlobId& blob);
   std::vector<Dot> rebased(const std::vector<Dot>& base, const std::optional<logic::Record>& before, const EntryId& id);
   Version versionFor(const Found& entry);
+  std::vector<Dot> seenAt(const Found& entry);
   logic::Base baseFor(const Found& entry);
   void putMoved(const Found& source, NodeId parent, const std::string& name, const std::optional<FileStat>& moved,
                 std::vector<Dot> base);

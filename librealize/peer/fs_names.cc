@@ -301,7 +301,7 @@ Result<Attributes> ArenaFileSystem::makeSymlink(NodeId parent, const std::string
 void ArenaFileSystem::State::removeEntry(const Found& entry, NodeId parent, const std::string& name) {
   const EntryId id = entry.record.entry.id;
   const bool directory = entry.record.entry.kind == EntryKind::Directory;
-  auto removed = core.tree.remove(id, entry.row && !directory ? logic::Base::only(entry.row->base) : logic::Base::all());
+  auto removed = core.tree.remove(id, directory ? logic::Base::all() : baseFor(entry));
   (void)removed;  // Shown a moment ago.
   core.store.disk().erase(entry.record.node);
   auto after = core.tree.get(id);

@@ -66,12 +66,17 @@ Version ArenaFileSystem::State::versionFor(const Found& entry) {
   return version;
 }
 
-/// What goes away with this name: the version that was shown, not those beside it.
-logic::Base ArenaFileSystem::State::baseFor(const Found& entry) {
-  if (entry.row) return logic::Base::only(entry.row->base);
+/// What somebody saw who looked at this name: the version that is shown, not those beside it.
+std::vector<Dot> ArenaFileSystem::State::seenAt(const Found& entry) {
+  if (entry.row) return entry.row->base;
   const auto heads = core.tree.shownHeads(entry.record.entry.id);
-  if (heads.size() < 2) return logic::Base::all();
-  return logic::Base::only(Core::baseOf(entry.record.entry, &heads.front()));
+  return Core::baseOf(entry.record.entry, heads.size() < 2 ? nullptr : &heads.front());
+}
+
+/// What goes away with this name.
+logic::Base ArenaFileSystem::State::baseFor(const Found& entry) {
+  if (!entry.row && core.tree.shownHeads(entry.record.entry.id).size() < 2) return logic::Base::all();
+  return logic::Base::only(seenAt(entry));
 }
 
 /// The source's row, as it lies now.
@@ -97,8 +102,8 @@ Result<void> ArenaFileSystem::State::replaceEntry(const Found& source, const Fou
   const EntryId from = source.record.entry.id, to = target.record.entry.id;
   const NodeId fromNode = source.record.node, toNode = target.record.node;
   const auto before = core.tree.get(to);
-  const auto seen = target.row ? logic::Base::only(target.row->base) : logic::Base::all();
-  REALIZE_TRY(core.tree.write(to, versionFor(source), seen));
+  const auto seen = seenAt(target);
+  REALIZE_TRY(core.tree.write(to, versionFor(source), baseFor(target)));
   REALIZE_TRY(core.tree.remove(from, baseFor(source)));
   core.tree.flush();
   core.tree.beginBatch();
@@ -108,7 +113,7 @@ Result<void> ArenaFileSystem::State::replaceEntry(const Found& source, const Fou
   renumber(from);
   renumber(to, fromNode);
   core.store.disk().erase(toNode);
-  putMoved(source, newParent, newName, moved, target.row ? rebased(target.row->base, before, to) : fullBase(to));
+  putMoved(source, newParent, newName, moved, rebased(seen, before, to));
   auto record = core.tree.get(to);
   if (mark != Mark::None && record) core.marks->set(*record, mark);
   core.marks->entryChanged(to);

@@ -1,7 +1,10 @@
 // What is done through a mount beside what other peers did to the same names.
 
+#include <algorithm>
+
 #include "librealize/peer/arena_file_system.h"
 #include "tests/peer/sim_arenas.h"
+#include "tests/peer/sim_household.h"
 
 using namespace realize;
 using namespace realize::peer;
@@ -51,6 +54,30 @@ struct Mounts : SimArenas {
     link->connect();
     REQUIRE(settles());
   }
+};
+
+/// A and B have all real and two versions of "f"; C has nothing, and a mount.
+struct MountOfConflict : test::SimHousehold {
+  MountOfConflict() : SimHousehold({Mark::Real, Mark::Unreal}) {
+    write(0, "f", "first");
+    write(0, "g", "other");
+    startAndMeet();
+    disconnect();
+    write(0, "f", "of A");
+    write(1, "f", "of B");
+    connect();
+    REQUIRE(settle());
+    REQUIRE(versions().size() == 2);
+  }
+  /// What C shows first is in front.
+  std::vector<BlobId> versions() {
+    std::vector<BlobId> out;
+    const auto record = core(2).recordAt("f");
+    for (const auto& head : record.ok() ? core(2).tree.shownHeads(record->entry.id) : std::vector<logic::ShownHead>())
+      out.push_back(head.version.blob);
+    return out;
+  }
+  FileSystem& mount() { return peers[2]->core->guardedFileSystem(); }
 };
 
 struct MountsOfUnreal : Mounts {
@@ -157,4 +184,33 @@ TEST_CASE_FIXTURE(Mounts, "what a peer removed while it was edited here lives on
     CHECK(filesWith(*peer, "some") == 1);
     CHECK(root(*peer).stat("first").ok());
   }
+}
+
+TEST_CASE_FIXTURE(MountOfConflict, "who removes a file with two versions through a mount removes the one that was shown") {
+  const auto before = versions();
+
+  REQUIRE(mount().unlink(kRootNode, "f").ok());
+  REQUIRE(settle());
+
+  CHECK(versions() == std::vector<BlobId>{before[1]});
+  REQUIRE(mount().unlink(kRootNode, "f").ok());
+  REQUIRE(settle());
+  for (size_t peer : {0u, 1u, 2u}) CHECK_FALSE(core(peer).recordAt("f").ok());
+}
+
+TEST_CASE_FIXTURE(MountOfConflict, "what is put over a file with two versions through a mount leaves the one that was not shown") {
+  const auto before = versions();
+  const bool unreal = !core(2).store.disk().get(core(2).recordAt("f")->node);
+  REQUIRE(unreal);
+  auto made = mount().create(kRootNode, "new", 0644, 0, 0, true);
+  REQUIRE(made.ok());
+  mount().release(made->handle);
+
+  REQUIRE(mount().rename(kRootNode, "new", kRootNode, "f", RenameFlag::Replace).ok());
+  REQUIRE(settle());
+
+  const auto after = versions();
+  REQUIRE(after.size() == 2);
+  CHECK(std::count(after.begin(), after.end(), before[1]) == 1);
+  CHECK(std::count(after.begin(), after.end(), emptyBlobId()) == 1);
 }
