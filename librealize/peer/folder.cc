@@ -17,6 +17,7 @@ namespace realize::peer {
 namespace {
 constexpr int64_t kFlushMs = 500;
 constexpr int64_t kResumeMs = 1000;
+constexpr uint64_t kNoDevice = INT64_MAX;  // Of a disk that had the number which another one has now.
 constexpr char kBootIdKey[] = "folder: boot";
 constexpr uint8_t kRead = 2;     // Earlier programs: it was put there by the user, and only read. Now it is synced first.
 constexpr uint8_t kLeaving = 1;  // It is about to leave, not just put there.
@@ -100,13 +101,9 @@ Result<void> Folder::State::openRoot(bool fresh) {
 
 /// What a crash left among our own is of no use, unless it is a file of the user's: one displaced by a version that was
 /// being put in its place, or on its way out. That one goes back.
-void Folder::State::clearLeftovers(uint64_t device, const std::vector<Placed>& placed) {
-  auto stat = root->stat("");
-  if (!stat.ok()) return;
+void Folder::State::clearLeftovers(const std::vector<Placed>& placed) {
   auto rowOf = [&](const FileStat& item) -> std::optional<store::DiskRow> {
-    const uint64_t known = item.device == stat->device ? device : item.device;  // Numbers of devices change with a boot.
-    for (auto& row : core.store.disk().getByInode(known, item.inode)) {
-      row.device = item.device;
+    for (auto& row : core.store.disk().getByInode(item.device, item.inode)) {
       if (row.birthNs == item.birthNs && row.kind != EntryKind::Directory) return row;
     }
     return std::nullopt;
@@ -248,14 +245,16 @@ Result<void> Folder::State::begin() {
   }
   core.transact([&] {
     auto row = core.store.disk().get(kRootNode).value_or(store::DiskRow());
-    clearLeftovers(row.device, placed);
+    // What lies on it has its number. A disk that is mounted in it and had that number before has another one now, too.
+    if (row.device != stat->device) changeDevices({{row.device, stat->device}, {stat->device, kNoDevice}});
+    clearLeftovers(placed);
     lookWhatWasBroughtBack();
     checkCache();
     row.node = kRootNode;
     row.kind = EntryKind::Directory;
     row.setStat(*stat);
     core.store.disk().put(row);
-    takePlaced(placed, row.device);
+    takePlaced(placed, stat->device);
     forgetUnsynced();
   });
   beginWatch(true);

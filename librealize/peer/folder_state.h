@@ -144,7 +144,7 @@ struct Folder::State {
     NodeId parent = 0;
     std::string name;
   };
-  void clearLeftovers(uint64_t device, const std::vector<Placed>& placed);
+  void clearLeftovers(const std::vector<Placed>& placed), changeDevices(const std::map<uint64_t, uint64_t>& changes);
   void checkCache();
   bool sameBootAsBefore();
   void forgetUnsynced();

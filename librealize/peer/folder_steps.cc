@@ -140,22 +140,25 @@ void Folder::State::watchAgain(const logic::Plan& plan, const logic::ReconcileIn
   for (const auto& path : paths) watch->add(path);
 }
 
-void Folder::State::carryOut(logic::Plan& plan, const logic::ReconcileInput& input) {
-  for (const auto& [from, to] : plan.deviceChanges) {
-    core.transact([&, from = from, to = to] {
-      NodeId after = 0;
-      while (true) {
-        auto rows = core.store.disk().all(after, 1000);
-        if (rows.empty()) break;
-        for (auto& row : rows) {
-          after = row.node;
-          if (row.device != from) continue;
-          row.device = to;
-          core.store.disk().put(row);
-        }
-      }
-    });
+/// Disks have other numbers since a boot, or the folder was brought back to another disk.
+void Folder::State::changeDevices(const std::map<uint64_t, uint64_t>& changes) {
+  NodeId after = 0;
+  while (true) {
+    auto rows = core.store.disk().all(after, 1000);
+    if (rows.empty()) return;
+    after = rows.back().node;
+    for (auto& row : rows) {
+      const auto change = changes.find(row.device);
+      if (change == changes.end()) continue;
+      row.device = change->second;
+      core.store.disk().put(row);
+    }
   }
+}
+
+void Folder::State::carryOut(logic::Plan& plan, const logic::ReconcileInput& input) {
+  if (!plan.deviceChanges.empty())
+    core.transact([&] { changeDevices({plan.deviceChanges.begin(), plan.deviceChanges.end()}); });
   if (broughtBack != BroughtBack::Nothing) leaveOutAbsent(plan);
   holdBack(plan);
   if (plan.steps.empty()) return;

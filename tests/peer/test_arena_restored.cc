@@ -282,3 +282,43 @@ TEST_CASE_FIXTURE(BackedUp, "a database is another life after a power cut only, 
   REQUIRE(b->start().ok());
   CHECK(core(*b).tree.origin() != origin);
 }
+
+TEST_CASE_FIXTURE(BackedUp, "a disk that has another number after a boot is the same disk") {
+  REQUIRE((*b->disk.openRoot(test::kSimFolder))->makeDirectory("x", 0755).ok());
+  REQUIRE((*b->disk.openRoot(test::kSimFolder))->makeDirectory("x/y", 0755).ok());
+  write(*b, "x/f", "first f");
+  REQUIRE(settles());
+  const uint64_t before = (*b->disk.openRoot(test::kSimFolder))->stat("")->device;
+  bool mounted = false;
+  SUBCASE("the only one") {}
+  SUBCASE("the one that the number was of before is mounted in it") {
+    mounted = true;
+    core(*b).transact([&] {
+      for (const char* path : {"x", "x/y", "x/f"}) {
+        auto row = *core(*b).store.disk().get(core(*b).recordAt(path)->node);
+        row.device = before + 1;
+        core(*b).store.disk().put(row);
+      }
+    });
+  }
+  link->cut();
+  b->stop();
+  b->disk.setDevice(test::kSimFolder, before + 1);
+  if (mounted) b->disk.setDevice(std::string(test::kSimFolder) + "/x", before + 2);
+  ++b->boots;
+  goOn();
+
+  CHECK_FALSE(problem(*b, "x", "absent"));
+  check("x/f", "first f");
+  CHECK(conflicts() == 0);
+  if (mounted) return;  // What is done there is not watched.
+  write(*b, "g", "second g");
+  write(*b, "x/f", "second f");
+  (void)(*b->disk.openRoot(test::kSimFolder))->rename("x/y", "x/z", RenameKind::NoReplace).ok();
+  REQUIRE(settles());
+  check("g", "second g");
+  check("x/f", "second f");
+  CHECK(has(*a, "x/z"));
+  CHECK_FALSE(has(*a, "x/y"));
+  CHECK(conflicts() == 0);
+}
