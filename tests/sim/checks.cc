@@ -314,7 +314,7 @@ void World::checkQuiet() {
     else machines_[i].peer->vanish();
     startPeer(i);
   }
-  for (auto& link : links_) link->connect();
+  for (auto& link : links_) connect(*link);
   settleDown("after another start");
   for (size_t i = 0; i < machines_.size(); ++i)
     if (machines_[i].peer->core->core().tree.vector() != before[i])

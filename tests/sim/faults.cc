@@ -19,7 +19,7 @@ void World::planFaults() {
 
 void World::reconnectSoon(SimLink& link) {
   queue_.after(int64_t(below(6000)) * kNsPerMs, [this, &link] {
-    if (!link.connected()) link.connect();
+    if (!link.connected()) connect(link);
     reconnectSoon(link);
   });
 }

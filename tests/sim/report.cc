@@ -23,6 +23,7 @@ constexpr const char* kKinds[] = {
     "households of four to six", "names watched while replaced",
     "databases lost", "databases restored", "folders restored", "databases and folders restored", "long absences",
     "clocks a year off", "members found inactive", "whole trees compared", "versions given up",
+    "state folders copied", "peers that stop for a copy", "identities of their own",
 };
 
 // Where users do more.

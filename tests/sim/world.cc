@@ -22,7 +22,7 @@ World::World(const WorldOptions& options) : options_(options), random_(options.s
   const bool many = options.seed % 12 == 7;
   const size_t peers = options.peers ? options.peers : many ? 4 + size_t(options.seed / 12 % 3) : few;
   disasters_ = options.faults && options.seed % 4 == 3;
-  machines_.reserve(peers + 1);  // One may join later.
+  machines_.reserve(peers + 2);  // One may join later, and one be copied.
   for (size_t i = 0; i < peers; ++i) addMachine(i == 0 ? Mark::Real : Mark(below(3)));
   tellMembers();
   for (size_t i = 0; i < options.marks.size(); ++i) machines_[i].peer->options.rootMark = options.marks[i];
@@ -110,7 +110,7 @@ void World::join() {
   for (size_t i = 0; i < number; ++i) {
     links_.push_back(std::make_unique<SimLink>(*machines_[i].peer, *machines_[number].peer));
     watchLink(*links_.back());
-    links_.back()->connect();
+    connect(*links_.back());
     reconnectSoon(*links_.back());
   }
 }
@@ -185,7 +185,7 @@ void World::setUp() {
     machine.unsynced.clear();
   }
   for (auto& link : links_)
-    if (!oneIn(4)) link->connect();
+    if (!oneIn(4)) connect(*link);
 }
 
 void World::live() {
@@ -198,6 +198,7 @@ void World::live() {
   for (auto at : times) plan(at, [this] { userStep(); });
   if (options_.faults) planFaults();
   planDisasters();
+  planClone();
   if (options_.wide && options_.seed % 5 == 1) plan(end / 4 + int64_t(below(uint64_t(end) / 2)), [this] { join(); });
   for (auto& link : links_) reconnectSoon(*link);
   runFor(end - queue_.nowNs());
@@ -237,7 +238,8 @@ void World::heal() {
     saveTornAgain(i);
     startPeer(i);
   }
-  for (auto& link : links_) link->connect();
+  separateClone();
+  for (auto& link : links_) connect(*link);
 }
 
 void World::stepOnce() {

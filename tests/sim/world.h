@@ -11,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "librealize/peer/lives.h"
 #include "tests/sim/script.h"
 #include "tests/support/sim_link.h"
 
@@ -53,6 +54,11 @@ struct Machine {
   bool powerCut = false;           ///< the coming crash loses what is not durable
   std::optional<FakeImage> backup; ///< the newest of its disk
   int64_t awayUntilNs = 0;
+  std::map<PeerKey, peer::Lives> met;  ///< processes of others, met in the process `metIn`
+  uint64_t metIn = 0;
+  const SimPeer* toldBy = nullptr;     ///< that another machine has its identity
+  int64_t toldNs = 0;                  ///< when last
+  bool toldEver = false;
 };
 
 class World {
@@ -118,6 +124,19 @@ class World {
   bool giveUpLost();
   void giveUp(const std::string& path);
   void countAbsences();
+
+  // clones.cc
+  struct Clone {
+    size_t of = 0, copy = 0;
+  };
+  void planClone();
+  void cloneMachine();
+  Machine& machineOf(const SimPeer& peer);
+  uint64_t lifeOf(const SimPeer& peer);
+  void connect(SimLink& link);
+  bool meets(SimLink& link, int side);
+  void tellOfTwin(Machine& machine, const SimPeer& by);
+  void separateClone();
 
   // exposed.cc
   struct Knowledge {
@@ -233,6 +252,7 @@ class World {
   std::map<BlobId, std::set<Token>> contents_;  ///< of all that was ever written, where disks are lost
   std::set<BlobId> exposed_;  ///< were on a disk when that or its database was lost: all that may go without its user's doing
   int givenUp_ = 0;
+  std::optional<Clone> clone_;
 };
 
 std::set<Token> tokensIn(const std::string& content);

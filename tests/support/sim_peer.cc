@@ -167,6 +167,12 @@ void SimPeer::loseDatabase() {
   userActing = before;
 }
 
+void SimPeer::joinAnew(uint8_t number) {
+  key = keyOf(number);
+  options.joining = true;
+  started = false;
+}
+
 void SimPeer::vanish() {
   ++lives;
   draining_ = false;

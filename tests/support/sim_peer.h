@@ -52,6 +52,8 @@ class SimPeer {
   void restore(const FakeImage& backup, bool database, bool wholeFolder);
   /// While it does not run.
   void loseDatabase();
+  /// While it does not run, and its database is lost: its next start joins the arena as another peer, with what is in the folder.
+  void joinAnew(uint8_t number);
   std::string folder() const { return options.onSystemDisk.empty() ? kSimFolder : options.onSystemDisk + "/arena"; }
   peer::ArenaService* service() { return core.get(); }
 
