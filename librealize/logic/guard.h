@@ -72,6 +72,8 @@ class RemovalGuard : public Guard {
   /// batch would remove. While something is held, all further removals are held too.
   Verdict offer(int64_t monotonicNs, uint64_t entriesKnown, std::span<const NodeId> removed);
 
+  /// Part of something else that is held: it is held, too, and with it all further removals.
+  void hold(NodeId node) { held_.insert(node); }
   /// Someone confirmed: returns what was held, to be carried out now (after looking again: list the directories once
   /// more and apply only what is still gone). Counting starts afresh.
   std::vector<NodeId> confirm();

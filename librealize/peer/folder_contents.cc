@@ -113,6 +113,7 @@ void Folder::State::finishHashes(const std::vector<HashJob>& jobs) {
       if (job.node) hashingNodes.erase(job.node);
       if (!job.content.ok()) {
         suspects.erase(job.node);
+        releaseOrigin(job.node);
         const auto there = root ? root->stat(job.path) : Result<FileStat>(Error{});
         if ((job.content.code() == Code::PermissionDenied || job.content.code() == Code::Io) && there.ok() &&
             there->unchanged(job.stat)) {
@@ -199,6 +200,7 @@ void Folder::State::newFile(const HashJob& job) {
 }
 
 void Folder::State::changedFile(const HashJob& job) {
+  releaseOrigin(job.node);
   auto row = core.store.disk().get(job.node);
   auto id = core.store.idOf(job.node);
   if (!row || !id || row->parentNode != job.parent || row->name != job.name) return lookAgain(job);

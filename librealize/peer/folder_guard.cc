@@ -50,7 +50,9 @@ void Folder::State::noteReturned() {
     const auto stat = path ? root->stat(*path) : Result<FileStat>(Error{Code::NotFound, ""});
     if (row && stat.ok() && logic::entryKindOf(stat->type) == row->kind) guard.returned(node);
   }
-  if (guard.held().empty()) core.transact([&] { core.store.problems().eraseKind(kRemoval); });
+  if (!guard.held().empty()) return;
+  core.transact([&] { core.store.problems().eraseKind(kRemoval); });
+  core.folder->rescanAll();  // What was left out with it.
 }
 
 void Folder::State::holdBack(logic::Plan& plan) {
@@ -68,12 +70,44 @@ void Folder::State::holdBack(logic::Plan& plan) {
   const auto& counts = core.store.counts();
   const uint64_t known = counts.files + counts.directories + counts.symlinks;
   if (guard.offer(now(), known, removed) == logic::RemovalGuard::Verdict::Apply) return;
-  logic::dropRemovals(plan);
+  std::set<NodeId> held(removed.begin(), removed.end());  // And the folders that these are in.
+  for (NodeId node : removed)
+    for (const auto* row = core.store.disk().peek(node); row && held.insert(row->parentNode).second;) row = core.store.disk().peek(row->parentNode);
+  logic::dropRemovals(plan, [&](NodeId node) { return !held.contains(node); });
+  sayHeldRemovals();
+}
+
+void Folder::State::sayHeldRemovals() {
   const std::string held = std::to_string(guard.held().size());
   problem("", kRemoval, held + " entries are gone from the folder at once: their removal is held back. "
                         "Say `realize confirm " + core.options.name + "` if it was meant, or `realize confirm " +
                         core.options.name + " --keep` to bring them back");
   core.emit(Event{.whenNs = 0, .type = kRemoval, .arena = "", .path = "", .peer = "", .detail = held});
+}
+
+/// What was renamed over a file whose new content may be held: both halves of that are held, or neither. Else peers would be
+/// told that it is gone, and nobody of where its bytes are.
+void Folder::State::keepOrigins(logic::Plan& plan) {
+  if (suspecting || overwrites.holding()) {
+    const auto removed = plan.removed();
+    for (const auto& step : plan.steps)
+      if (step.kind == logic::Step::Kind::Replaced && std::find(removed.begin(), removed.end(), step.source) != removed.end() &&
+          !confirmed.contains(step.source))
+        origins[step.node] = step.source;
+  }
+  if (origins.empty()) return;
+  std::set<NodeId> waiting;
+  for (const auto& [replaced, origin] : origins) waiting.insert(origin);
+  logic::dropRemovals(plan, [&](NodeId node) { return !waiting.contains(node); });
+}
+
+/// Its content is not held: whether its origin is gone is looked at again.
+void Folder::State::releaseOrigin(NodeId replaced) {
+  const auto origin = origins.find(replaced);
+  if (origin == origins.end()) return;
+  const auto row = core.store.disk().get(origin->second);
+  if (row) hint(core.folder->diskPath(row->parentNode).value_or(""));
+  origins.erase(origin);
 }
 
 // --- contents -----------------------------------------------------------------------------------------------------
@@ -147,6 +181,11 @@ void Folder::State::holdContents(const std::vector<HashJob>& jobs) {
   for (const auto& job : jobs) {
     overwrites.holdToo(job.node);
     heldContents[job.node] = {job.stat, job.content->blob};
+    if (const auto origin = origins.find(job.node); origin != origins.end()) {
+      guard.hold(origin->second);
+      origins.erase(origin);
+      sayHeldRemovals();
+    }
     core.invalidations->nodeChanged(job.node, true);  // A mount shows what the folder has.
   }
   problem("", kOverwrite, std::to_string(heldContents.size()) +
@@ -169,6 +208,7 @@ bool Folder::State::heldAsRead(NodeId node, const FileStat& stat) const {
 
 /// It was removed, or holds what it is to hold: held no more.
 void Folder::State::contentReturned(NodeId node) {
+  releaseOrigin(node);
   confirmedContents.erase(node);
   if (heldContents.erase(node) == 0) return;
   overwrites.returned(node);
@@ -211,6 +251,7 @@ bool Folder::holdsContent(const std::string& path) {
 
 Result<uint64_t> Folder::confirmHeld(bool keep) {
   auto& s = *s_;
+  if (s.root && !s.guard.held().empty()) s.noteReturned();
   if (s.guard.held().empty() && s.heldContents.empty()) return Error{Code::NotFound, "nothing is held back"};
   const auto contents = std::exchange(s.heldContents, {});
   s.toldHeldContents = 0;

@@ -238,8 +238,9 @@ struct Folder::State {
   logic::GuardSettings guardSettings(double share) const;
   void beginGuards();
   void guardsRest();
-  void noteReturned();
-  void holdBack(logic::Plan& plan);
+  void noteReturned(), sayHeldRemovals();
+  void holdBack(logic::Plan& plan), keepOrigins(logic::Plan& plan), releaseOrigin(NodeId replaced);
+  std::map<NodeId, NodeId> origins;  ///< of files that were renamed over another whose new content may be held: by that other
   bool suspicious(const logic::Plan& plan);
   enum class Replaces : uint8_t {
     Nothing,
@@ -247,8 +248,7 @@ struct Folder::State {
     Old,
   };
   Replaces replaces(const HashJob& job);
-  void judge(std::vector<HashJob> jobs);
-  void judgeSuspects();
+  void judge(std::vector<HashJob> jobs), judgeSuspects();
   void holdContents(const std::vector<HashJob>& jobs);
   bool heldAsRead(NodeId node, const FileStat& stat) const;
   void contentReturned(NodeId node);

@@ -163,6 +163,7 @@ void Folder::State::carryOut(logic::Plan& plan, const logic::ReconcileInput& inp
   holdBack(plan);
   if (plan.steps.empty()) return;
   suspecting = suspicious(plan);
+  keepOrigins(plan);
   std::set<size_t> parents;
   for (const auto& step : plan.steps)
     if (step.parentStep != logic::kNoStep) parents.insert(step.parentStep);

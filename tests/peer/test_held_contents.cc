@@ -209,6 +209,64 @@ TEST_CASE_FIXTURE(Overwritten, "what was written a moment before is held with th
   CHECK(read(*b, name(3)) == "built 3");
 }
 
+TEST_CASE_FIXTURE(Overwritten, "what is renamed over a file while contents are held is held with its old name, too") {
+  bool keep = false, first = false;
+  SUBCASE("confirmed") {}
+  SUBCASE("kept") { keep = true; }
+  SUBCASE("kept, and renames are all there is") { keep = first = true; }
+  auto root = *a->disk.openRoot(test::kSimFolder);
+  const int from = first ? 15 : 28;
+  if (!first) {
+    overwrite(0, 25);
+    REQUIRE(until([&] { return held(*a) == 25; }));
+  }
+  for (int i = from; i < kFiles; ++i) REQUIRE(root->rename(name(i), name(i - from), RenameKind::Replace).ok());
+  const uint64_t gone = uint64_t(kFiles - from);
+  CHECK(until([&] { return a->core->status().heldRemovals == gone; }));
+  pass(10'000);
+  CHECK(allOldAt(*b));
+
+  REQUIRE(core(*a).folder->confirmHeld(keep).ok());
+  REQUIRE(settles());
+  CHECK(a->core->status().heldRemovals == 0);
+  for (auto* peer : {a.get(), b.get()}) {
+    if (keep) CHECK(allOldAt(*peer));
+    else CHECK(read(*peer, name(0)) == old(from));
+    CHECK(has(*peer, name(from)) == keep);
+  }
+}
+
+TEST_CASE_FIXTURE(Overwritten, "what is under its name again when removals are taken back is what was written there") {
+  auto root = *a->disk.openRoot(test::kSimFolder);
+  for (int i = 0; i < 12; ++i) REQUIRE(root->unlink(name(i)).ok());
+  REQUIRE(until([&] { return a->core->status().heldRemovals == 12; }));
+  write(*a, name(0), "anew");
+  CHECK(*core(*a).folder->confirmHeld(true) == 11);
+  REQUIRE(root->unlink(name(0)).ok());
+
+  REQUIRE(settles());
+  CHECK_FALSE(has(*b, name(0)));
+  CHECK(read(*a, name(1)) == old(1));
+}
+
+TEST_CASE_FIXTURE(Overwritten, "a removal that was confirmed is one, though more is held in the meantime") {
+  auto root = *a->disk.openRoot(test::kSimFolder);
+  REQUIRE(root->makeDirectory("d", 0755).ok());
+  for (int i = 0; i < 30; ++i) write(*a, "d/" + name(i), old(i));
+  REQUIRE(settles());
+  pass(120'000);
+  for (int i = 0; i < 25; ++i) REQUIRE(root->unlink(name(i)).ok());
+  REQUIRE(until([&] { return a->core->status().heldRemovals == 25; }));
+  for (int i = 0; i < 30; ++i) REQUIRE(root->unlink("d/" + name(i)).ok());
+  REQUIRE(core(*a).folder->confirmHeld(false).ok());
+  REQUIRE(until([&] { return a->core->status().heldRemovals == 30; }));
+  for (int i = 0; i < 30; ++i) write(*a, "d/" + name(i), old(i));
+
+  REQUIRE(settles());
+  for (int i = 0; i < 25; ++i) CHECK_FALSE(has(*b, name(i)));
+  CHECK(read(*b, "d/" + name(12)) == old(12));
+}
+
 TEST_CASE_FIXTURE(Overwritten, "files that became something else are held, and go when confirmed") {
   auto root = *a->disk.openRoot(test::kSimFolder);
   for (int i = 0; i < 20; ++i) {
