@@ -67,7 +67,7 @@ struct Listing {
   FileStat self;  ///< the directory's own, from before it was read; inode 0 if not known
   std::vector<DirectoryItem> items;
   std::vector<std::string> ignored;  ///< names that are there and not ours: never a removal, never new
-  bool mayNotBeRead = false;  ///< why it is Unreadable; else the disk failed
+  std::string why;  ///< it is Unreadable, and what to do, for people
 };
 
 struct ReconcileInput {

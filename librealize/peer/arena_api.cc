@@ -219,6 +219,7 @@ ArenaStatus ArenaCore::status() {
   status.name = c.options.name;
   status.id = c.options.id;
   status.folder = c.options.userFolder ? c.options.folder : "";
+  c.folder->reviewProblems();  // First: what can be read again has to be.
   status.suspended = c.suspended;
   status.suspendedWhy = c.suspendedWhy;
   status.scanning = c.folder->scanning();
@@ -256,7 +257,6 @@ ArenaStatus ArenaCore::status() {
   status.alikeNames = std::move(alike.first);
   status.heldRemovals = c.folder->heldRemovals();
   status.heldOverwrites = c.folder->heldOverwrites();
-  c.folder->reviewProblems();
   status.problemCount = c.store.problems().count();
   for (const auto& row : c.store.problems().list(kMaxProblems)) status.problems.push_back({row.path, row.kind, row.detail});
 

@@ -38,6 +38,9 @@ struct PlacingFolders {
   std::string shown;   ///< in the tree
 };
 
+/// All that a pass needs of a folder can be read: its names, and the patterns in it and above.
+bool canBeListed(Directory& root, const std::string& path);
+
 /// Thread: core. Lifetime: the ArenaCore's.
 class Folder {
  public:

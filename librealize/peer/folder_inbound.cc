@@ -94,6 +94,12 @@ class ScopeReader {
   std::map<std::string, logic::IgnoreScope> scopes_;
 };
 
+std::string whyUnreadable(const Error& error) {
+  if (error.code == Code::PermissionDenied) return "Give this program's user the right to read it";
+  if (error.code == Code::TooLarge) return error.message + ": make it smaller";
+  return "The disk has an error; it is tried again once a minute";
+}
+
 /// Where the arena's folder is, and that what is open is still that.
 struct Place {
   Disk& disk;
@@ -141,11 +147,10 @@ std::shared_ptr<ListingBatch> listAll(Directory& root, SharedWatch& watch, const
     auto items = self.ok() ? root.list(path) : Result<std::vector<DirectoryItem>>(self.error());
     auto scope = items.ok() ? scopes.scopeOf(path) : Result<logic::IgnoreScope>(items.error());
     if (self.ok()) listing.self = *self;
-    const Code failed = !self.ok() ? self.code() : !items.ok() ? items.code() : scope.ok() ? Code::Internal : Code::Io;
     if (!scope.ok()) {
-      const bool gone = failed == Code::NotFound || failed == Code::NotDirectory;
+      const bool gone = !items.ok() && (items.code() == Code::NotFound || items.code() == Code::NotDirectory);
       listing.state = gone ? logic::Listing::State::Gone : logic::Listing::State::Unreadable;
-      listing.mayNotBeRead = (failed == Code::Io && self.ok() && items.ok() ? scope.code() : failed) == Code::PermissionDenied;
+      listing.why = whyUnreadable(scope.error());
       batch->listings.push_back(std::move(listing));
       continue;
     }
@@ -166,6 +171,10 @@ std::shared_ptr<ListingBatch> listAll(Directory& root, SharedWatch& watch, const
 }
 
 }  // namespace
+
+bool canBeListed(Directory& root, const std::string& path) {
+  return root.list(path).ok() && ScopeReader(root).scopeOf(path).ok();
+}
 
 // --- hints --------------------------------------------------------------------------------------------------------
 
@@ -397,16 +406,17 @@ void Folder::State::onListed(std::shared_ptr<ListingBatch> batch, std::shared_pt
     const bool anyProblem = core.store.problems().count() > 0;
     for (const auto& listing : input->listings) {
       if (listing.state == logic::Listing::State::Unreadable) {
-        problem(listing.path, "unreadable", joinPath(core.options.folder, listing.path) + ": cannot be read; what is in it is left as it was. " +
-                                                (listing.mayNotBeRead ? "Give this program's user the right to read it"
-                                                                      : "The disk has an error; it is tried again once a minute"));
+        problem(listing.path, "unreadable", joinPath(core.options.folder, listing.path) +
+                                                ": cannot be read; what is in it is left as it was. " + listing.why);
         readAgainLater(listing.path);
       } else if (anyProblem)
         for (const char* kind : {"unreadable", "absent"}) core.store.problems().erase(listing.path, kind);
-      if (!anyProblem) continue;
-      for (const auto& name : listing.ignored)  // What is ignored is no problem, whatever it is.
-        for (const char* kind : {"special-file", "invalid-name", "unreadable"})
-          core.store.problems().erase(joinPath(listing.path, name), kind);
+      for (const auto& name : listing.ignored) {
+        const std::string path = joinPath(listing.path, name);
+        if (name == kOwnFolder && !listing.path.empty()) problem(path, "invalid-name", "the name is this program's own: skipped. Rename it");
+        else if (anyProblem)  // What is ignored is no problem, whatever it is.
+          for (const char* kind : {"special-file", "invalid-name", "unreadable"}) core.store.problems().erase(path, kind);
+      }
     }
   });
   leaveBehind(*input);

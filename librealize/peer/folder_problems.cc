@@ -57,7 +57,7 @@ bool Folder::State::stillTrue(const store::ProblemRow& problem) {
     auto there = stat();
     if (!there.ok()) return there.code() != Code::NotFound;
     if (there->type == FileStat::Type::File) return !root->open(path, OpenMode::Read).ok();
-    return there->type == FileStat::Type::Directory && !root->list(path).ok();
+    return there->type == FileStat::Type::Directory && !canBeListed(*root, path);
   }
   if (kind == "not-taken") return stat().ok() && !rowAtPath(path);
   if (kind == "not-removed" || kind == "not-moved" || kind == "attributes") {

@@ -171,6 +171,59 @@ TEST_CASE_FIXTURE(Settled, "a folder that the disk fails to read loses nothing, 
   CHECK(a->core->status().problemCount == 0);
 }
 
+TEST_CASE_FIXTURE(Settled, "a folder whose names only can be read is told as long as it is so, however often status is asked") {
+  REQUIRE(folder(*a).makeDirectory("sub", 0755).ok());
+  write(*a, "sub/kept.txt", "kept");
+  REQUIRE(settles());
+  const auto openFails = [&](Code code) { a->disk.fail(FakeOp::Stat, "/arena/sub/.realizeignore", code, 0, 1'000'000); };
+  openFails(Code::PermissionDenied);
+  write(*a, "sub/new.txt", "written meanwhile");
+  REQUIRE(until([&] { return problem(*a, "sub", "unreadable"); }));
+
+  for (int asked = 0; asked < 3; ++asked) {
+    const auto status = a->core->status();
+    REQUIRE(status.problemCount == 1);
+    CHECK(status.problems.at(0).detail.find("the right to read it") != std::string::npos);
+    CHECK_FALSE(status.settling);
+  }
+
+  a->disk.clearFailures();
+  CHECK(until([&] { return read(*b, "sub/new.txt") == "written meanwhile"; }, 120'000));
+  CHECK(a->core->status().problemCount == 0);
+}
+
+TEST_CASE_FIXTURE(Settled, "a status that finds a problem to be over says that it is being read, not that trees differ") {
+  a->disk.fail(FakeOp::Open, "/arena/new.txt", Code::PermissionDenied, 0, 1'000'000);
+  write(*a, "new.txt", "hidden");
+  REQUIRE(until([&] { return problem(*a, "new.txt", "unreadable"); }));
+
+  a->disk.clearFailures();
+  CHECK(a->core->status().consensusWhy == "local changes are being read");
+}
+
+TEST_CASE_FIXTURE(Settled, "patterns that are too long to be read are told as such") {
+  REQUIRE(folder(*a).makeDirectory("sub", 0755).ok());
+  write(*a, "sub/.realizeignore", std::string(300 << 10, '#'));
+  REQUIRE(until([&] { return problem(*a, "sub", "unreadable"); }));
+
+  CHECK(a->core->status().problems.at(0).detail.find(".realizeignore file may have at most 256 KiB: make it smaller") !=
+        std::string::npos);
+
+  write(*a, "sub/.realizeignore", "#");
+  CHECK(until([&] { return a->core->status().problemCount == 0 && read(*b, "sub/.realizeignore") == "#"; }));
+}
+
+TEST_CASE_FIXTURE(Settled, "our own name within a folder is told as skipped") {
+  REQUIRE(folder(*a).makeDirectory("sub", 0755).ok());
+  REQUIRE(folder(*a).makeDirectory("sub/.realize", 0755).ok());
+  write(*a, "sub/other", "x");
+  REQUIRE(settles());
+  CHECK(problem(*a, "sub/.realize", "invalid-name"));
+
+  REQUIRE(folder(*a).removeDirectory("sub/.realize").ok());
+  CHECK_FALSE(problem(*a, "sub/.realize", "invalid-name"));
+}
+
 TEST_CASE_FIXTURE(Settled, "the arena's own folder that the disk fails to read loses nothing, and is read when the disk can") {
   a->disk.fail(FakeOp::List, "/arena", Code::Io, 0, 1'000'000);
   a->disk.fail(FakeOp::Stat, "/arena", Code::Io, 0, 1'000'000);
