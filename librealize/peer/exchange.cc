@@ -10,6 +10,7 @@ namespace realize::peer {
 namespace {
 constexpr size_t kMaxPageBytes = 1 << 20;
 constexpr int64_t kRetryMs = 1000;
+constexpr int kAsksAgain = 3;
 }  // namespace
 
 struct Exchange::State {
@@ -34,6 +35,7 @@ struct Exchange::State {
 
   void announceNow();
   void announceDurable();
+  void ask(const PeerKey& key, bool barrier, int more, std::function<void(const ArenaState*)> done);
   void pullIfBehind(const PeerKey& key);
   bool otherFirst(const PeerKey& key);
   void pullPage(const PeerKey& key, uint64_t number);
@@ -80,10 +82,8 @@ void Exchange::connected(RemoteArena& remote) {
   s_->wholes.erase(key);  // What a failing database ended half way is begun anew.
   s_->members[key] = Member{.connected = true, .said = std::nullopt, .pulling = false, .other = Member::First::Undecided, .error = ""};
   // What it announced came too early if its side was quicker, and then it would say nothing before its next change.
-  const uint64_t number = s_->connection[key];
-  remote.askState(false, [s = s_.get(), alive = s_->alive, key, number](Result<ArenaState> state) {
-    if (!*alive || !state.ok() || !s->current(key, number)) return;
-    s->core.exchange->onAnnounce(key, *state);
+  s_->ask(key, false, kAsksAgain, [s = s_.get(), key](const ArenaState* state) {
+    if (state) s->core.exchange->onAnnounce(key, *state);
   });
   // Last: a database that fails now ends this here, and our state is announced once it is back.
   const ArenaState own = ownState();
@@ -145,6 +145,7 @@ void Exchange::onAnnounce(const PeerKey& from, const ArenaState& state) {
   auto it = s_->members.find(from);
   if (it == s_->members.end() || !it->second.connected) return;
   it->second.said = state;
+  ++it->second.announced;
   auto& core = s_->core;
   core.marks->peerTold();
   if (state.origin == core.tree.origin()) {
@@ -174,6 +175,20 @@ void Exchange::onAnnounce(const PeerKey& from, const ArenaState& state) {
     else if (!state.suspended) core.folder->nobodyTellsMore();
   }
   s_->pullIfBehind(from);
+}
+
+/// An answer and an announcement may overtake each other, and which of them is newer is not to be seen: then it is asked again.
+/// `done` gets nothing where there is no answer, or where what was announced has to do.
+void Exchange::State::ask(const PeerKey& key, bool barrier, int more, std::function<void(const ArenaState*)> done) {
+  auto remote = remotes.find(key);
+  if (remote == remotes.end()) return done(nullptr);
+  const uint64_t number = connection[key], before = members[key].announced;
+  remote->second->askState(barrier, [this, alive = alive, key, number, before, more, done](Result<ArenaState> state) {
+    if (!*alive || !state.ok() || !current(key, number)) return done(nullptr);
+    if (members[key].announced == before) return done(&*state);
+    if (more == 0) return done(nullptr);
+    ask(key, false, more - 1, done);
+  });
 }
 
 void Exchange::State::pullIfBehind(const PeerKey& key) {
@@ -351,16 +366,14 @@ void Exchange::refresh(std::function<void()> done) {
   s_->core.folder->barrier([s = s_.get(), alive = s_->alive, done = std::move(done)] {
     if (!*alive || s->remotes.empty()) return done();
     auto left = std::make_shared<size_t>(s->remotes.size());
-    for (auto& [key, remote] : s->remotes) {
-      const uint64_t number = s->connection[key];
-      remote->askState(true, [s, alive, key = key, number, left, done](Result<ArenaState> state) {
-        if (*alive && state.ok() && s->current(key, number)) {
+    for (auto* remote : s->core.exchange->remotes())
+      s->ask(remote->key(), true, kAsksAgain, [s, key = remote->key(), left, done](const ArenaState* state) {
+        if (state) {
           s->members[key].said = *state;
           s->pullIfBehind(key);
         }
         if (--*left == 0) done();
       });
-    }
   });
 }
 

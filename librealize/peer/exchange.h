@@ -35,6 +35,7 @@ class Exchange {
   struct Member {
     bool connected = false;
     std::optional<ArenaState> said;  ///< since it connected
+    uint64_t announced = 0;          ///< how often it did
     bool pulling = false;
     /// Both compare their whole trees: the other one does so first, or no longer.
     enum class First { Undecided, Waiting, Waited } other = First::Undecided;

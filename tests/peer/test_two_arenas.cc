@@ -44,6 +44,40 @@ TEST_CASE("edits, renames and removals on either side arrive on the other") {
   CHECK(peers.a->has("renamed/sub/file4"));
 }
 
+TEST_CASE("an answer that was overtaken by an announcement does not hide it") {
+  TwoArenas peers;
+  peers.a->write("plan.txt", "draft");
+  peers.meet();
+  std::promise<void> asked;
+  std::function<void()> giveFirst;
+  peers.ba->lateState = [&](std::function<void()> give) {
+    if (giveFirst) return give();
+    giveFirst = std::move(give);
+    asked.set_value();
+  };
+  auto refreshed = std::make_shared<std::promise<void>>();
+  auto done = refreshed->get_future();
+  peers.b->with([&](ArenaCore& core) { core.core().exchange->refresh([refreshed] { refreshed->set_value(); }); });
+  REQUIRE(asked.get_future().wait_for(std::chrono::seconds(20)) == std::future_status::ready);
+  const auto saidOfA = [&] {
+    return peers.b->with([&](ArenaCore& core) { return core.core().exchange->members().at(peers.a->key).said->vector; });
+  };
+  const auto before = saidOfA();
+
+  peers.a->write("plan.txt", "written since");
+  const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(20);
+  while (saidOfA() == before && std::chrono::steady_clock::now() < end) {
+    peers.a->with([](ArenaCore& core) { core.core().folder->drainWatch(); });
+    std::this_thread::yield();
+  }
+  const auto announced = saidOfA();
+  REQUIRE_FALSE(announced == before);
+  giveFirst();
+  REQUIRE(done.wait_for(std::chrono::seconds(20)) == std::future_status::ready);
+
+  CHECK(saidOfA() == announced);
+}
+
 TEST_CASE("who was away while removals were forgotten comes back: nothing returns, and nothing it did is lost") {
   TwoArenas peers;
   for (int i = 0; i < 300; ++i) peers.a->write("dir/" + std::to_string(i), "content " + std::to_string(i));

@@ -108,7 +108,9 @@ class DirectRemote final : public RemoteArena {
   }
   void askState(bool barrier, std::function<void(Result<ArenaState>)> done) override {
     other_.scheduler->onCore([this, barrier, done] {
-      other_.core->serveState(self_.key, barrier, back<Result<ArenaState>>(done));
+      auto answer = back<Result<ArenaState>>(done);
+      if (lateState) answer = [this, answer](Result<ArenaState> state) { lateState([answer, state] { answer(state); }); };
+      other_.core->serveState(self_.key, barrier, answer);
     });
   }
   void pull(const PullRequest& request, std::function<void(Result<PullPage>)> done) override {
@@ -152,6 +154,8 @@ class DirectRemote final : public RemoteArena {
 
   std::atomic<uint64_t> gets{0};     ///< asked so far
   std::atomic<bool> corrupts{false}; ///< each chunk comes with a wrong bit
+  /// Gets each answer of askState, to give it when it wants. On the other's core.
+  std::function<void(std::function<void()> give)> lateState;
   /// Between the last chunk and the answer, on a thread of the other's pool; `again` has that chunk come once more.
   std::function<void(const std::function<void()>& again)> beforeDone;
 
