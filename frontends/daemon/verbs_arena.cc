@@ -191,6 +191,8 @@ Result<json> history(VerbContext& context, const Args& args) {
     REALIZE_ASSIGN(std::string text, args.text("path"));
     REALIZE_ASSIGN(FoundPath place, findPath(context, text));
     REALIZE_ASSIGN(auto items, place.arena->history(place.path, static_cast<size_t>(limit)));
+    // What was never there has no history; what is gone may have.
+    if (items.empty() && !place.path.empty()) REALIZE_TRY(place.arena->stat(place.path));
     found.emplace_back(place.arenaName, std::move(items));
   } else {
     for (auto& name : context.peer.arenaNames()) {

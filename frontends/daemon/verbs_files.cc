@@ -103,15 +103,17 @@ Result<json> cat(VerbContext& context, const Args& args) {
   if (entry.kind == EntryKind::Directory) return Error{Code::IsDirectory, text + ": is a folder"};
   if (entry.kind == EntryKind::Symlink)
     return Error{Code::InvalidArgument, text + ": is a symlink; 'realize stat' says where to"};
+  auto about = [&](const Error& error) { return Error{error.code, text + ": " + error.message}; };
   OpenedVersion file(place.arena->fileSystem());
-  REALIZE_TRY(file.open(entry.node));
+  if (auto opened = file.open(entry.node); !opened.ok()) return about(opened.error());
   uint64_t sent = 0;
   while (sent < static_cast<uint64_t>(limit)) {
     size_t wanted = static_cast<size_t>(std::min<uint64_t>(kRawPieceBytes, static_cast<uint64_t>(limit) - sent));
-    REALIZE_ASSIGN(Bytes piece, file.read(static_cast<uint64_t>(offset) + sent, wanted, context.reply));
-    if (!piece.empty() && !context.reply.raw(piece)) return gone();
-    sent += piece.size();
-    if (piece.size() < wanted) break;
+    auto piece = file.read(static_cast<uint64_t>(offset) + sent, wanted, context.reply);
+    if (!piece.ok()) return about(piece.error());
+    if (!piece->empty() && !context.reply.raw(*piece)) return gone();
+    sent += piece->size();
+    if (piece->size() < wanted) break;
   }
   return json{{"bytes", sent}};
 }

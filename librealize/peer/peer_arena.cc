@@ -51,6 +51,7 @@ class ArenaHandle final : public Arena {
 
  private:
   struct Wanted {
+    std::string path;
     BlobId blob;
     uint64_t sizeBytes = 0;
   };
@@ -58,6 +59,7 @@ class ArenaHandle final : public Arena {
   void askHolders(EntryInfo& entry, const std::string& path);
   UndoItem itemOf(Core& core, const store::HistoryRow& row, const std::string& state);
   Result<std::vector<Wanted>> filesBelow(const std::string& path);
+  Error about(const std::string& path, const Error& error) const;
   using Fetching = std::future<Result<void>>;
   Result<Fetching> beginFetch(const std::function<Result<EntryId>(Core&)>& entry, const BlobId& blob, uint64_t sizeBytes);
   Result<void> endFetch(Fetching& fetched);
@@ -66,6 +68,11 @@ class ArenaHandle final : public Arena {
   std::shared_ptr<Hosted> arena_;
   ArenaQuestions ask_;
 };
+
+/// Who has no file at hand says only what is wrong.
+Error ArenaHandle::about(const std::string& path, const Error& error) const {
+  return {error.code, arena_->name() + ":" + path + ": " + error.message};
+}
 
 /// Keys become names, where known.
 void ArenaHandle::name(EntryInfo& entry) {
@@ -132,13 +139,14 @@ Result<size_t> ArenaHandle::read(const std::string& path, uint64_t offset, std::
   auto opened = std::make_shared<std::promise<Result<FileHandle>>>();
   auto handle = opened->get_future();
   files.open(entry.node, OpenFlags{}, [opened](Result<FileHandle> result) { opened->set_value(std::move(result)); });
-  REALIZE_ASSIGN(const FileHandle file, handle.get());
+  auto file = handle.get();
+  if (!file.ok()) return about(path, file.error());
   auto got = std::make_shared<std::promise<Result<Bytes>>>();
   auto answer = got->get_future();
-  files.read(file, offset, dst.size(), [got](Result<Bytes> result) { got->set_value(std::move(result)); });
+  files.read(*file, offset, dst.size(), [got](Result<Bytes> result) { got->set_value(std::move(result)); });
   auto bytes = answer.get();
-  files.release(file);
-  if (!bytes.ok()) return bytes.error();
+  files.release(*file);
+  if (!bytes.ok()) return about(path, bytes.error());
   const size_t size = std::min(bytes->size(), dst.size());
   std::memcpy(dst.data(), bytes->data(), size);
   return size;
@@ -151,7 +159,7 @@ Result<std::vector<ArenaHandle::Wanted>> ArenaHandle::filesBelow(const std::stri
     if (entry.kind == EntryKind::Directory) folders.push_back(entry.path);
     if (entry.kind != EntryKind::File || entry.real) return;
     for (const auto& head : entry.heads)
-      if (head.shown && !head.here && head.sizeBytes > 0) out.push_back({head.blob, head.sizeBytes});
+      if (head.shown && !head.here && head.sizeBytes > 0) out.push_back({entry.path, head.blob, head.sizeBytes});
   };
   REALIZE_ASSIGN(auto top, stat(path));
   take(top);
@@ -175,6 +183,7 @@ Result<void> ArenaHandle::fetch(const std::string& path, std::function<bool(cons
     std::map<size_t, uint64_t> requests;
     uint64_t doneBytes = 0, doneFiles = 0;
     Result<void> outcome;
+    size_t failed = 0;
   };
   auto shared = std::make_shared<Shared>();
   Progress total;
@@ -202,6 +211,7 @@ Result<void> ArenaHandle::fetch(const std::string& path, std::function<bool(cons
             shared->doneBytes += size;
           } else if (shared->outcome.ok()) {
             shared->outcome = result;
+            shared->failed = number;
           }
           shared->changed.notify_all();
         };
@@ -223,6 +233,7 @@ Result<void> ArenaHandle::fetch(const std::string& path, std::function<bool(cons
     if (!alive.ok() && shared->outcome.ok()) shared->outcome = alive;
   }
   const auto outcome = shared->outcome;
+  const size_t failed = shared->failed;
   const auto rest = shared->requests;
   held.unlock();
   auto ended = arena_->locked([&](ArenaCore& core) -> Result<void> {
@@ -231,6 +242,7 @@ Result<void> ArenaHandle::fetch(const std::string& path, std::function<bool(cons
   });
   (void)ended;  // Nothing to cancel in an arena that is closed.
   if (cancelled) return Error{Code::Cancelled, name() + ":" + path + ": fetching was cancelled"};
+  if (!outcome.ok() && outcome.code() != Code::Suspended) return about(files[failed].path, outcome.error());
   return outcome;
 }
 

@@ -252,6 +252,7 @@ Result<void> PeerImpl::joinArena(const std::string& name, const std::string& fol
   const auto start = std::chrono::steady_clock::now();
   std::vector<ArenaId> found;
   std::map<ArenaId, std::string> all;
+  bool connected = false;
   while (true) {
     uint64_t seen;
     {
@@ -264,12 +265,14 @@ Result<void> PeerImpl::joinArena(const std::string& name, const std::string& fol
       if (offeredName == name) found.push_back(id);
     const bool hope = household_->view()->peers().size() > 1;
     const bool dialling = std::any_of(now.begin(), now.end(), [](auto& item) { return item.second.trying; });
-    const bool connected = std::any_of(now.begin(), now.end(), [](auto& item) { return item.second.connected; });
+    connected = std::any_of(now.begin(), now.end(), [](auto& item) { return item.second.connected; });
     const auto deadline = start + (connected && !dialling ? kJoinWaitShort : kJoinWait);
     std::unique_lock held(mutex_);
     if (!found.empty() || !hope || stopping_) break;
     if (!changed_.wait_until(held, deadline, [&] { return changes_ != seen || stopping_; })) break;
   }
+  if (found.empty() && !connected)
+    return Error{Code::Unreachable, name + ": no other peer is connected, so nobody can offer the arena; `realize status` says why"};
   if (found.empty()) {
     std::string offers;
     for (const auto& [id, offeredName] : all) offers += (offers.empty() ? "" : ", ") + offeredName;

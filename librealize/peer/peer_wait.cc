@@ -69,7 +69,7 @@ ArenaStatus PeerImpl::complete(ArenaStatus status, const std::map<PeerKey, PeerC
     member.peer = view->infoOf(member.peer.key);
     auto connection = connections.find(member.peer.key);
     if (member.connected || connection == connections.end()) continue;
-    if (connection->second.connected) member.detail = "it runs, but without this arena";
+    if (connection->second.connected) member.detail = "it runs, but has not offered this arena yet";
     if (!connection->second.refuses) continue;
     member.detail = "it refuses this peer, and may have removed it";
     if (std::exchange(status.consensus, false)) status.consensusWhy = member.peer.name + " refuses this peer, and may have removed it";
@@ -164,23 +164,29 @@ std::vector<std::string> whatIsMissing(ArenaCore& arena, const HouseholdView& vi
   const auto& members = core.exchange->members();
   if (std::none_of(members.begin(), members.end(), [](const auto& item) { return item.second.connected; }))
     missing.push_back("no other member of the arena is connected");
-  if (core.folder->settling())
-    missing.push_back(core.folder->waitingForTree() ? "the folder is read when another member has told of its tree"
-                                                    : "local changes are still being read");
+  if (const uint64_t entries = core.folder->heldRemovals())
+    missing.push_back("the removal of " + std::to_string(entries) + (entries == 1 ? " entry" : " entries") + " is held back: `realize confirm " +
+                      core.options.name + "` lets it happen, with --keep brings them back");
+  if (const uint64_t files = core.folder->heldOverwrites())
+    missing.push_back("new contents of " + plural(files, "file") + " are held back: `realize confirm " + core.options.name + "`");
   if (const uint64_t files = core.marks->missingFiles())
     missing.push_back(plural(files, "file") + " marked real here " + (files == 1 ? "is" : "are") + " not complete (" +
                       plural(core.marks->missingBytes(), "byte") + ")");
+  if (core.folder->waitingForTree()) missing.push_back("the folder is read when another member has told of its tree");
+  else if (core.folder->scanning())
+    missing.push_back("the folder is being scanned: " + plural(core.folder->scannedEntries(), "name") + " so far");
+  else if (core.folder->settling()) missing.push_back("local changes are still being read");
   for (const auto& [key, member] : members) {
     if (!member.connected) continue;
     const std::string name = view.nameOf(key);
-    if (!member.said) missing.push_back(name + " has not said its state yet");
-    else if (member.said->suspended) missing.push_back(name + " has suspended the arena");
-    else if (member.said->settling) missing.push_back(name + " is reading changes of its own");
-    else if (!core.exchange->agreesWith(key)) missing.push_back(name + " and this peer do not have the same tree yet");
     if (member.said && member.said->missingFiles > 0)
       missing.push_back(plural(member.said->missingFiles, "file") + " marked real on " + name + " " +
                         (member.said->missingFiles == 1 ? "is" : "are") + " not complete there (" +
                         plural(member.said->missingBytes, "byte") + ")");
+    if (!member.said) missing.push_back(name + " has not said its state yet");
+    else if (member.said->suspended) missing.push_back(name + " has suspended the arena");
+    else if (member.said->settling) missing.push_back(name + " is reading changes of its own");
+    else if (!core.exchange->agreesWith(key)) missing.push_back(name + " and this peer do not have the same tree yet");
   }
   return missing;
 }

@@ -93,7 +93,8 @@ Result<std::vector<store::HistoryRow>> planUndo(Core& core, const UndoRequest& r
     if (now && (row.kind == EntryKind::Directory || holds(core, *now, *row.old))) continue;  // As it was.
     out.push_back(std::move(row));
   }
-  if (out.empty()) return Error{Code::NotFound, "nothing was removed or replaced there that the history knows of"};
+  if (out.empty())
+    return Error{Code::NotFound, (request.path.empty() ? "" : request.path + ": ") + "nothing was removed or replaced there that the history knows of"};
   std::sort(out.begin(), out.end(), [](const auto& a, const auto& b) { return a.path < b.path; });
   return out;
 }

@@ -129,6 +129,11 @@ def unreachable_bytes_and_back(h):
         equal(error.errno, errno.EHOSTUNREACH)
     check(time.monotonic() - started < 5, "quickly")
     equal(read(mount / "read-before.txt"), b"cached")
+    for words in (("cat", "docs:x.txt"), ("fetch", "docs:")):
+        said = b.fails(7, *words)
+        check("docs:x.txt: no connected peer has these bytes" in said, said)
+    said = b.fails(7, "arena", "join", "photos")
+    check("no other peer is connected" in said, said)
     a.serve()
     h.agree(b)
     equal(read(mount / "x.txt"), b"one")

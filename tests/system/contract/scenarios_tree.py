@@ -296,6 +296,8 @@ def removal_guard_and_confirm(h):
         path.unlink()
     until(lambda: a.arena()["held_removals"] >= 200, "the removal is held back")
     equal(len(list(folder_b.glob("e*/*"))), 400, "held back means that nobody else loses them")
+    said = a.fails(1, "wait", "docs", "--timeout", "1")
+    check("is held back: `realize confirm docs`" in said, said)
     a.run("confirm", "docs", "--keep")
     until(lambda: len(list(folder_a.glob("e*/*"))) == 400, "--keep brings them back")
     h.agree(a, b)
@@ -400,6 +402,9 @@ def history_tells_who(h):
     items = str(a.json("history", "docs:"))
     for word in ("x.txt", "y.txt", "'b'"):
         check(word in items, word, "is not in", items)
+    check("edit" in str(a.json("history", "docs:x.txt")), "what is gone has its history")
+    check("docs:never" in a.fails(4, "history", "docs:never"), "what was never there has none")
+    check("never: nothing was removed" in a.fails(4, "undo", "docs:never"), "the path is told")
 
 
 def several_arenas(h):
