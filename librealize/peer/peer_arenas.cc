@@ -76,7 +76,10 @@ Error PeerImpl::unknownArena(const std::string& name) {
   const auto view = household_->view();
   for (const auto& [id, row] : view->arenas) {
     std::lock_guard held(mutex_);
-    if (auto broken = broken_.find(id); row.name == name && broken != broken_.end()) return broken->second;
+    auto broken = broken_.find(id);
+    if (row.name != name || broken == broken_.end()) continue;
+    // It is known, whatever of it was not found.
+    return {broken->second.code == Code::NotFound ? Code::Suspended : broken->second.code, name + ": " + broken->second.message};
   }
   return {Code::NotFound, name + ": this peer is in no arena of that name; `realize arena list` shows them"};
 }
@@ -149,6 +152,10 @@ Result<void> PeerImpl::runArena(store::ArenaRow row, bool fresh, bool joining, M
   start.options.userFolder = !row.ownFolder;
   start.options.self = household_->identity().key();
   start.options.sharedQuota = sharedQuota_;
+  // Where it is lost with all that was in it, the arena begins anew, as where its database is lost.
+  std::error_code failed;
+  fs::create_directories(start.options.databaseDirectory, failed);
+  if (failed) return errnoError(failed.value(), start.options.databaseDirectory);
   const auto view = household_->view();
   for (const auto& [key, admission] : view->admissions) {
     const bool other = key.first == row.arena && key.second != start.options.self;

@@ -43,6 +43,7 @@ Problem ownTwin(const std::string& witness) {
 ArenaStatus PeerImpl::complete(ArenaStatus status, const std::map<PeerKey, PeerConnection>& connections) {
   const auto view = household_->view();
   std::erase_if(status.members, [&](const MemberStatus& member) { return !view->isAdmitted(status.id, member.peer.key); });
+  const bool anyMet = !status.members.empty();
   // Members that the arena has never met.
   for (const auto& [key, row] : view->admissions) {
     if (key.first != status.id || key.second == view->self || !view->isAdmitted(key.first, key.second)) continue;
@@ -53,6 +54,13 @@ ArenaStatus PeerImpl::complete(ArenaStatus status, const std::map<PeerKey, PeerC
     member.peer.key = key.second;
     member.detail = "never met in this arena";
     status.members.push_back(std::move(member));
+  }
+  // Its folder may be empty because it is, or because nobody has said yet what is in it.
+  if (const auto row = view->arenas.find(status.id);
+      status.consensus && !anyMet && !status.members.empty() && row != view->arenas.end() &&
+      (row->second.ownFolder || !household_->value("joining " + status.id.hex()).empty())) {
+    status.consensus = false;
+    status.consensusWhy = "no member has said yet what is in it";
   }
   if (!view->isAdmitted(status.id, view->self)) {
     const bool removed = !view->isMember(view->self);
@@ -172,10 +180,10 @@ std::vector<std::string> whatIsMissing(ArenaCore& arena, const HouseholdView& vi
   if (const uint64_t files = core.marks->missingFiles())
     missing.push_back(plural(files, "file") + " marked real here " + (files == 1 ? "is" : "are") + " not complete (" +
                       plural(core.marks->missingBytes(), "byte") + ")");
-  if (core.folder->waitingForTree()) missing.push_back("the folder is read when another member has told of its tree");
-  else if (core.folder->scanning())
-    missing.push_back("the folder is being scanned: " + plural(core.folder->scannedEntries(), "name") + " so far");
-  else if (core.folder->settling()) missing.push_back("local changes are still being read");
+  if (core.folder->settling())
+    missing.push_back(core.folder->waitingForTree() ? "the folder is read when another member has told of its tree"
+                      : core.folder->scanning() ? "the folder is being scanned: " + plural(core.folder->scannedEntries(), "name") + " so far"
+                                                : "local changes are still being read");
   for (const auto& [key, member] : members) {
     if (!member.connected) continue;
     const std::string name = view.nameOf(key);

@@ -500,6 +500,19 @@ def damaged_database_is_said_so(h):
     equal(read(folder_a / "x"), b"1")
 
 
+def lost_indices_begin_anew(h):
+    a, b, folder_a, folder_b = h.pair({"x": "1", "sub/y": "2"})
+    b.run("mark", "real", "docs:")
+    h.agree(a, b)
+    b.stop()
+    shutil.rmtree(b.state / "arenas")
+    (folder_a / "x").write_text("newer")
+    b.serve()
+    h.agree(a, b)
+    same_tree(folder_a, folder_b)
+    equal(a.arena()["conflicts"], 0)
+
+
 def newer_state_is_refused(h):
     a = h.peer("a")
     a.stop()

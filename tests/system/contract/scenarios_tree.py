@@ -407,6 +407,21 @@ def history_tells_who(h):
     check("never: nothing was removed" in a.fails(4, "undo", "docs:never"), "the path is told")
 
 
+def joined_and_not_told_is_no_consensus(h):
+    a, b, _, _ = h.pair({"x.txt": "1"})
+    a.run("arena", "create", "late", a.folder("late"))
+    write(a.folder("late") / "y.txt", "2")
+    a.run("arena", "admit", "late", "b")
+    until(lambda: "late" in b.text("arena", "list"), "b hears of it")
+    a.run("arena", "leave", "late")
+    b.run("arena", "join", "late")
+
+    said = b.arena("late")
+    check(not said["consensus"] and "no member has said" in said["consensus_why"], said)
+    a.run("arena", "join", "late", a.folder("late"))
+    until(lambda: b.arena("late")["consensus"] and b.arena("late")["files"] == 1, "it is told")
+
+
 def several_arenas(h):
     a, b, folder_a, folder_b = h.pair({"x": "docs"})
     other = a.folder("other")
