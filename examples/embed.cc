@@ -9,6 +9,7 @@
 #include <realize/peer.h>
 
 #include <cstdio>
+#include <filesystem>
 #include <memory>
 #include <string>
 #include <vector>
@@ -52,7 +53,8 @@ int main(int argc, char** argv) {
     std::fprintf(stderr, "usage: embed STATE FOLDER [CODE]\n");
     return 2;
   }
-  const std::string state = argv[1], folder = argv[2];
+  // Of the folder the library wants the absolute path: it is the same wherever the program is started next time.
+  const std::string state = argv[1], folder = std::filesystem::absolute(argv[2]);
   const bool first = argc == 3;
 
   // A peer is made once. The first one listens on a port that the kernel picks; a deaf one dials only.

@@ -40,6 +40,17 @@ cd "$work/app"
 "$@" -Wall -Wextra -Werror embed.cc -o embed $flags
 export LD_LIBRARY_PATH="$libdir"
 
+cat >mount.cc <<'END'
+#include <realize/fuse/mount.h>
+int main(int argc, char** argv) {
+  auto peer = realize::Peer::open(argv[argc - 1]);
+  return peer && realize::fuse::Mount::start(*(*peer)->arena("docs"), "/nowhere", {}) ? 0 : 1;
+}
+END
+flags=$(PKG_CONFIG_PATH="$(dirname "$pc")" pkg-config --define-variable=prefix="$prefix" --cflags --libs realize-fuse)
+# shellcheck disable=SC2086
+"$@" mount.cc -o mount $flags
+
 mkdir "$work/files"
 echo "hello from the first" >"$work/files/greeting.txt"
 mkfifo in1 in2 out1 out2
