@@ -90,10 +90,11 @@ void Folder::State::sayHeldRemovals() {
 void Folder::State::keepOrigins(logic::Plan& plan) {
   if (suspecting || overwrites.holding()) {
     const auto removed = plan.removed();
-    for (const auto& step : plan.steps)
-      if (step.kind == logic::Step::Kind::Replaced && std::find(removed.begin(), removed.end(), step.source) != removed.end() &&
-          !confirmed.contains(step.source))
+    for (const auto& step : plan.steps) {
+      const bool read = step.kind == logic::Step::Kind::Replaced && step.entryKind == EntryKind::File && !heldAsRead(step.node, step.stat);
+      if (read && !confirmed.contains(step.source) && std::find(removed.begin(), removed.end(), step.source) != removed.end())
         origins[step.node] = step.source;
+    }
   }
   if (origins.empty()) return;
   std::set<NodeId> waiting;
@@ -254,6 +255,7 @@ Result<uint64_t> Folder::confirmHeld(bool keep) {
   if (s.root && !s.guard.held().empty()) s.noteReturned();
   if (s.guard.held().empty() && s.heldContents.empty()) return Error{Code::NotFound, "nothing is held back"};
   const auto contents = std::exchange(s.heldContents, {});
+  s.origins.clear();
   s.toldHeldContents = 0;
   const auto nodes = s.guard.confirm();
   s.overwrites.confirm();

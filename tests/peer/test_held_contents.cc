@@ -236,6 +236,23 @@ TEST_CASE_FIXTURE(Overwritten, "what is renamed over a file while contents are h
   }
 }
 
+TEST_CASE_FIXTURE(Overwritten, "a link that is renamed over another while contents are held is one change") {
+  auto root = *a->disk.openRoot(test::kSimFolder);
+  REQUIRE(root->makeSymlink("link", "to/old").ok());
+  REQUIRE(root->makeSymlink("new", "to/new").ok());
+  REQUIRE(settles());
+  overwrite(0, 25);
+  REQUIRE(until([&] { return held(*a) == 25; }));
+  REQUIRE(root->rename("new", "link", RenameKind::Replace).ok());
+  pass(10'000);
+  REQUIRE(core(*a).folder->confirmHeld(true).ok());
+
+  REQUIRE(settles());
+  auto there = *b->disk.openRoot(test::kSimFolder);
+  CHECK(there->readSymlink("link").ok());
+  CHECK_FALSE(there->readSymlink("new").ok());
+}
+
 TEST_CASE_FIXTURE(Overwritten, "what is under its name again when removals are taken back is what was written there") {
   auto root = *a->disk.openRoot(test::kSimFolder);
   for (int i = 0; i < 12; ++i) REQUIRE(root->unlink(name(i)).ok());

@@ -544,8 +544,14 @@ void World::answerGuards(size_t number, bool keep) {
     const auto shown = known ? core.shownVersion(*known) : std::nullopt;
     for (size_t i = 0; shown && i < machines_.size(); ++i) {
       if (i == number || !machines_[i].peer->running()) continue;
-      for (const auto& row : machines_[i].peer->core->core().store.disk().withBlob(shown->second.blob, 10))
-        if (!row.dirty) return true;
+      auto& other = machines_[i].peer->core->core();
+      for (const auto& row : other.store.disk().withBlob(shown->second.blob, 10)) {
+        const auto path = other.folder->diskPath(row.node);
+        if (row.dirty || !path) continue;
+        bool there = false;  // Its user may have removed it, and that is held, too.
+        doing(i, [&](Directory& root) { there = root.stat(*path).ok(); });
+        if (there) return true;
+      }
     }
     return false;
   };
