@@ -100,14 +100,14 @@ void World::tellOfTwin(Machine& machine, const SimPeer& by) {
 /// folder. The other goes on when it has been alone for a while.
 void World::separateClone() {
   if (!clone_) return;
-  const auto [number, copy] = *clone_;
+  const size_t number = clone_->of, copy = clone_->copy;
   auto stopped = [&] {
     return std::all_of(links_.begin(), links_.end(), [&](auto& link) {
       const bool ofOne = link->end(0).key == machines_[copy].peer->key || link->end(1).key == machines_[copy].peer->key;
       return !ofOne || !link->connected();
     });
   };
-  auto both = [&, number = number, copy = copy] { return machines_[number].toldEver && machines_[copy].toldEver && stopped(); };
+  auto both = [&] { return machines_[number].toldEver && machines_[copy].toldEver && stopped(); };
   for (int i = 0; i < kMeetings && !both(); ++i) {
     for (auto& link : links_) connect(*link);
     runFor(1000 * kNsPerMs);
