@@ -209,6 +209,18 @@ void Folder::State::changedFile(const HashJob& job) {
   const Content& content = *job.content;
   const Version version = versionOf(job.stat, &content);
   const auto before = core.tree.get(*id);
+  const auto takeAsNew = [&] {
+    core.store.disk().erase(job.node);
+    HashJob again = job;
+    again.node = 0;
+    newFile(again);
+  };
+  if (row->blob != content.blob && isOfAnother(job, *id)) {
+    takeAsNew();
+    core.marks->entryChanged(*id);
+    core.folder->entryChanged(*id);
+    return;
+  }
   if (before && before->shown) {
     if (row->blob == content.blob && row->sizeBytes == content.sizeBytes) {
       const bool mode = (row->mode & 0777) != (job.stat.mode & 0777), times = row->mtimeNs != job.stat.mtimeNs;
@@ -229,10 +241,7 @@ void Folder::State::changedFile(const HashJob& job) {
     // Removed by a peer, and not edited here: the removal goes on.
   } else {
     // A peer removed it while it was edited here: the edit lives.
-    core.store.disk().erase(job.node);
-    HashJob again = job;
-    again.node = 0;
-    return newFile(again);
+    return takeAsNew();
   }
   noteWitnessed(job.node);
   row->setStat(job.stat);

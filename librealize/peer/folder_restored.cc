@@ -139,6 +139,14 @@ bool Folder::State::removedMeanwhile(const HashJob& job, const EntryId& parent) 
   return true;
 }
 
+/// A database of before knows another at this path than the tree shows there, whose content it is.
+bool Folder::State::isOfAnother(const HashJob& job, const EntryId& id) {
+  if (job.broughtBack == BroughtBack::Nothing || core.store.witnessed().hasNode(job.node)) return false;
+  const auto parent = directoryEntry(job.parent);
+  const auto there = parent ? bindable(*parent, job.name, EntryKind::File) : std::nullopt;
+  return there && there->entry.id != id && isOld(there->entry, job.content->blob);
+}
+
 /// True: it is one of the versions that are known, and no edit. Else `row.base` is what an edit may count as seen.
 bool Folder::State::takeOldContent(const HashJob& job, const logic::Record& before, store::DiskRow& row) {
   if (job.broughtBack == BroughtBack::Nothing) return false;
@@ -149,7 +157,9 @@ bool Folder::State::takeOldContent(const HashJob& job, const logic::Record& befo
     return true;
   }
   const bool old = isOld(before.entry, job.content->blob);
-  if (old || (job.broughtBack == BroughtBack::Folder && !core.store.witnessed().hasNode(row.node))) row.base.clear();
+  // Where others have moved it from there, it may be the file of whoever came after it.
+  const bool moved = core.store.nodeOf(before.shownParent) != row.parentNode || before.shownName != row.name;
+  if (old || ((job.broughtBack == BroughtBack::Folder || moved) && !core.store.witnessed().hasNode(row.node))) row.base.clear();
   return old;
 }
 

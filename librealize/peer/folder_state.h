@@ -171,7 +171,7 @@ struct Folder::State {
   void leaveOutAbsent(logic::Plan& plan);
   bool isOld(const Entry& entry, const BlobId& blob);
   bool removedMeanwhile(const HashJob& job, const EntryId& parent);
-  bool takeOldContent(const HashJob& job, const logic::Record& before, store::DiskRow& row);
+  bool takeOldContent(const HashJob& job, const logic::Record& before, store::DiskRow& row), isOfAnother(const HashJob& job, const EntryId& id);
   void endBroughtBack();
 
   // folder_placing.cc

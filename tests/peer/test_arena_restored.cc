@@ -98,6 +98,42 @@ TEST_CASE_FIXTURE(BackedUp, "a database from an old backup beside the folder of 
   CHECK(conflicts() == 0);
 }
 
+// realize-sim, seed 9211583.
+TEST_CASE_FIXTURE(BackedUp, "a file that took another's name after its database was backed up is no edit of that other one") {
+  const auto folder = *a->disk.openRoot(test::kSimFolder);
+  REQUIRE(folder->rename("f", "old", RenameKind::NoReplace).ok());
+  REQUIRE(folder->rename("g", "f", RenameKind::NoReplace).ok());
+  REQUIRE(settles());
+  core(*b).marks->set(*core(*b).recordAt("old"), Mark::Unreal);
+  REQUIRE(settles());
+  REQUIRE_FALSE(has(*b, "old"));
+  write(*b, "saved", "second g");
+  REQUIRE((*b->disk.openRoot(test::kSimFolder))->rename("saved", "f", RenameKind::Replace).ok());
+  REQUIRE(settles());
+  const EntryId first = core(*a).recordAt("old")->entry.id, second = core(*a).recordAt("f")->entry.id;
+
+  bringBack(true, false);
+  std::string now = "second g";
+  bool known = true;
+  SUBCASE("as others know it") {}
+  SUBCASE("as nobody knows it") {
+    known = false;
+    now = "third g";
+    write(*b, "f", now);
+  }
+  goOn();
+
+  CHECK(core(*a).recordAt("old")->entry.id == first);
+  CHECK(core(*a).recordAt("f")->entry.id == second);
+  const auto heads = core(*a).tree.shownHeads(first);
+  const auto bytes = std::as_bytes(std::span(std::string_view("first f")));
+  const auto blob = blobIdOf(ChunkRef{hashChunk(bytes), uint32_t(bytes.size())});
+  CHECK(std::any_of(heads.begin(), heads.end(), [&](const auto& head) { return head.version.blob == blob; }));
+  CHECK(conflicts() == (known ? 0 : 1));
+  if (known) check("f", now);
+  if (known) check("old", "first f");
+}
+
 TEST_CASE_FIXTURE(BackedUp, "a folder from an old backup under the database of today removes nothing and takes the newest") {
   write(*a, "f", "second f");
   write(*b, "g", "second g");
