@@ -149,6 +149,7 @@ auto Loop::run(F f) {
   auto future = result->get_future();
   auto body = std::make_shared<F>(std::move(f));
   post([this, result, body]() mutable {
+    (void)this;  // Settles promises only.
     try {
       if constexpr (Promised::isPromise) {
         settle<T>((*body)(), result);
