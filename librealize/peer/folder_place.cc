@@ -15,12 +15,6 @@
 
 namespace realize::peer {
 
-namespace {
-constexpr int64_t kNobodyHasMs = 3000;
-constexpr int64_t kLastResortMs = 1000;
-constexpr int64_t kLastResortMostMs = 60'000;
-}  // namespace
-
 /// Somebody was quicker than an exchange: his bytes go back under the name, and are read as the edit that they are.
 void Folder::State::undoPlacing(NodeId node, const FileStat& fresh, const std::string& from, const std::string& tempPath,
                                 const std::string& path) {
@@ -286,92 +280,6 @@ bool Folder::placeNew(const Plan& plan, NodeId node, const std::string& tempName
   s.noteUnsynced(node);
   s.putInto(folders.parentNode);
   return true;
-}
-
-/// Removed where its bytes were, and kept by somebody who renamed it without knowing: what a removal let go is not had back
-/// once nobody has it. Who renamed it saw what the folder has, if that is still an older content.
-void Folder::nobodyHas(const EntryId& id, const std::function<bool(const BlobId&)>& refusedByAll) {
-  auto& s = *s_;
-  auto& core = s.core;
-  auto record = core.tree.get(id);
-  if (!s.root || !record || !record->shown || record->entry.kind != EntryKind::File) return;
-  for (auto* remote : core.exchange->remotes())
-    if (!core.exchange->agreesWith(remote->key())) return;
-  std::optional<Dot> here;
-  for (const auto& [dot, version] : record->entry.heads) {
-    if (!logic::isLetGo(record->entry, dot)) return;
-    if (core.transfers->complete(version.blob)) here = dot;
-    else if (!refusedByAll(version.blob)) return;
-    // Who wrote it may have it, if it cannot be asked.
-    else if (version.author != core.options.self && !core.exchange->agreesWith(version.author)) return;
-  }
-  auto row = core.store.disk().get(record->node);
-  if (row && row->dirty) return;
-  const bool older = row && !row->blob.isZero();
-  const int64_t since = s.nobodyHasNs.try_emplace(id, s.now()).first->second;
-  if (s.now() - since < (here || older ? kNobodyHasMs : 3 * kNobodyHasMs) * 1'000'000) return;  // Who has more than we is first.
-  s.nobodyHasNs.erase(id);
-  core.transact([&] {
-    Result<void> done;
-    if (here) {
-      done = core.tree.resolve(id, *here);
-    } else if (older) {
-      Version version;
-      version.blob = row->blob;
-      version.sizeBytes = row->sizeBytes;
-      version.mode = row->mode & 0777;
-      version.mtimeNs = row->mtimeNs;
-      done = core.tree.write(id, version);
-      row->base = s.rebased({}, record, id);
-      core.store.disk().put(*row);
-    } else {
-      done = core.tree.remove(id);
-    }
-    if (!done.ok()) return;  // Changed a moment ago.
-    core.marks->entryChanged(id);
-    entryChanged(id);
-  });
-}
-
-void Folder::lastResort(const EntryId& id) {
-  if (s_->lastResorts.insert(id).second) s_->askForLastResort(id, kLastResortMs);
-}
-
-bool Folder::askingForLastResorts() const { return !s_->lastResorts.empty(); }
-
-/// One byte of each version is read, as anybody would who opened the file.
-void Folder::State::askForLastResort(const EntryId& id, int64_t delayMs) {
-  core.env.scheduler.onCoreAfter(delayMs, [this, alive = alive, id, delayMs] {
-    if (!*alive) return;
-    auto record = core.suspended || core.stopping ? std::nullopt : core.tree.get(id);
-    if (!record || !record->shown || core.store.disk().get(record->node) || !logic::allLetGo(record->entry)) {
-      lastResorts.erase(id);
-      return;
-    }
-    auto nowhere = std::make_shared<std::set<BlobId>>();
-    auto left = std::make_shared<size_t>(1);
-    auto answered = [this, alive, id, delayMs, nowhere, left] {
-      if (--*left > 0 || !*alive) return;
-      if (nowhere->empty()) {
-        lastResorts.erase(id);
-        return;
-      }
-      core.folder->nobodyHas(id, [&](const BlobId& blob) { return nowhere->contains(blob); });
-      askForLastResort(id, std::min(2 * delayMs, kLastResortMostMs));
-    };
-    for (const auto& [dot, version] : record->entry.heads) {
-      ++*left;
-      auto open = core.transfers->open(version.blob, version.sizeBytes);
-      core.transfers->read(open, 0, 1, [nowhere, answered, blob = version.blob, open, &scheduler = core.env.scheduler](Result<Bytes> got) {
-        const bool none = !got.ok() && got.code() == Code::Unreachable;
-        scheduler.onCore([nowhere, answered, blob, none] {
-          if (none) nowhere->insert(blob);
-          answered();
-        });
-      });
-    }
-    answered();
-  });
 }
 
 Result<void> Folder::displace(const EntryId& id, const std::string& cachePath) {

@@ -254,6 +254,7 @@ struct Folder::State {
   void askForLastResort(const EntryId& id, int64_t delayMs);
   std::set<EntryId> lastResorts;         ///< being asked for (lastResort())
   std::map<EntryId, int64_t> nobodyHasNs;  ///< since when it is known of an entry (nobodyHas())
+  std::set<std::pair<EntryId, BlobId>> notReplaced;  ///< nobody has these, and nobody here has replaced them (nobodyHas())
   std::set<EntryId> moving;              ///< on their way now; others are moved out of theirs meanwhile
   std::vector<NodeId> goneNow;           ///< removed in this slice; rows go once their folders are synced
   std::set<std::string> goneParents;

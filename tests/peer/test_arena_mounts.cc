@@ -214,3 +214,91 @@ TEST_CASE_FIXTURE(MountOfConflict, "what is put over a file with two versions th
   CHECK(std::count(after.begin(), after.end(), before[1]) == 1);
   CHECK(std::count(after.begin(), after.end(), emptyBlobId()) == 1);
 }
+
+namespace {
+
+/// A has all real, the others nothing; the last one has a mount.
+struct Unreal : test::SimHousehold {
+  explicit Unreal(std::vector<Mark> others) : SimHousehold(others), last(others.size()) {
+    write(0, "f", "first");
+    startAndMeet();
+  }
+  void setMode(uint32_t mode) {
+    Result<Attributes> done = Error{Code::Internal, ""};
+    AttributeChange change;
+    change.mode = mode;
+    const NodeId node = core(last).recordAt("f")->node;
+    peers[last]->core->guardedFileSystem().setAttributes(node, 0, change, [&](Result<Attributes> result) { done = std::move(result); });
+    REQUIRE(done.ok());
+  }
+  std::vector<logic::ShownHead> heads(size_t peer) { return core(peer).tree.shownHeads(core(peer).recordAt("f")->entry.id); }
+  size_t last;
+};
+
+}  // namespace
+
+TEST_CASE("a mode set on an unreal file is a version that its holders have") {
+  Unreal home({Mark::Real, Mark::Unreal});
+
+  home.setMode(0600);
+  REQUIRE(home.settle());
+  for (size_t peer : {0u, 1u}) CHECK((home.folder(peer)->stat("f")->mode & 0777) == 0600);
+  home.core(1).marks->set(*home.core(1).recordAt(""), Mark::Unreal);
+  REQUIRE(home.settle());
+  home.runFor(30'000);
+
+  CHECK_FALSE(home.folder(1)->stat("f").ok());
+  CHECK(home.read(0, "f") == "first");
+  CHECK(home.fetch(2, "first") == "first");
+}
+
+TEST_CASE("a mode set on an unreal file while its holder edits it is set on what it is then") {
+  Unreal home({Mark::Unreal});
+  home.disconnect();
+
+  home.setMode(0600);
+  home.write(0, "f", "second");
+  home.runFor(1000);
+  home.connect();
+
+  REQUIRE(home.settle());
+  REQUIRE(home.heads(0).size() == 1);
+  CHECK(home.read(0, "f") == "second");
+  CHECK((home.folder(0)->stat("f")->mode & 0777) == 0600);
+  CHECK(home.fetch(1, "second") == "second");
+}
+
+TEST_CASE("a mode set on an unreal file while two edit it leaves both edits") {
+  Unreal home({Mark::Real, Mark::Unreal});
+  home.disconnect();
+  home.setMode(0600);
+  home.write(0, "f", "of A");
+  home.write(1, "f", "of B");
+  home.runFor(1000);
+  home.connect();
+
+  REQUIRE(home.settle());
+  CHECK(home.heads(0).size() == 2);
+  CHECK(home.fetch(2, "of A") == "of A");
+  CHECK(home.fetch(2, "of B") == "of B");
+}
+
+TEST_CASE("a mode set on an unreal file is waited for with its bytes while a member is away that may have them") {
+  Unreal home({Mark::Real, Mark::Unreal});
+  home.end(1);
+  home.disconnect();
+  home.setMode(0600);
+  home.write(0, "f", "second");
+  home.runFor(1000);
+  for (auto& link : home.links)
+    if (&link->end(0) != home.peers[1].get() && &link->end(1) != home.peers[1].get()) link->connect();
+  home.runFor(60'000);
+  CHECK(home.heads(0).size() == 2);
+
+  REQUIRE(home.peers[1]->start().ok());
+  home.connect();
+  REQUIRE(home.settle());
+
+  CHECK(home.heads(0).size() == 2);  // It has the first content: both are there.
+  CHECK(home.fetch(0, "first") == "first");
+}

@@ -1,0 +1,162 @@
+// Versions whose bytes nobody has any more: what becomes of them, and who finds out.
+
+#include <algorithm>
+
+#include "librealize/logic/tree_merge.h"
+#include "librealize/peer/exchange.h"
+#include "librealize/peer/folder_state.h"
+#include "librealize/peer/marks.h"
+#include "librealize/peer/transfers.h"
+
+namespace realize::peer {
+
+namespace {
+constexpr int64_t kNobodyHasMs = 3000;
+constexpr int64_t kLastResortMs = 1000;
+constexpr int64_t kLastResortMostMs = 60'000;
+constexpr size_t kNotReplacedKept = 4096;
+
+using Refused = std::function<bool(const BlobId&)>;
+
+/// Nobody of all members has it: each is connected, at rest and was asked.
+bool everyMemberRefuses(Core& core, const BlobId& blob, const Refused& refusedByAll) {
+  if (core.transfers->complete(blob) || !refusedByAll(blob)) return false;
+  const auto members = core.store.members().all();
+  return std::all_of(members.begin(), members.end(), [&](const store::MemberRow& member) {
+    return !member.admitted || member.peer == core.options.self || core.exchange->agreesWith(member.peer);
+  });
+}
+
+/// This peer had that content of the file under another mode or time, and replaced it; and nobody sent it damaged, who may have
+/// it all the same. Cost: all of the history.
+bool replacedHere(Core& core, const logic::Record& record, const Version& lost) {
+  const auto path = core.shownPath(record.entry.id);
+  if (!path.ok() || core.transfers->stillCorrupt(*path)) return false;
+  const auto rows = core.store.history().undoable(*path, 0, 0, store::HistoryTable::kKept);
+  return std::any_of(rows.begin(), rows.end(), [&](const store::HistoryRow& row) {
+    return row.node == record.node && row.peer == core.options.self && row.old->blob == lost.blob &&
+           (row.old->mode != lost.mode || row.old->mtimeNs != lost.mtimeNs);
+  });
+}
+
+/// A mode or time was set on a file where its bytes are not, while who had them replaced them: it is set on what is there now.
+struct Follows {
+  Version version;
+  std::vector<Dot> seen;
+};
+std::optional<Follows> followsContent(Core& core, const logic::Record& record, const Refused& refusedByAll,
+                                      std::set<std::pair<EntryId, BlobId>>& notReplaced) {
+  const auto shown = core.shownVersion(record);
+  if (!shown || !core.transfers->complete(shown->second.blob)) return std::nullopt;
+  const auto heads = core.tree.shownHeads(record.entry.id);
+  if (heads.size() < 2) return std::nullopt;
+  const auto lost = std::find_if(heads.begin(), heads.end(), [&](const auto& head) {
+    const std::pair asked(record.entry.id, head.version.blob);
+    if (notReplaced.contains(asked) || !everyMemberRefuses(core, head.version.blob, refusedByAll)) return false;
+    if (replacedHere(core, record, head.version)) return true;
+    if (notReplaced.size() >= kNotReplacedKept) notReplaced.clear();
+    notReplaced.insert(asked);
+    return false;
+  });
+  if (lost == heads.end()) return std::nullopt;
+  const auto here = std::find_if(heads.begin(), heads.end(), [&](const auto& head) { return head.dot == shown->first; });
+  if (here == heads.end()) return std::nullopt;
+  Follows out{shown->second, Core::baseOf(record.entry, &*here)};  // Any third version stays.
+  out.version.mode = lost->version.mode;
+  out.seen.insert(out.seen.end(), lost->dots.begin(), lost->dots.end());
+  std::sort(out.seen.begin(), out.seen.end());
+  return out;
+}
+}  // namespace
+
+/// Removed where its bytes were, and kept by somebody who renamed it without knowing: what a removal let go is not had back
+/// once nobody has it. Who renamed it saw what the folder has, if that is still an older content.
+void Folder::nobodyHas(const EntryId& id, const std::function<bool(const BlobId&)>& refusedByAll) {
+  auto& s = *s_;
+  auto& core = s.core;
+  auto record = core.tree.get(id);
+  if (!s.root || !record || !record->shown || record->entry.kind != EntryKind::File) return;
+  for (auto* remote : core.exchange->remotes())
+    if (!core.exchange->agreesWith(remote->key())) return;
+  std::optional<Dot> here;
+  const auto follows = followsContent(core, *record, refusedByAll, s.notReplaced);
+  for (const auto& [dot, version] : record->entry.heads) {
+    if (follows) break;
+    if (!logic::isLetGo(record->entry, dot)) return;
+    if (core.transfers->complete(version.blob)) here = dot;
+    else if (!refusedByAll(version.blob)) return;
+    // Who wrote it may have it, if it cannot be asked.
+    else if (version.author != core.options.self && !core.exchange->agreesWith(version.author)) return;
+  }
+  auto row = core.store.disk().get(record->node);
+  if (row && row->dirty) return;
+  const bool older = row && !row->blob.isZero();
+  const int64_t since = s.nobodyHasNs.try_emplace(id, s.now()).first->second;
+  if (s.now() - since < (follows || here || older ? kNobodyHasMs : 3 * kNobodyHasMs) * 1'000'000) return;  // Who has more than we is first.
+  s.nobodyHasNs.erase(id);
+  core.transact([&] {
+    Result<void> done;
+    if (follows) {
+      done = core.tree.write(id, follows->version, logic::Base::only(follows->seen));
+    } else if (here) {
+      done = core.tree.resolve(id, *here);
+    } else if (older) {
+      Version version;
+      version.blob = row->blob;
+      version.sizeBytes = row->sizeBytes;
+      version.mode = row->mode & 0777;
+      version.mtimeNs = row->mtimeNs;
+      done = core.tree.write(id, version);
+      row->base = s.rebased({}, record, id);
+      core.store.disk().put(*row);
+    } else {
+      done = core.tree.remove(id);
+    }
+    if (!done.ok()) return;  // Changed a moment ago.
+    core.marks->entryChanged(id);
+    entryChanged(id);
+  });
+}
+
+void Folder::lastResort(const EntryId& id) {
+  if (s_->lastResorts.insert(id).second) s_->askForLastResort(id, kLastResortMs);
+}
+
+bool Folder::askingForLastResorts() const { return !s_->lastResorts.empty(); }
+
+/// One byte of each version is read, as anybody would who opened the file.
+void Folder::State::askForLastResort(const EntryId& id, int64_t delayMs) {
+  core.env.scheduler.onCoreAfter(delayMs, [this, alive = alive, id, delayMs] {
+    if (!*alive) return;
+    auto record = core.suspended || core.stopping ? std::nullopt : core.tree.get(id);
+    if (!record || !record->shown || core.store.disk().get(record->node) || !logic::allLetGo(record->entry)) {
+      lastResorts.erase(id);
+      return;
+    }
+    auto nowhere = std::make_shared<std::set<BlobId>>();
+    auto left = std::make_shared<size_t>(1);
+    auto answered = [this, alive, id, delayMs, nowhere, left] {
+      if (--*left > 0 || !*alive) return;
+      if (nowhere->empty()) {
+        lastResorts.erase(id);
+        return;
+      }
+      core.folder->nobodyHas(id, [&](const BlobId& blob) { return nowhere->contains(blob); });
+      askForLastResort(id, std::min(2 * delayMs, kLastResortMostMs));
+    };
+    for (const auto& [dot, version] : record->entry.heads) {
+      ++*left;
+      auto open = core.transfers->open(version.blob, version.sizeBytes);
+      core.transfers->read(open, 0, 1, [nowhere, answered, blob = version.blob, open, &scheduler = core.env.scheduler](Result<Bytes> got) {
+        const bool none = !got.ok() && got.code() == Code::Unreachable;
+        scheduler.onCore([nowhere, answered, blob, none] {
+          if (none) nowhere->insert(blob);
+          answered();
+        });
+      });
+    }
+    answered();
+  });
+}
+
+}  // namespace realize::peer
