@@ -87,7 +87,9 @@ Result<std::unique_ptr<Database>> Database::open(const std::string& path, const 
   db->migrations_ = migrations;
   try {
     db->connect(options.create);
+    db->rewriteLog();
   } catch (const DatabaseError& e) {
+    db->close(false);
     return e.error();
   }
   return db;
@@ -155,8 +157,16 @@ Result<void> Database::configure(bool create) {
 }
 
 Database::~Database() {
+  close(!syncFailed_);
+}
+
+/// By way of a checkpoint only where no sync failed: with pages of the log lost, a power cut in it would leave half of one.
+void Database::close(bool checkpoint) {
+  if (handle_ == nullptr) return;
+  if (!checkpoint) sqlite3_db_config(handle_, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, nullptr);
   // Statements are gone by now; close_v2 waits for any that are not instead of leaking the file.
-  if (handle_ != nullptr) sqlite3_close_v2(handle_);
+  sqlite3_close_v2(handle_);
+  handle_ = nullptr;
 }
 
 /// As SQLite would do it by itself, but that a failed sync is not forgotten: the next one would succeed without having
@@ -193,31 +203,26 @@ void Database::makeDurable() {
 void Database::reopen() {
   if (depth_ > 0) throw DatabaseError(Code::Internal, "reopen() within a transaction");
   for (Statement* statement : statements_) statement->release();
-  if (handle_ != nullptr) {
-    // Not by way of a checkpoint: with pages of the log lost to a failed sync, a power cut in it would leave half of one.
-    sqlite3_db_config(handle_, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, nullptr);
-    sqlite3_close_v2(handle_);
-    handle_ = nullptr;
-  }
+  close(false);
   if (forget_) forget_();
   broken_ = false;
   try {
     connect(false);
     if (syncFailed_) rewriteLog();
   } catch (const DatabaseError&) {
-    sqlite3_close_v2(handle_);
-    handle_ = nullptr;
+    close(false);
     throw;
   }
   durable_ = false;
 }
 
-/// The kernel says once that a sync failed, and takes the pages for written from then on: they are made dirty again.
+/// The kernel says once that a sync failed, and takes the pages for written from then on: they are made dirty again. Also of
+/// a log that an earlier process left behind, to which it may have said so.
 void Database::rewriteLog() {
   if (sqlite3_file* file = log()) {
     sqlite3_int64 size = 0;
     int rc = file->pMethods->xFileSize(file, &size);
-    std::string bytes(1 << 20, '\0');
+    std::string bytes(1 << 16, '\0');  // SQLite's own files take less than 128 KiB at once.
     for (sqlite3_int64 at = 0; rc == SQLITE_OK && at < size; at += sqlite3_int64(bytes.size())) {
       const int piece = int(std::min<sqlite3_int64>(size - at, sqlite3_int64(bytes.size())));
       rc = file->pMethods->xRead(file, bytes.data(), piece, at);

@@ -108,6 +108,7 @@ class Database {
   void runJobs(std::string_view jobs);
   Result<void> configure(bool create);
   void rewriteLog();
+  void close(bool checkpoint);
   sqlite3_file* log();
   static int onLogGrown(void* self, sqlite3* handle, const char* schema, int pages);
   void migrate(std::span<const Migration> migrations, int from);

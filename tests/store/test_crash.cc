@@ -137,3 +137,56 @@ TEST_CASE("a failed sync is never reported as durable") {
   // What the kernel dropped is not brought to the disk by a second sync that succeeds.
   CHECK_THROWS_AS((*opened)->makeDurable(), DatabaseError);
 }
+
+TEST_CASE("after syncs that failed a power cut leaves a whole database, however its process went on") {
+  for (uint64_t seed = 0; seed < 120; ++seed) {
+    CAPTURE(seed);
+    Machine machine(seed);
+    uint64_t seq = 0;
+    auto fill = [&](ArenaStore& store) {
+      store.transact([&] {
+        for (int i = 0; i < 50; ++i) {
+          ++seq;
+          auto record = recordFor(kRootEntry, "file " + std::to_string(seq), EntryKind::File, 1, seq);
+          store.put(record);
+        }
+      });
+    };
+    auto opened = machine.open();
+    REQUIRE(opened.ok());
+    auto store = std::move(*opened);
+    for (int i = 0; i < 10; ++i) fill(*store);
+    REQUIRE_NOTHROW(store->database().checkpoint());
+    fill(*store);
+    machine.disk.fail(test::FakeOp::FileSync, "index.db-wal", Code::Io, 0, 1 + int(seed / 2 % 2));
+    REQUIRE_THROWS_AS(store->makeDurable(), DatabaseError);
+
+    const bool killed = seed % 2;
+    if (killed) machine.disk.powerOff();  // Nothing of what its destructor would do.
+    if (killed) {
+      store.reset();
+      machine.disk.restore(machine.disk.snapshot());
+      for (int i = 0; i < 3 && !store; ++i)
+        if (auto again = machine.open(); again.ok()) store = std::move(*again);
+      REQUIRE(store);
+      machine.disk.powerOffBefore(1 + machine.random.below(20));
+    } else {
+      machine.disk.powerOffBefore(1 + machine.random.below(30));
+      Result<void> again = Error{};
+      for (int i = 0; i < 3 && !again.ok(); ++i) again = catching([&] { store->reopen(); });
+    }
+    (void)catching([&] {
+      (void)store->counts();  // Throws where it could not be opened again.
+      store->database().checkpoint();
+    }).ok();
+    machine.disk.powerOff();
+    store.reset();
+    machine.disk.crash(machine.random);
+    machine.disk.clearFailures();
+
+    auto after = machine.open();
+    REQUIRE(after.ok());
+    CHECK_NOTHROW((*after)->database().verify());
+    CHECK((*after)->counts().files >= 500);
+  }
+}

@@ -249,7 +249,7 @@ bool FakeImage::write(FakeInode& inode, uint64_t offset, std::span<const std::by
     if (!block) return false;
     memcpy(block->data() + within, src.data() + done, piece);
     done += piece;
-    if (offset + done > inode.sizeBytes) {
+    if (offset + done >= inode.sizeBytes) {  // Its last page goes to the disk once more, and the size with it.
       inode.sizeBytes = offset + done;
       inode.sizeLost = false;
     }
