@@ -116,17 +116,25 @@ NodeId DiskTable::highest() {
 const DiskRow* DiskTable::find(NodeId node) {
   if (node > highest()) return nullptr;  // As for all that a peer has just told of.
   auto* known = rows_.find(node);
+  if (!known) known = folders_.find(node);
   if (!known) {
-    std::optional<DiskRow> row;
+    Kept row;
     if (!surelyWithout(node)) get_.first([&](Row found) { row = read(found); }, node);
-    known = rows_.put(node, std::move(row));
+    known = keep(node, std::move(row));
   }
   return *known ? &**known : nullptr;
+}
+
+DiskTable::Kept* DiskTable::keep(NodeId node, Kept row) {
+  const bool folder = row && row->kind == EntryKind::Directory;
+  (folder ? rows_ : folders_).erase(node);
+  return (folder ? folders_ : rows_).put(node, std::move(row));
 }
 
 void DiskTable::forget() {
   files_.forget();
   rows_.clear();
+  folders_.clear();
   highest_.reset();
 }
 
@@ -229,12 +237,12 @@ std::optional<DiskRow> DiskTable::put(const DiskRow& row) {
     if (old && old->parentNode == row.parentNode && old->name == row.name && old->kind == row.kind &&
         old->device == row.device && old->inode == row.inode && old->birthNs == row.birthNs && old->blob == row.blob) {
       updateSeen_.run(row.sizeBytes, row.mtimeNs, row.ctimeNs, row.mode, row.dirty, base, row.node);
-      rows_.put(row.node, row);
+      keep(row.node, row);
       return;
     }
     if (auto there = getAt(row.parentNode, row.name); there && there->node != row.node) {
       discount(*there);
-      rows_.put(there->node, std::nullopt);
+      keep(there->node, std::nullopt);
       erased = std::move(there);
     }
     Statement& statement = old || erased ? put_ : add_;
@@ -246,7 +254,7 @@ std::optional<DiskRow> DiskTable::put(const DiskRow& row) {
     places_.add(keyOf(row.parentNode, row.name));
     nodes_.add(keyOf(row.node));
     highest_ = std::max(highest(), row.node);
-    rows_.put(row.node, row);
+    keep(row.node, row);
   });
   return erased;
 }
@@ -254,6 +262,7 @@ std::optional<DiskRow> DiskTable::put(const DiskRow& row) {
 void DiskTable::setDirty(NodeId node, bool dirty) {
   setDirty_.run(dirty, node);
   rows_.erase(node);
+  folders_.erase(node);
 }
 
 void DiskTable::erase(NodeId node) {
@@ -262,7 +271,7 @@ void DiskTable::erase(NodeId node) {
     if (!old) return;
     if (old->kind == EntryKind::File) files_.subtract(old->sizeBytes);
     erase_.run(node);
-    rows_.put(node, std::nullopt);
+    keep(node, std::nullopt);
   });
 }
 

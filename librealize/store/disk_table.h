@@ -98,13 +98,16 @@ class DiskTable {
   DiskRow read(Row row);
   /// Null: none. Valid until the next call of anything here.
   const DiskRow* find(NodeId node);
+  using Kept = std::optional<DiskRow>;  ///< or that there is none
+  Kept* keep(NodeId node, Kept row);
   NodeId highest();
   bool surelyWithout(NodeId node);
   bool surelyFree(NodeId parentNode, const std::string& name);
   Database& db_;
   OriginTable& origins_;
   TotalsKeeper files_;
-  Generations<NodeId, std::optional<DiskRow>, 8192> rows_;  ///< or that there is none
+  Generations<NodeId, Kept, 8192> rows_;
+  Generations<NodeId, Kept, 8192> folders_;  ///< apart: whatever comes into them, they are asked for again and again
   std::optional<NodeId> highest_;  ///< no row has a greater number
   AbsenceFilter contents_, places_, nodes_;
   Statement get_, getAt_, getByInode_, children_, eachIn_, hasChildren_, withBlob_, dirty_, all_, add_, put_, updateSeen_, setDirty_,
