@@ -202,6 +202,13 @@ class Watcher {
   virtual void renamed(const std::string& from, const std::string& to) = 0;
   /// With all directories under it.
   virtual void remove(const std::string& directory) = 0;
+  /// What was renamed just now to `name`, a new name in the watched directory of that path and inode, is no news to who
+  /// drains: one event that it came there is left out, until the queue was empty once. False: it is not watched. The
+  /// kernel merges an event with an equal one just before it: so it is on the caller to see that `name` still is what was
+  /// put there, after another rename of his or when expecting() has ended.
+  virtual bool expect(const std::string& directory, uint64_t inode, const std::string& name) = 0;
+  /// Some may still be left out.
+  virtual bool expecting() const = 0;
   /// The events queued by now, equal ones once; never blocks. A directory that is gone or was moved reports itself with
   /// an empty name, and once gone is no longer watched.
   virtual Result<std::vector<WatchEvent>> drain() = 0;

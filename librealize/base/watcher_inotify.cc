@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/inotify.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -40,6 +41,7 @@ Error noInstance(int number) {
 
 struct Node {
   int watch = -1;  // -1: only on the way to others
+  uint64_t inode = 0;
   Node* parent = nullptr;
   std::string name;
   std::map<std::string, std::unique_ptr<Node>> children;
@@ -57,6 +59,8 @@ class InotifyWatcher final : public Watcher {
   Result<void> add(const std::string& directory) override;
   void renamed(const std::string& from, const std::string& to) override;
   void remove(const std::string& directory) override;
+  bool expect(const std::string& directory, uint64_t inode, const std::string& name) override;
+  bool expecting() const override { return !expected_.empty(); }
   Result<std::vector<WatchEvent>> drain() override;
   int descriptor() const override { return inotify_.get(); }
 
@@ -66,12 +70,14 @@ class InotifyWatcher final : public Watcher {
   void prune(Node* node);
   void forget(Node& node);
   std::unique_ptr<Node> detach(Node* node);
+  bool expected(const InotifyEvent& event);
   void take(const InotifyEvent& event, std::vector<WatchEvent>& out, std::unordered_set<std::string>& seen);
 
   OwnedFd inotify_;
   OwnedFd rootFd_;
   Node root_;
   std::unordered_map<int, Node*> byWatch_;
+  std::unordered_map<int, std::unordered_multiset<std::string>> expected_;  ///< names that come into the directory
 };
 
 Node* InotifyWatcher::walk(const std::string& path, bool make) {
@@ -134,7 +140,10 @@ Result<void> InotifyWatcher::add(const std::string& directory) {
                                        "fs.inotify.max_user_watches=1048576)"};
     return errnoError(errno, "watch '" + directory + "'");
   }
+  struct stat is;
+  if (fstat(held.get(), &is) != 0) return errnoError(errno, "watch '" + directory + "'");
   Node* node = walk(directory, true);
+  node->inode = is.st_ino;
   if (node->watch == watch) return {};
   if (node->watch >= 0) {
     // Another directory had this name. It may live on elsewhere; whoever finds it there adds it again.
@@ -171,6 +180,24 @@ void InotifyWatcher::remove(const std::string& directory) {
   prune(node);
 }
 
+bool InotifyWatcher::expect(const std::string& directory, uint64_t inode, const std::string& name) {
+  const Node* node = find(directory);
+  if (!node || node->watch < 0 || node->inode != inode) return false;
+  expected_[node->watch].insert(name);
+  return true;
+}
+
+/// As many of them as were said, and no more.
+bool InotifyWatcher::expected(const InotifyEvent& event) {
+  if (expected_.empty() || event.mask != IN_MOVED_TO) return false;
+  auto directory = expected_.find(event.watch);
+  if (directory == expected_.end()) return false;
+  auto name = directory->second.find(std::string(event.name));
+  if (name == directory->second.end()) return false;
+  directory->second.erase(name);
+  return true;
+}
+
 void InotifyWatcher::take(const InotifyEvent& event, std::vector<WatchEvent>& out,
                           std::unordered_set<std::string>& seen) {
   if (event.mask & IN_Q_OVERFLOW) {
@@ -200,10 +227,14 @@ Result<std::vector<WatchEvent>> InotifyWatcher::drain() {
   for (int reads = 0; reads < kReadsPerDrain; ++reads) {
     ssize_t size = read(inotify_.get(), buffer.data(), buffer.size());
     if (size < 0 && errno == EINTR) continue;
-    if (size < 0 && errno == EAGAIN) break;
+    if (size < 0 && errno == EAGAIN) {
+      expected_.clear();  // Told by now, or never.
+      break;
+    }
     if (size < 0) return errnoError(errno, "read the changes watched for");
     REALIZE_ASSIGN(auto events, parseInotifyEvents(std::span(buffer).first(size_t(size))));
-    for (const InotifyEvent& event : events) take(event, out, seen);
+    for (const InotifyEvent& event : events)
+      if (!expected(event)) take(event, out, seen);
   }
   return out;
 }

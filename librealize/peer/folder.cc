@@ -39,6 +39,11 @@ void SharedWatch::renamed(const std::string& from, const std::string& to) {
   if (watcher) watcher->renamed(from, to);
 }
 
+bool SharedWatch::expect(const std::string& directory, uint64_t inode, const std::string& name) {
+  std::lock_guard held(mutex);
+  return watcher && watcher->expect(directory, inode, name);
+}
+
 Folder::State::State(Core& core) : core(core), markerText(core.options.id.hex() + "\n") {}
 
 Folder::Folder(Core& core) : s_(std::make_unique<State>(core)) {}
@@ -216,11 +221,19 @@ void Folder::State::checkCache() {
   }
 }
 
+namespace {
+bool isEmpty(Directory& root) {
+  auto items = root.list("");
+  return items.ok() && std::all_of(items->begin(), items->end(), [](const auto& item) { return item.name == kOwnFolder; });
+}
+}  // namespace
+
 Result<void> Folder::start(const Beginning& how) {
   s_->joining = how.joining && s_->core.options.userFolder;
   s_->waitingForTree = s_->joining;
   s_->allUnsynced = how.killed;
   auto opened = s_->openRoot(how.fresh);
+  if (opened.ok() && s_->joining && isEmpty(*s_->root)) s_->joining = s_->waitingForTree = false;  // Nothing to match with it.
   if (opened.ok()) opened = s_->begin();
   if (!opened.ok() && !how.fresh) {
     s_->lost(opened.error().message);

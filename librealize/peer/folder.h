@@ -28,18 +28,37 @@ inline constexpr char kCacheFolder[] = ".realize/cache";  ///< one sparse file p
 
 struct Plan;
 
-/// The folders that one file after the other goes from and to, kept open. Only within one job of the core.
-struct PlacingFolders {
-  std::unique_ptr<Directory> temp;
-  std::unique_ptr<Directory> folder;
-  EntryId parent;      ///< whose that is
-  NodeId parentNode = 0;
+/// A folder of the user's that files are put into, kept open.
+struct PlacingFolder {
+  std::unique_ptr<Directory> open;
+  EntryId id;
+  NodeId node = 0;
+  uint64_t inode = 0;
   std::string path;    ///< on the disk
   std::string shown;   ///< in the tree
 };
 
 /// All that a pass needs of a folder can be read: its names, and the patterns in it and above.
 bool canBeListed(Directory& root, const std::string& path);
+
+struct PlacedLast {
+  std::shared_ptr<PlacingFolder> folder;
+  std::string name;
+  FileStat stat;
+};
+
+/// Where one file after the other goes from and to. Only within one transaction.
+struct PlacingFolders {
+  std::unique_ptr<Directory> temp;
+  std::shared_ptr<PlacingFolder> folder;
+  /// What was put in its place, and is not looked at there yet.
+  struct Last {
+    std::shared_ptr<PlacingFolder> folder;
+    store::DiskRow row;
+    FileStat fresh;
+  };
+  std::optional<Last> last;
+};
 
 /// Thread: core. Lifetime: the ArenaCore's.
 class Folder {
@@ -152,8 +171,11 @@ class Folder {
   /// `known`: what the file at `tempPath` is, if the caller has just looked.
   Result<void> place(const EntryId& id, Dot dot, const std::string& tempPath, const FileStat* known = nullptr);
   /// The same for many, of files that are new here: false where it is not as simple as a new name for it in a folder that is
-  /// there, and nothing was done. Within a transaction. `tempName`: in kTempFolder. `folders`: between these calls in it.
+  /// there, and nothing was done. Within a transaction. `tempName`: in kTempFolder. `folders`: between these calls in it,
+  /// to be ended with placedNew().
   bool placeNew(const Plan& plan, NodeId node, const std::string& tempName, const FileStat& fresh, PlacingFolders& folders);
+  /// What was placed last is noted, too, and the folders are let go.
+  void placedNew(PlacingFolders& folders);
   /// The reverse: moves the Real file (unchanged, nobody writing) to `cachePath`, or removes it where that is empty, and
   /// forgets its disk row.
   /// Errors: Busy (changed, dirty or open for writing), disk errors.

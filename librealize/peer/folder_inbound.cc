@@ -195,10 +195,19 @@ void Folder::State::hint(const std::string& directory, bool directoryMoved) {
 void Folder::drainWatch() {
   auto& s = *s_;
   Result<std::vector<WatchEvent>> events = std::vector<WatchEvent>();
+  bool expecting = false;
   {
     std::lock_guard held(s.watch->mutex);
-    if (s.watch->watcher) events = s.watch->watcher->drain();
+    if (s.watch->watcher) {
+      events = s.watch->watcher->drain();
+      expecting = s.watch->watcher->expecting();
+    }
   }
+  for (const auto& [folder, name, stat] : s.lastPlaced) {
+    auto there = folder->open->stat(name);
+    if (!there.ok() || !there->sameObject(stat) || there->ctimeNs != stat.ctimeNs) hintDirectory(folder->node);
+  }
+  if (!expecting) s.lastPlaced.clear();
   if (!events.ok()) return s.watchFailed(events.error());
   const std::string own = kOwnFolder;
   const bool anyMoved = std::any_of(events->begin(), events->end(), [](const auto& event) { return event.directoryMoved; });

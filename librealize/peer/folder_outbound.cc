@@ -592,7 +592,8 @@ Result<std::string> Folder::materialize(const EntryId& id) {
   s.watch->add(path);
   s.putInto(parentNode);
   s.changedByUs(parent);
-  if (!made.ok()) s.hint(path);  // It was there, with contents nobody has read.
+  // It was there, with contents nobody has read; or somebody put something into it before it was watched.
+  if (auto in = made.ok() ? s.root->list(path) : Result<std::vector<DirectoryItem>>(made.error()); !in.ok() || !in->empty()) s.hint(path);
   return path;
 }
 

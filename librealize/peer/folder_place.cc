@@ -253,7 +253,7 @@ bool Folder::placeNew(const Plan& plan, NodeId node, const std::string& tempName
     if (!temp.ok()) return false;
     folders.temp = std::move(*temp);
   }
-  if (!folders.folder || folders.parent != plan.parent) {
+  if (!folders.folder || folders.folder->id != plan.parent) {
     folders.folder = nullptr;
     const auto path = materialize(plan.parent);
     const auto shown = core.shownPath(plan.parent);
@@ -263,23 +263,41 @@ bool Folder::placeNew(const Plan& plan, NodeId node, const std::string& tempName
     auto stat = opened.ok() ? (*opened)->stat("") : Result<FileStat>(opened.error());
     // Another folder may have its name by now.
     if (!row || !shown.ok() || !stat.ok() || stat->device != row->device || stat->inode != row->inode) return false;
-    folders.folder = std::move(*opened);
-    folders.parent = plan.parent;
-    folders.parentNode = *parentNode;
-    folders.path = *path;
-    folders.shown = *shown;
+    folders.folder = std::make_shared<PlacingFolder>(PlacingFolder{std::move(*opened), plan.parent, *parentNode, stat->inode, *path, *shown});
   }
   const auto kind = faulty(Fault::OverwriteUnknown) ? RenameKind::Replace : RenameKind::NoReplace;
-  if (!folders.temp->renameInto(tempName, *folders.folder, plan.name, kind).ok()) return false;
-  s.changedByUs(folders.path);
-  auto placed = folders.folder->stat(plan.name);
+  if (!folders.temp->renameInto(tempName, *folders.folder->open, plan.name, kind).ok()) return false;
+  s.changedByUs(folders.folder->path);
+  s.noteUnsynced(node);
+  s.notePlaced(folders, true);
+  store::DiskRow row;
+  row.node = node;
+  row.parentNode = folders.folder->node;
+  row.name = plan.name;
+  row.blob = plan.blob;
+  row.base = plan.base;
+  folders.last = PlacingFolders::Last{folders.folder, std::move(row), fresh};
+  return true;
+}
+
+void Folder::placedNew(PlacingFolders& folders) {
+  s_->notePlaced(folders, false);
+  folders = {};
+}
+
+/// `followed`: by another. Then the kernel tells what comes to that name from now on apart from that this did; else that is
+/// known when the watch was drained.
+void Folder::State::notePlaced(PlacingFolders& folders, bool followed) {
+  if (!folders.last) return;
+  auto [folder, row, fresh] = std::move(*std::exchange(folders.last, std::nullopt));
+  auto placed = folder->open->stat(row.name);
   // As in place(): somebody may have been quicker.
   const bool ours = placed.ok() && placed->sameObject(fresh) && placed->sizeBytes == fresh.sizeBytes && placed->mtimeNs == fresh.mtimeNs;
-  if (!ours) s.hint(folders.path);
-  s.putRow(node, folders.parentNode, plan.name, EntryKind::File, ours ? *placed : fresh, plan.blob, plan.base);
-  s.noteUnsynced(node);
-  s.putInto(folders.parentNode);
-  return true;
+  if (!ours) hint(folder->path);
+  else if (watch->expect(folder->path, folder->inode, row.name) && !followed) lastPlaced.push_back({folder, row.name, *placed});
+  row.setStat(ours ? *placed : fresh);
+  putRow(row);
+  putInto(folder->node);
 }
 
 Result<void> Folder::displace(const EntryId& id, const std::string& cachePath) {

@@ -21,6 +21,7 @@ struct SharedWatch {
   std::string failed{};    ///< for another reason than too few watches: the error
   void add(const std::string& path);
   void renamed(const std::string& from, const std::string& to);
+  bool expect(const std::string& directory, uint64_t inode, const std::string& name);
 };
 
 /// Directories as they were read, with what their pattern files say.

@@ -53,6 +53,7 @@ struct Folder::State {
   bool passRunning = false;
   std::vector<std::string> passPaths;    ///< what it was started for
   std::set<std::string> changedMeanwhile;  ///< by us, while a pass is running: these directories' listings are old
+  std::vector<PlacedLast> lastPlaced;  ///< of each batch: looked at once more when the watch was drained
   std::unordered_set<NodeId> newIn;  ///< folders into which something was put by us; a pass will find nothing else, mostly
   int64_t timerAtNs = 0;             ///< when the next pass is scheduled; 0: it is not
   uint64_t scannedEntries = 0;
@@ -176,7 +177,8 @@ struct Folder::State {
   void changedFile(const HashJob& job);
   void putRow(NodeId node, NodeId parent, const std::string& name, EntryKind kind, const FileStat& stat, const BlobId& blob,
               std::vector<Dot> base);
-  void putAtName(const store::DiskRow& row);
+  void putRow(const store::DiskRow& row), putAtName(const store::DiskRow& row);
+  void notePlaced(PlacingFolders& folders, bool followed);
   void park(store::DiskRow& left);
   void vacate(NodeId parent, const std::string& name);
   Version versionOf(const FileStat& stat, const Content* content);

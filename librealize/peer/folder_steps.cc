@@ -50,7 +50,11 @@ void Folder::State::putRow(NodeId node, NodeId parent, const std::string& name, 
   row.setStat(stat);
   row.blob = blob;
   row.base = std::move(base);
-  noteWitnessed(node);
+  putRow(row);
+}
+
+void Folder::State::putRow(const store::DiskRow& row) {
+  noteWitnessed(row.node);
   putAtName(row);
 }
 

@@ -288,7 +288,7 @@ void Transfers::State::placeSmall(std::shared_ptr<WantedBatch> batch, Result<voi
     for (auto& item : batch->items) {
       if (item.written.ok() && synced.ok()) {
         if (settleNew(item, folders)) continue;
-        folders = {};
+        core.folder->placedNew(folders);
         auto settled = settle(item.node, item.blob, item.sizeBytes, item.tempPath, &*item.written);
         if (settled.ok() && *settled) continue;
         if (!settled.ok()) settleFailed(item.node, item.blob, settled.error());
@@ -301,6 +301,7 @@ void Transfers::State::placeSmall(std::shared_ptr<WantedBatch> batch, Result<voi
       left.push_back(item.tempPath);
       notedLeft = notedLeft || item.written.ok();
     }
+    core.folder->placedNew(folders);
     if (!placing.empty()) core.folder->placingDone();
   });
   if (done && notedLeft) core.store.makeDurable();
@@ -337,7 +338,7 @@ bool Transfers::State::settleNew(const WantedItem& item, PlacingFolders& folders
   const Plan* plan = planOf(item);
   if (!plan || !core.folder->placeNew(*plan, item.node, std::string(baseName(item.tempPath)), *item.written, folders))
     return false;
-  const std::string path = joinPath(folders.shown, plan->name);
+  const std::string path = joinPath(folders.folder->shown, plan->name);
   core.store.wanted().erase({item.node, item.blob, item.sizeBytes});
   core.emit(Event{.whenNs = 0, .type = "real", .arena = "", .path = path, .peer = "", .detail = ""});
   if (core.store.problems().count()) {

@@ -406,6 +406,13 @@ TEST_CASE("the fake watcher tells what inotify would") {
   CHECK(events() == Names{"b|f"});
   REQUIRE(d.root->setMode("b/f", 0600).ok());
   CHECK(events() == Names{"b|f"});
+  d.put("g2", "1", true);
+  CHECK(events() == Names{"|g2"});
+  REQUIRE(d.root->rename("g2", "b/g2", RenameKind::NoReplace).ok());
+  CHECK(watcher->expect("b", d.root->stat("b")->inode, "g2"));
+  CHECK(events() == Names{"|g2"});
+  REQUIRE(d.root->unlink("b/g2").ok());
+  CHECK(events() == Names{"b|g2"});
   d.disk.muteWatchers(true);
   d.put("b/f", "2", true);
   d.disk.muteWatchers(false);

@@ -92,6 +92,45 @@ TEST_CASE("the descriptor polls readable when there is something") {
   CHECK(poll(&p, 1, 0) == 0);
 }
 
+TEST_CASE("what came by a rename that was expected is not told, and all else is") {
+  Watched w;
+  REQUIRE(w.root->makeDirectory("d", 0755).ok());
+  REQUIRE(w.root->makeDirectory("away", 0755).ok());
+  for (const char* file : {"away/a", "away/b", "away/c", "away/d"}) w.put(file);
+  REQUIRE(w.watcher->add("d").ok());
+  const uint64_t inode = w.root->stat("d")->inode;
+  auto come = [&](const std::string& name) { REQUIRE(w.root->rename("away/" + name, "d/" + name, RenameKind::NoReplace).ok()); };
+
+  come("a");
+  come("b");
+  CHECK(w.watcher->expect("d", inode, "a"));
+  CHECK(w.watcher->expecting());
+  CHECK(w.events() == Names{"d|b"});
+  CHECK_FALSE(w.watcher->expecting());
+
+  come("c");
+  CHECK(w.watcher->expect("d", inode, "c"));
+  w.put("d/c");
+  CHECK(w.events() == Names{"d|c"});
+
+  // Somebody else's comes to the same name later.
+  come("d");
+  CHECK(w.watcher->expect("d", inode, "d"));
+  REQUIRE(w.root->rename("d/d", "d/x", RenameKind::NoReplace).ok());
+  w.put("away/d");
+  come("d");
+  CHECK(w.events() == Names{"d|d", "d|x"});
+
+  // What was not told when the queue was empty will not be, and another directory's is told.
+  CHECK(w.watcher->expect("d", inode, "later"));
+  CHECK(w.events().empty());
+  w.put("away/later");
+  come("later");
+  CHECK(w.events() == Names{"d|later"});
+  CHECK_FALSE(w.watcher->expect("d", inode + 1, "e"));
+  CHECK_FALSE(w.watcher->expect("away", w.root->stat("away")->inode, "e"));
+}
+
 TEST_CASE("after the rename of a directory, events under it carry the new path") {
   Watched w;
   for (std::string d : {"a", "a/b", "a/b/c", "other", "other/place"}) {

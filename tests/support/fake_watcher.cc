@@ -48,6 +48,15 @@ class FakeWatcher final : public Watcher {
     std::erase_if(paths_, [&](auto& item) { return isWithin(item.second, directory); });
   }
 
+  bool expect(const std::string& directory, uint64_t inode, const std::string& name) override {
+    std::lock_guard lock(state_->mutex);
+    auto watched = paths_.find(inode);
+    if (watched == paths_.end() || watched->second != directory) return false;
+    expected_.insert({inode, name});
+    return true;
+  }
+  bool expecting() const override { return !expected_.empty(); }
+
   Result<std::vector<WatchEvent>> drain() override {
     std::lock_guard lock(state_->mutex);
     if (generation_ != state_->generation || state_->off) return Error{Code::Io, path_ + ": the power was cut"};
@@ -60,11 +69,16 @@ class FakeWatcher final : public Watcher {
         auto it = paths_.find(queued.inode);
         if (it == paths_.end()) continue;  // Removed, with events still queued.
         event.directory = it->second;
+        if (auto name = expected_.find({queued.inode, event.name}); name != expected_.end()) {
+          expected_.erase(name);
+          continue;
+        }
       }
       if (seen.insert(event.directory + "//" + event.name + (event.overflow ? "!" : "")).second)
         out.push_back(std::move(event));
     }
     queue_.clear();
+    expected_.clear();
     return out;
   }
 
@@ -103,6 +117,7 @@ class FakeWatcher final : public Watcher {
   std::string path_;
   std::map<uint64_t, std::string> paths_;
   std::vector<Queued> queue_;
+  std::multiset<std::pair<uint64_t, std::string>> expected_;  ///< directory and name
 };
 
 std::unique_ptr<Watcher> openFakeWatcher(std::shared_ptr<FakeState> state, uint64_t root, std::string path) {
