@@ -284,10 +284,10 @@ std::map<ArenaId, RunningArena> PeerImpl::running() {
 }
 
 void PeerImpl::onHousehold(std::function<Result<void>()> work, std::function<void(Result<void>)> then) {
-  householdThread_->post([this, work = std::move(work), then = std::move(then)] {
+  householdThread_->post([this, work = std::move(work), then = std::move(then)]() mutable {
     auto outcome = std::make_shared<Result<void>>(work());
-    // A callback may hold what lives on the loop: it ends there as well.
-    loop_->post([then, outcome] { then(std::move(*outcome)); });
+    // A callback may hold what lives on the loop: it ends there as well, so no copy of it stays here.
+    loop_->post([then = std::move(then), outcome] { then(std::move(*outcome)); });
   });
 }
 
