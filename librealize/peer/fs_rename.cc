@@ -172,8 +172,11 @@ Result<std::optional<FileStat>> ArenaFileSystem::State::renameOnDisk(Directory& 
   if (!source.row) return Error{Code::Busy, newName + ": is being moved"};
   const std::string to = joinPath(parentPath, newName);
   if (replaces && core.folder->diskPath(target->record.node) != to) return Error{Code::Busy, to + ": is being moved"};
-  // Of two names of one inode rename(2) leaves both; here they are two files, and one is to go.
-  const bool sameFile = replaces && target->row->inode == source.row->inode && target->row->device == source.row->device;
+  // Of two names of one inode rename(2) leaves both; here they are two files, and one is to go. The rows may be of before:
+  // a new file often has the number of one that somebody has replaced, or of the disk that the database was copied from.
+  const auto fromStat = replaces ? root.stat(source.path) : Result<FileStat>(Error{});
+  const auto toStat = replaces ? root.stat(to) : Result<FileStat>(Error{});
+  const bool sameFile = fromStat.ok() && toStat.ok() && fromStat->sameObject(*toStat);
   auto renamed = sameFile ? root.unlink(source.path)
                           : root.rename(source.path, to, replaces ? RenameKind::Replace : RenameKind::NoReplace);
   if (!renamed.ok() && renamed.code() == Code::Unsupported && !root.stat(to).ok())

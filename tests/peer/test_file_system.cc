@@ -265,6 +265,27 @@ TEST_CASE("two names of one inode are two files, and a rename over the other lea
   CHECK(arena.unquiet() == "");
 }
 
+TEST_CASE("a file with the number that another had before is not that one: renamed over it, it keeps its bytes") {
+  MountedArena arena;
+  std::ofstream(arena.path("file")) << "old";
+  REQUIRE(arena.settle());
+  REQUIRE(arena.write("save.tmp", "new").ok());
+  // As after somebody has replaced the file, or the database was copied to this disk, and before that was read.
+  arena.locked([](Core& c) {
+    auto known = *c.store.disk().get(c.recordAt("file")->node);
+    known.inode = c.store.disk().get(c.recordAt("save.tmp")->node)->inode;
+    return c.transact([&] { c.store.disk().put(known); });
+  });
+
+  REQUIRE(arena.rename("save.tmp", "file").ok());
+
+  CHECK(arena.onDisk("file") == "new");
+  CHECK(!arena.has("save.tmp"));
+  REQUIRE(arena.settle());
+  CHECK(*arena.read("file") == "new");
+  CHECK(arena.unquiet() == "");
+}
+
 TEST_CASE("exchange swaps two names, whatever they are") {
   MountedArena arena;
   REQUIRE(arena.settle());
