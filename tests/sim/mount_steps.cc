@@ -361,7 +361,8 @@ void World::renameMounted(size_t number, const std::string& from, const std::str
     auto beside = fs.readDirectory(*toParent);
     const bool there = beside.ok() && std::any_of(beside->begin(), beside->end(), [&](const auto& one) { return one.attributes.node == *node; });
     if (!there && !machines_[number].peer->disk.isPowerOff()) throw Broken(name(number) + ": the mount has lost " + to + " at once");
-    const bool suffixed = from.find('~') != std::string::npos;  // It has the name that it claims, and is shown beside another.
+    // It has the name that it claims, and is shown beside another; or replaces one that is, which has that name now.
+    const bool suffixed = from.find('~') != std::string::npos || to.find('~') != std::string::npos;
     if (auto left = nodeAt(fs, from); !suffixed && left.ok() && *left == *node) throw Broken(name(number) + ": the mount still has " + from);
   });
 }
