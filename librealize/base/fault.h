@@ -11,6 +11,7 @@ enum class Fault : uint8_t {
   None,
   SkipFileSync,       ///< received bytes are put in place without a sync
   TellUnwritten,      ///< a version is told of while its file is not on the disk
+  BelieveSync,        ///< a sync that succeeds is believed after one that failed
   SkipDurable,        ///< what others rely on is not made durable first
   ForgetUnsynced,     ///< a name that went with the power is read as the user's removal
   CompareTimes,       ///< of two versions the one with the later mtime wins

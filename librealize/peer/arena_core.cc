@@ -19,6 +19,7 @@
 #include "librealize/peer/marks.h"
 #include "librealize/peer/transfers.h"
 #include "librealize/peer/trimmer.h"
+#include "librealize/peer/unwritten.h"
 
 namespace realize::peer {
 
@@ -77,6 +78,7 @@ struct ArenaCore::State {
         store(std::move(opened)), tree(*store, env.clock, env.random, options.self),
         authors(*store, tree, options.self), core{env, std::move(options), settings, *store, tree} {
     core.authors = &authors;
+    core.unwritten = &unwritten;
   }
 
   CatchingScheduler catching;
@@ -85,6 +87,7 @@ struct ArenaCore::State {
   logic::Tree tree;
   Authors authors;
   Core core;
+  Unwritten unwritten{core};
   Invalidations invalidations;
   std::unique_ptr<Folder> folder;
   std::unique_ptr<Transfers> transfers;

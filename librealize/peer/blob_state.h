@@ -12,6 +12,7 @@
 #include "librealize/model/blob.h"
 #include "librealize/peer/blob_layout.h"
 #include "librealize/peer/transfers.h"
+#include "librealize/peer/unwritten.h"
 #include "librealize/store/blob_table.h"
 
 namespace realize::peer {
@@ -94,6 +95,7 @@ struct BlobState {
   uint64_t aheadBytes = 0;             ///< how far to read ahead
   uint32_t unsavedPieces = 0;          ///< present, and not noted in the database yet
   bool saving = false;
+  bool unwritten = false;              ///< a sync of `file` failed: what it shows has to be written once more (unwritten.h)
   bool gone = false;                   ///< its cache file became a Real file: start anew for new users
   bool copied = false;                 ///< a Real file was made beside the cache file, as somebody had this open
   std::shared_ptr<OpenUse> use = std::make_shared<OpenUse>();
@@ -118,6 +120,7 @@ struct Saving {
   store::CacheRow row;
   uint64_t drops = 0;  ///< of pieces, until then
   std::function<void(Result<void>)> done;
+  std::vector<ByteRange> again{};  ///< to be written once more before that
   Result<void> synced{};
 };
 

@@ -37,6 +37,7 @@ class CacheQuota;
 class Copies;
 class ConflictPolicy;
 class AlikeNames;
+class Unwritten;
 
 struct ArenaOptions {
   ArenaId id;
@@ -89,6 +90,7 @@ struct Core {
   Copies* copies = nullptr;
   ConflictPolicy* conflictPolicy = nullptr;
   AlikeNames* alikeNames = nullptr;
+  Unwritten* unwritten = nullptr;
 
   /// Runs `work` in one transaction of the store, then hands what changed in the visible tree to folder, marks,
   /// invalidations and history, and schedules an announcement: at once if the change has `rested` (it was read from

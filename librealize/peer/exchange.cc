@@ -115,6 +115,11 @@ void Exchange::changed(bool urgent) {
   else core.env.scheduler.onCoreAfter(core.settings.restMs, job);
 }
 
+void Exchange::resumed() {
+  changed(true);
+  for (auto* remote : remotes()) s_->pullIfBehind(remote->key());
+}
+
 void Exchange::tellAgain() {
   s_->announced.clear();
   changed(false);

@@ -22,6 +22,8 @@ class Exchange {
   void disconnected(const PeerKey& key);
   /// The tree, the missing bytes or the settling changed: announce soon (after the rest; at once when `urgent`).
   void changed(bool urgent);
+  /// The arena goes on: announces at once, and pulls what the others told while it was suspended.
+  void resumed();
   /// Announces soon, also to whom has been told the same already: it may ask for something that is not in it.
   void tellAgain();
   void onAnnounce(const PeerKey& from, const ArenaState& state);

@@ -321,7 +321,7 @@ void Folder::State::lost(const std::string& why) {
     if (auto begun = begin(); !begun.ok()) return lost(why);
     core.emit(Event{.whenNs = 0, .type = "resumed", .arena = "", .path = "", .peer = "", .detail = core.options.folder});
     applySoon();
-    core.exchange->changed(true);
+    core.exchange->resumed();
     core.transfers->wakeWanted();
   });
 }
@@ -340,6 +340,7 @@ void Folder::State::forgetUnsynced() {
   // Without a new start of the machine nothing was lost; only what was leaving may be gone by our own doing.
   const bool sameBoot = sameBootAsBefore();
   core.store.setValue(kBootIdKey, core.env.bootId);
+  core.unwritten->load(sameBoot);
   const uint64_t last = unsynced.lastTurn();
   auto forget = [&](NodeId node) {
     core.store.disk().erase(node);

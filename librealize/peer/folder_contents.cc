@@ -21,20 +21,26 @@ constexpr size_t kSyncedSingly = 8;
 /// like a newer version than the whole one that they have.
 void syncWritten(Directory& root, std::vector<HashJob>& jobs, int64_t nowNs) {
   std::vector<HashJob*> written;
-  for (auto& job : jobs)
-    if (job.content.ok() && nowNs - std::max(job.stat.mtimeNs, job.stat.ctimeNs) < kWrittenBackNs) written.push_back(&job);
+  for (auto& job : jobs) {
+    const bool lately = nowNs - std::max(job.stat.mtimeNs, job.stat.ctimeNs) < kWrittenBackNs;
+    if (job.content.ok() && (lately || job.unwritten)) written.push_back(&job);
+  }
   if (written.empty() || faulty(Fault::TellUnwritten)) return;
-  Result<void> all;
-  if (written.size() > kSyncedSingly) all = root.syncAll();
+  // Whose bytes they are that did not get there, each file tells by itself.
+  const bool all = written.size() > kSyncedSingly && root.syncAll().ok();
   std::set<std::string> folders;
   for (auto* job : written) {
-    Result<void> synced = all;
-    if (written.size() <= kSyncedSingly) {
+    if (all && !job->unwritten) continue;
+    Result<void> synced;
+    if (job->unwritten) {
+      synced = copyUnwritten(root, *job);
+    } else {
       auto file = root.open(job->path, OpenMode::Read);
       synced = file.ok() ? syncWithNames(root, **file, job->path, folders) : Result<void>(file.error());
+      job->unwritten = !synced.ok() && file.ok() && !faulty(Fault::BelieveSync);
     }
     if (synced.ok()) continue;
-    if (synced.code() == Code::NotFound) job->content = synced.error();  // Renamed or gone: it is read again.
+    if (synced.code() == Code::NotFound || synced.code() == Code::Busy) job->content = synced.error();  // It is read again.
     else job->content = Error{Code::Io, "it could not be written to its disk: " + synced.error().message};
   }
 }
@@ -52,6 +58,10 @@ void addSameVersion(const Entry& entry, store::DiskRow& row) {
 
 Result<void> syncWithNames(Directory& root, DiskFile& file, const std::string& path, std::set<std::string>& folders) {
   REALIZE_TRY(file.sync(true));
+  return syncNamesAbove(root, path, folders);
+}
+
+Result<void> syncNamesAbove(Directory& root, const std::string& path, std::set<std::string>& folders) {
   std::set<std::string> above;
   for (std::string folder = parentPath(path); !folders.contains(folder) && above.insert(folder).second; folder = parentPath(folder))
     REALIZE_TRY(root.syncDirectory(folder));
@@ -78,6 +88,7 @@ void Folder::State::lookAgain(const HashJob& job) {
 void Folder::State::addHash(HashJob job) {
   job.joining = joining;
   job.broughtBack = broughtBack;
+  job.unwritten = core.unwritten->has(job.stat);
   if (job.node && !hashingNodes.insert(job.node).second) return hint(parentPath(job.path));  // Again when it is through.
   const bool full = toHash.empty() || toHash.back()->size() >= kHashBatchFiles ||
                     (toHash.back()->size() && toHash.back()->back().stat.sizeBytes > kHashBatchBytes);
@@ -105,12 +116,45 @@ void Folder::State::pumpHashes() {
   }
 }
 
-void Folder::State::finishHashes(const std::vector<HashJob>& jobs) {
+/// What could not be written stays where it can be seen until all of it is in the copy, on the disk, and nobody is writing.
+bool Folder::State::putCopy(HashJob& job) {
+  const std::string copy = copyPathOf(job);
+  store::DiskRow read;
+  read.node = job.node;
+  read.kind = EntryKind::File;
+  read.setStat(job.stat);
+  auto aside = !root               ? Result<std::string>(Error{Code::Suspended, core.suspendedWhy})
+               : nobodyWrites(job.path) ? swapIn(copy, job.copy, read, job.path)
+                                        : Result<std::string>(Error{Code::Busy, job.path + ": is open for writing"});
+  std::set<std::string> folders;
+  const bool named = aside.ok() && syncNamesAbove(*root, job.path, folders).ok();
+  const auto there = named ? root->stat(job.path) : Result<FileStat>(Error{});
+  if (root) (void)root->unlink(aside.ok() ? *aside : copy).ok();
+  if (!aside.ok()) return false;
+  changedByUs(parentPath(job.path));
+  core.unwritten->forget(job.stat);
+  if (!there.ok() || !there->sameObject(job.copy) || there->mtimeNs != job.copy.mtimeNs) return false;
+  job.stat = *there;
+  return true;
+}
+
+void Folder::State::finishHashes(std::vector<HashJob>& jobs) {
   std::vector<HashJob> replaced;
   bool wanted = false;
   core.transact([&] {
-    for (const auto& job : jobs) {
+    for (auto& job : jobs) {
       if (job.node) hashingNodes.erase(job.node);
+      if (job.unwritten && job.content.ok() && !putCopy(job)) {
+        suspects.erase(job.node);
+        releaseOrigin(job.node);
+        readAgainLater(parentPath(job.path));
+        continue;
+      }
+      if (!job.content.ok() && job.unwritten && !core.unwritten->has(job.stat)) {
+        core.unwritten->note(job.stat);
+        addHash(job);
+        continue;
+      }
       if (!job.content.ok()) {
         suspects.erase(job.node);
         releaseOrigin(job.node);
@@ -121,11 +165,13 @@ void Folder::State::finishHashes(const std::vector<HashJob>& jobs) {
           problem(job.path, "unreadable", joinPath(core.options.folder, job.path) + ": cannot be read; it is left as it was. " +
                                               (closed ? "Give this program's user the right to read it"
                                                       : "The disk has an error: " + job.content.error().message));
+          if (!closed) readAgainLater(parentPath(job.path));
         } else {
           lookAgain(job);  // It changed or went while it was read: look again after the rest.
         }
         continue;
       }
+      if (core.store.problems().count()) core.store.problems().erase(job.path, "unreadable");
       core.transfers->noteChunkList(job.content->blob, job.content->list);
       const auto takesAway = job.node ? replaces(job) : Replaces::Nothing;
       const bool suspect = suspects.contains(job.node);
@@ -196,7 +242,6 @@ void Folder::State::newFile(const HashJob& job) {
   if (node == 0) return;
   putRow(node, core.store.nodeOf(*parentId).value_or(job.parent), job.name, EntryKind::File, job.stat, content.blob, std::move(base));
   core.folder->noteOnDisk(node);
-  if (core.store.problems().count()) core.store.problems().erase(job.path, "unreadable");
   core.marks->entryChanged(id);
   core.folder->entryChanged(id);
 }

@@ -485,7 +485,12 @@ void Folder::State::readAgainLater(const std::string& directory) {
   if (!unreadable.insert(directory).second || unreadable.size() > 1) return;
   core.env.scheduler.onCoreAfter(kReadAgainMs, [this, alive = alive] {
     if (!*alive) return;
-    for (const auto& path : std::exchange(unreadable, {})) hint(path);
+    bool moved = false;  // With a folder above it, maybe.
+    for (const auto& path : std::exchange(unreadable, {})) {
+      moved = moved || (root && !root->stat(path).ok());
+      hint(path);
+    }
+    if (moved) core.folder->rescanAll();
   });
 }
 

@@ -107,20 +107,25 @@ Result<void> Folder::State::letGo(const store::DiskRow& row, const std::string& 
   // A second name of the file is another file, and what is in the cache changes for nobody.
   auto stat = root->stat(path);
   if (!stat.ok()) return stat.error();
-  if (stat->links > 1) {
+  const bool unwritten = core.unwritten->has(*stat);
+  if (stat->links > 1 || unwritten) {
     const std::string copy = std::string(kTempFolder) + "/copy-" + std::to_string(row.node);
     auto left = root->unlink(copy);
     (void)left;  // Of an earlier try.
     REALIZE_ASSIGN(auto from, root->open(path, OpenMode::Read));
     REALIZE_ASSIGN(auto file, root->open(copy, OpenMode::CreateNew, 0600));
-    if (row.sizeBytes > 0) REALIZE_TRY(file->cloneRange(*from, 0, row.sizeBytes, 0));
+    if (unwritten) REALIZE_TRY(copyBytes(*from, *file, row.sizeBytes));
+    else if (row.sizeBytes > 0) REALIZE_TRY(file->cloneRange(*from, 0, row.sizeBytes, 0));
     REALIZE_TRY(file->sync(true));
     REALIZE_TRY(root->rename(copy, to, RenameKind::Replace));
     REALIZE_TRY(root->unlink(path));
   } else {
     // A cache is trusted: only what is on the disk goes there.
     REALIZE_ASSIGN(auto file, root->open(path, OpenMode::Read));
-    REALIZE_TRY(file->sync(true));
+    if (auto synced = file->sync(true); !synced.ok()) {
+      core.unwritten->note(*stat);
+      return synced;
+    }
     REALIZE_TRY(root->setMode(path, 0600));
     REALIZE_TRY(root->rename(path, to, RenameKind::Replace));
   }
@@ -140,10 +145,10 @@ bool Folder::State::leftWithFolder(const store::DiskRow& row, const std::string&
   return !above || !there.ok() || above->inode != there->inode || above->birthNs != there->birthNs;
 }
 
-/// What is at the path makes way for what is in tmp/ or in the cache, if it is as known. Else it stays, and what was to
-/// come is where it was. Errors: Busy.
-Result<void> Folder::State::exchangeIn(const std::string& tempPath, const FileStat& fresh, const store::DiskRow& row,
-                                       const std::string& path) {
+/// What is at the path makes way for what is in tmp/ or in the cache, if it is as known; returns where it is then. Else it
+/// stays, and what was to come is where it was. Errors: Busy.
+Result<std::string> Folder::State::swapIn(const std::string& tempPath, const FileStat& fresh, const store::DiskRow& row,
+                                          const std::string& path) {
   const std::string aside = asideName(tempPath, row, &fresh);
   REALIZE_TRY(root->rename(tempPath, aside, RenameKind::NoReplace));
   auto giveUp = [&] {
@@ -152,15 +157,19 @@ Result<void> Folder::State::exchangeIn(const std::string& tempPath, const FileSt
   };
   if (auto put = root->rename(aside, path, RenameKind::Exchange); !put.ok()) {
     giveUp();
-    return put;
+    return put.error();
   }
-  if (asKnown(row, aside)) {
-    auto gone = letGo(row, aside);
-    (void)gone;  // Emptied at the next start.
-    return {};
-  }
+  if (asKnown(row, aside)) return aside;
   undoPlacing(row.node, fresh, aside, tempPath, path);
   return Error{Code::Busy, path + ": changed here at this moment"};
+}
+
+Result<void> Folder::State::exchangeIn(const std::string& tempPath, const FileStat& fresh, const store::DiskRow& row,
+                                       const std::string& path) {
+  REALIZE_ASSIGN(const auto aside, swapIn(tempPath, fresh, row, path));
+  auto gone = letGo(row, aside);
+  (void)gone;  // Emptied at the next start.
+  return {};
 }
 
 namespace {
@@ -219,7 +228,8 @@ Result<void> Folder::place(const EntryId& id, Dot dot, const std::string& tempPa
     if (s.leftAlone(*row, path)) return Error{Code::Busy, path + ": changed here, and is read first"};
     if (!s.nobodyWrites(path)) return Error{Code::Busy, path + ": is open for writing"};
     auto exchanged = s.exchangeIn(tempPath, fresh, *row, path);
-    auto left = exchanged.ok() ? Result<FileStat>(fresh) : s.root->stat(tempPath);
+    const bool undone = !exchanged.ok() && exchanged.code() == Code::Busy;  // Else it never had the name.
+    auto left = undone ? s.root->stat(tempPath) : Result<FileStat>(fresh);
     if (!left.ok() && left.code() == Code::NotFound) {
       // Somebody wrote into it, or over it, where it was for a moment: he has seen it, and it may have been the only one.
       row->addSeen(Core::baseOf(record->entry, &*head));

@@ -56,6 +56,8 @@ struct HashJob {
   BroughtBack broughtBack = BroughtBack::Nothing;
   Result<Content> content = Error{Code::Busy, "not read"};
   bool replacesOld = false;  ///< to be judged by the guard
+  bool unwritten = false;    ///< a sync of it failed: a copy is to take its place (unwritten.h)
+  FileStat copy;             ///< of that, in tmp/
 };
 
 }  // namespace realize::peer

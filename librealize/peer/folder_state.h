@@ -14,6 +14,7 @@
 #include "librealize/logic/ignore.h"
 #include "librealize/peer/folder.h"
 #include "librealize/peer/folder_reading.h"
+#include "librealize/peer/unwritten.h"
 
 namespace realize::peer {
 
@@ -172,7 +173,8 @@ struct Folder::State {
   void addHash(HashJob job);
   void lookAgain(const HashJob& job);
   void pumpHashes();
-  void finishHashes(const std::vector<HashJob>& jobs);
+  void finishHashes(std::vector<HashJob>& jobs);
+  bool putCopy(HashJob& job);
   void newFile(const HashJob& job);
   void changedFile(const HashJob& job);
   void putRow(NodeId node, NodeId parent, const std::string& name, EntryKind kind, const FileStat& stat, const BlobId& blob,
@@ -245,6 +247,7 @@ struct Folder::State {
   };
   static Aside readAside(const std::string& name, const FileStat& stat);
   std::optional<std::string> givenBackTo(const DirectoryItem& item, const std::string& from, const Aside& aside);
+  Result<std::string> swapIn(const std::string& tempPath, const FileStat& fresh, const store::DiskRow& row, const std::string& path);
   Result<void> exchangeIn(const std::string& tempPath, const FileStat& fresh, const store::DiskRow& row, const std::string& path);
   Result<std::string> takeAside(const store::DiskRow& row, const std::string& path);
   void giveBack(const std::string& from, const std::string& path);
@@ -268,5 +271,7 @@ Result<Content> hashFile(Directory& root, const std::string& path, const FileSta
 /// The file's bytes, its name and those of the folders above it are on the disk. `folders`: of those that is so already;
 /// added to. Thread: any.
 Result<void> syncWithNames(Directory& root, DiskFile& file, const std::string& path, std::set<std::string>& folders);
+/// The names only.
+Result<void> syncNamesAbove(Directory& root, const std::string& path, std::set<std::string>& folders);
 
 }  // namespace realize::peer

@@ -260,8 +260,20 @@ void Transfers::State::save(const std::shared_ptr<BlobState>& blob, std::functio
   if (!row.complete) row.present = encodePresent(blob->present);
   row.lastReadNs = core.env.clock.nowNs();
   toSave.push_back({blob, std::move(row), blob->drops, std::move(done)});
+  for (uint32_t i = 0; blob->unwritten && i < blob->present.size(); ++i)
+    if (blob->present[i]) toSave.back().again.push_back({blob->layout->offsets[i], blob->layout->pieceBytes(i)});
   saveNext();
 }
+
+namespace {
+/// Where all together could not be synced, each file tells whether it is one of those. Thread: pool.
+void syncSaved(std::vector<Saving>& group, Directory* root) {
+  for (auto& saving : group) saving.synced = writeAgain(*saving.blob->file, saving.again);
+  if (faulty(Fault::SkipFileSync) || (group.size() > kSyncOneByOne && root && root->syncAll().ok())) return;
+  for (auto& saving : group)
+    if (saving.synced.ok()) saving.synced = saving.blob->file->sync(false);
+}
+}  // namespace
 
 /// What came while others were being synced is synced together.
 void Transfers::State::saveNext() {
@@ -269,9 +281,7 @@ void Transfers::State::saveNext() {
   ++savesUnderWay;
   auto group = std::make_shared<std::vector<Saving>>(std::exchange(toSave, {}));
   core.env.scheduler.onPool(false, [this, alive = alive, &scheduler = core.env.scheduler, group, root = core.folder->root()] {
-    const bool together = group->size() > kSyncOneByOne && root;
-    const Result<void> all = together && !faulty(Fault::SkipFileSync) ? root->syncAll() : Result<void>();
-    for (auto& saving : *group) saving.synced = together || faulty(Fault::SkipFileSync) ? all : saving.blob->file->sync(false);
+    syncSaved(*group, root.get());
     scheduler.onCore([this, alive, group] {
       if (*alive) saved(*group);
     });
@@ -284,6 +294,8 @@ void Transfers::State::saved(const std::vector<Saving>& group) {
   for (const auto& saving : group) {
     auto& blob = *saving.blob;
     blob.saving = false;
+    blob.unwritten = !saving.synced.ok();
+    if (blob.unwritten) ++blob.unsavedPieces;
     // What was dropped meanwhile is not there, whatever was synced.
     if (saving.synced.ok() && !blob.gone && !blob.detached && blob.drops == saving.drops) present.push_back(&saving);
   }

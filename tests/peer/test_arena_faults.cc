@@ -172,3 +172,40 @@ TEST_CASE_FIXTURE(SimArenas, "a database that fails while a peer's answer is tak
   CHECK_FALSE(b->core->status().suspended);
   CHECK(read(*b, "plan.txt") == "two");
 }
+
+TEST_CASE_FIXTURE(SimArenas, "what others told while the folder was away is pulled when it is back") {
+  start();
+  REQUIRE(settles());
+  b->disk.fail(FakeOp::Read, "/arena/.realize/arena", Code::Io, 0, 1'000'000);
+  core(*b).folder->rescanAll();
+  REQUIRE(until([&] { return core(*b).suspended; }));
+
+  write(*a, "plan.txt", "told meanwhile");
+  pass(5000);
+  b->disk.clearFailures();
+
+  CHECK(settles());
+  CHECK(read(*b, "plan.txt") == "told meanwhile");
+}
+
+TEST_CASE_FIXTURE(SimArenas, "of a file whose sync failed a copy is told, and no later sync is believed") {
+  uint64_t lost = 0;
+  for (uint64_t seed = 0; seed < 20; ++seed) {
+    CAPTURE(seed);
+    SimArenas peers;
+    peers.start();
+    REQUIRE(peers.settles());
+    const std::string content(20'000, char('a' + seed));
+    peers.a->disk.fail(FakeOp::FileSync, "/arena/plan.txt", Code::Io);
+    peers.write(*peers.a, "plan.txt", content);
+    REQUIRE(peers.until([&] { return peers.read(*peers.b, "plan.txt") == content; }, 120'000));
+
+    peers.link->cut();
+    peers.a->vanish();
+    test::FakeRandom random(seed);
+    peers.a->disk.crash(random);
+    ++peers.a->boots;
+    lost += peers.read(*peers.a, "plan.txt") != content;
+  }
+  CHECK(lost == 0);
+}

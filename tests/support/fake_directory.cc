@@ -167,9 +167,15 @@ class FakeDirectory final : public Directory {
   }
 
   Result<void> syncAll() override {
-    FAKE_ENTER(FakeOp::SyncAll, "", "");
+    bool injected = false;
+    auto entered = state_->enter(FakeCall{FakeOp::SyncAll, shown(""), ""}, generation_, &injected);
+    std::lock_guard lock(state_->mutex);
+    if (injected && generation_ == state_->generation && !state_->off) image().failSyncAll();
+    if (!entered.ok()) return entered;
     image().syncAll();
-    return {};
+    const bool told = state_->syncsFailedTold == state_->syncsFailed;
+    state_->syncsFailedTold = state_->syncsFailed;
+    return told ? Result<void>() : Error{Code::Io, path_ + ": pages of a file could not be written before"};
   }
 
   Result<Space> space() override {

@@ -269,9 +269,15 @@ bool FakeDisk::isPowerOff() const {
   return state_->off;
 }
 
-void FakeDisk::crash(Random& random) {
+bool FakeDisk::hasLost(const std::string& absolutePath) const {
   std::lock_guard lock(state_->mutex);
-  state_->image.crash(random);
+  const auto& inode = state_->image.at(state_->resolveAbsolute(absolutePath));
+  return !inode.lost.empty() || inode.sizeLost;
+}
+
+void FakeDisk::crash(Random& random, bool processOnly) {
+  std::lock_guard lock(state_->mutex);
+  state_->image.crash(random, processOnly);
   state_->newGeneration();
 }
 

@@ -61,7 +61,10 @@ class FakeDisk final : public Disk {
   void powerOffBefore(uint64_t n);
   bool isPowerOff() const;
   /// Loses what was not durable, at random; handles and watchers die; power is back.
-  void crash(Random& random);
+  /// `processOnly`: the machine goes on, and shows what it shows.
+  void crash(Random& random, bool processOnly = false);
+  /// A sync of that file failed, and what went with it has not been written again.
+  bool hasLost(const std::string& absolutePath) const;
   /// Everything so far becomes durable, as after half a minute on a real machine.
   void settle();
 

@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <utility>
 
 #include "tests/support/fake_state.h"
 
@@ -60,8 +61,14 @@ class FakeFile final : public DiskFile {
     bool injected = false;
     auto entered = state_->enter(FakeCall{FakeOp::FileSync, path_, ""}, generation_, &injected);
     std::lock_guard lock(state_->mutex);
-    if (injected && generation_ == state_->generation && !state_->off) state_->image.failSync(node());
+    const bool here = generation_ == state_->generation && !state_->off;
+    const bool untold = here && std::exchange(node().lossUntold, false);
+    if (here && (injected || untold)) {
+      state_->image.failSync(node());
+      ++state_->syncsFailed;
+    }
     if (!entered.ok()) return entered;
+    if (untold) return Error{Code::Io, path_ + ": its pages could not be written"};
     state_->image.syncFile(node(), metadata);
     return {};
   }

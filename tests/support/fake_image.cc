@@ -315,6 +315,15 @@ void FakeImage::failSync(FakeInode& inode) {
   inode.sizeLost = inode.sizeBytes != inode.durableSizeBytes || !inode.earlier.empty();
 }
 
+void FakeImage::failSyncAll() {
+  for (auto& [number, inode] : inodes_) {
+    const bool unwritten = !inode.dirty.empty() || inode.sizeBytes != inode.durableSizeBytes || !inode.earlier.empty();
+    if (inode.type != FileStat::Type::File || !unwritten || inode.sizeLost) continue;
+    failSync(inode);
+    inode.lossUntold = true;
+  }
+}
+
 void FakeImage::crashBytes(FakeInode& inode, Random& random) {
   if (size_t which = size_t(below(random, inode.earlier.size() + 1)); which < inode.earlier.size()) {
     FakeInode::Earlier& then = inode.earlier[which];
@@ -364,10 +373,10 @@ void FakeImage::crashBytes(FakeInode& inode, Random& random) {
     memset(last->data() + tail, 0, kFakeBlockBytes - tail);
   }
   inode.sizeBytes = inode.durableSizeBytes = size;
-  inode.sizeLost = false;
+  inode.sizeLost = inode.lossUntold = false;
 }
 
-void FakeImage::crash(Random& random) {
+void FakeImage::crash(Random& random, bool processOnly) {
   std::vector<bool> kept(log_.size());
   if (below(random, 2) == 0) {
     // As a journal does it: up to some point.
@@ -388,7 +397,7 @@ void FakeImage::crash(Random& random) {
     inode.entries = inode.durableEntries;
     if (below(random, 2) == 0) inode.attributes = inode.durableAttributes;
     inode.durableAttributes = inode.attributes;
-    crashBytes(inode, random);
+    if (!processOnly || (inode.lost.empty() && !inode.sizeLost)) crashBytes(inode, random);
   }
   dropUnreachable();
 }

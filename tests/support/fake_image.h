@@ -61,6 +61,7 @@ struct FakeInode {
   std::map<uint64_t, FakeBlockRef> dirty;        ///< what the blocks written since the last sync held then
   std::map<uint64_t, FakeBlockRef> lost;         ///< dirty when a sync failed: no later sync brings them to the disk
   bool sizeLost = false;
+  bool lossUntold = false;  ///< pages went when all was synced: the next sync of this file tells it, once
   /// As it was before each truncation since the last sync, the oldest first: a crash goes back to one of them or stays.
   struct Earlier {
     std::map<uint64_t, FakeBlockRef> blocks, dirty, lost;
@@ -97,10 +98,13 @@ class FakeImage {
 
   void syncFile(FakeInode& inode, bool attributes);
   void failSync(FakeInode& inode);
+  /// Of a sync of all: what each file had not on the disk yet is lost, and each says so once.
+  void failSyncAll();
   void syncNames(uint64_t directory);
   void syncAll();
   /// Power is cut: only what was durable stays, and a random part of the rest. No handles are left.
-  void crash(Random& random);
+  /// `processOnly`: what failed syncs lost can still be read.
+  void crash(Random& random, bool processOnly = false);
   /// As if its files had been copied elsewhere by a backup program: other inodes, born now.
   void renumber(int64_t nowNs);
   void setDevice(uint64_t directory, uint64_t device);

@@ -66,6 +66,8 @@ struct FakeState {
   size_t watchLimit = 1'000'000;
   std::set<FakeWatcher*> watchers;
   uint64_t changes = 0;
+  uint64_t syncsFailed = 0;      ///< each is told once by a sync of all, too
+  uint64_t syncsFailedTold = 0;
   std::array<uint64_t, kFakeOps> calls{};
 };
 

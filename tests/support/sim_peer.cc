@@ -61,7 +61,7 @@ SimPeer::SimPeer(SimQueue& queue, const SimPeerOptions& options)
   disk.setHook([this](const FakeCall& call) -> std::optional<Error> {
     if (call.changes() && call.path.starts_with(kSimFolder)) drainSoon();
     if (onCall) onCall(call);
-    return std::nullopt;
+    return failing ? failing(call) : std::nullopt;
   });
 }
 

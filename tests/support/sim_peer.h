@@ -69,6 +69,8 @@ class SimPeer {
   bool userActing = false;  ///< the operation on the disk is the user's
   /// Called before each operation on the disk, of the arena and of the user.
   std::function<void(const FakeCall&)> onCall;
+  /// Called after that: the disk's answer, where it fails.
+  std::function<std::optional<Error>(const FakeCall&)> failing;
   /// What the arena tells its subscribers.
   std::function<void(const Event&)> onEvent;
   uint64_t lives = 0;

@@ -1,0 +1,52 @@
+#pragma once
+
+#include <cstdint>
+#include <set>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "librealize/base/disk.h"
+#include "librealize/store/arena_store.h"
+
+namespace realize::peer {
+
+struct Core;
+struct HashJob;
+
+/// The files in the arena's folder of which a sync failed. The kernel says that once and takes their pages for written from
+/// then on: no later sync of them is to be believed, by this process or the next one. What they still show goes into a copy.
+class Unwritten {
+ public:
+  explicit Unwritten(Core& core) : core_(core) {}
+
+  /// What an earlier process noted, if the machine still runs; after a new start what is read is on the disk.
+  void load(bool sameBoot);
+  bool has(const FileStat& file) const { return !files_.empty() && files_.contains({file.inode, file.birthNs}); }
+  void note(const FileStat& file);
+  void forget(const FileStat& file);
+
+ private:
+  void save();
+
+  Core& core_;
+  std::set<std::pair<uint64_t, int64_t>> files_;  ///< inode, birth
+};
+
+struct ByteRange {
+  uint64_t offset = 0;
+  uint64_t bytes = 0;
+};
+/// Of a file that is ours alone: what it shows there is written once more, as a sync of it failed. Thread: pool.
+Result<void> writeAgain(DiskFile& file, const std::vector<ByteRange>& ranges);
+/// Byte by byte, for a clone would share what is on the disk, into a new file. Errors: of the disk; Busy when `from` is shorter.
+/// Thread: any.
+Result<void> copyBytes(DiskFile& from, DiskFile& to, uint64_t sizeBytes);
+
+/// Where the copy of such a file is made.
+std::string copyPathOf(const HashJob& job);
+/// Copies it, with its mode and time, and syncs that; the job says what the copy is. Errors: of the disk; Busy when it changes.
+/// Thread: pool.
+Result<void> copyUnwritten(Directory& root, HashJob& job);
+
+}  // namespace realize::peer
