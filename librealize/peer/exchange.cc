@@ -148,9 +148,14 @@ void Exchange::State::announceDurable() {
 
 void Exchange::onAnnounce(const PeerKey& from, const ArenaState& state) {
   auto it = s_->members.find(from);
+  if (it != s_->members.end() && it->second.connected) ++it->second.announced;
+  said(from, state);
+}
+
+void Exchange::said(const PeerKey& from, const ArenaState& state) {
+  auto it = s_->members.find(from);
   if (it == s_->members.end() || !it->second.connected) return;
   it->second.said = state;
-  ++it->second.announced;
   auto& core = s_->core;
   core.marks->peerTold();
   if (state.origin == core.tree.origin()) {
@@ -373,10 +378,7 @@ void Exchange::refresh(std::function<void()> done) {
     auto left = std::make_shared<size_t>(s->remotes.size());
     for (auto* remote : s->core.exchange->remotes())
       s->ask(remote->key(), true, kAsksAgain, [s, key = remote->key(), left, done](const ArenaState* state) {
-        if (state) {
-          s->members[key].said = *state;
-          s->pullIfBehind(key);
-        }
+        if (state) s->core.exchange->said(key, *state);  // And it has what it says: it will not announce that again.
         if (--*left == 0) done();
       });
   });

@@ -53,6 +53,8 @@ class Exchange {
   void stop();
 
  private:
+  /// Announced, or answered.
+  void said(const PeerKey& from, const ArenaState& state);
   struct State;
   std::unique_ptr<State> s_;
 };
