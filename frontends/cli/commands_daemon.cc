@@ -10,6 +10,7 @@
 #include "frontends/cli/exit_codes.h"
 #include "frontends/cli/output.h"
 #include "frontends/cli/status_text.h"
+#include "frontends/daemon/mount_notes.h"
 
 namespace realize::cli {
 
@@ -67,8 +68,19 @@ int runStop(Invocation& invocation) {
   return 0;
 }
 
+/// What a killed daemon left: it is mounted anew when a daemon starts.
+std::string deadMounts(const std::string& stateDir) {
+  std::string out;
+  for (auto& mount : daemon::readMountNotes(stateDir))
+    if (daemon::isDeadMount(mount.mountPoint))
+      out += "; " + nameText(mount.mountPoint, false) + " is a dead mount until then (or until 'realize-mount -u')";
+  return out;
+}
+
 int runStatus(Invocation& invocation) {
   auto result = ask(invocation, "status", withText(json::object(), "arena", invocation.argumentOr(0, "")));
+  if (!result && result.code() == Code::NotRunning)
+    return fail(invocation, {Code::NotRunning, result.error().message + deadMounts(invocation.stateDir)});
   if (!result) return fail(invocation, result.error());
   if (invocation.line.json) return printJson(*result);
   print(statusText(*result, invocation.line.positional.empty()));

@@ -88,6 +88,8 @@ Result<std::unique_ptr<Daemon>> Daemon::start(const std::string& stateDir, const
   self->mounts_ = std::make_unique<MountTable>(*self->peer_, library.mount, stateDir, [daemon] { daemon->wake(); });
   self->events_ = self->peer_->subscribe([daemon](const Event& event) { daemon->logEvent(event); });
   REALIZE_ASSIGN(self->listener_, listenControl(stateDir));
+  self->mounts_->restore();
+  for (auto& lost : self->mounts_->lost()) log.line(printable(lost.mount.mountPoint) + ": was not mounted again: " + lost.why);
   auto me = self->peer_->self();
   log.line("peer '" + me.name + "' is up (version " + library.version + "), " +
            (me.address.empty() ? "not listening" : "listening on " + me.address));

@@ -45,6 +45,38 @@ void MountTable::endAll() {
     peer_.noteMount(entry->arena, point, false);
     entry->handle.reset();
   }
+  writeNotes();
+}
+
+void MountTable::writeNotes() {
+  std::lock_guard lock(mutex_);
+  std::vector<MountInfo> all;
+  for (auto& [point, entry] : mounts_)
+    if (!entry->ended) all.push_back({entry->arena, point, entry->options});
+  for (auto& lost : lost_) all.push_back(lost.mount);
+  // Where they cannot be written, a mount is as good; it is not made anew after a kill.
+  (void)writeMountNotes(stateDir_, all);
+}
+
+void MountTable::restore() {
+  for (auto& was : readMountNotes(stateDir_)) {
+    if (!isDeadMount(was.mountPoint)) continue;
+    auto done = mount(was.arena, was.mountPoint, was.options);
+    if (done) continue;
+    std::lock_guard lock(mutex_);
+    lost_.push_back({was, done.error().message});
+  }
+  writeNotes();
+}
+
+std::vector<LostMount> MountTable::lost() {
+  std::lock_guard lock(mutex_);
+  return lost_;
+}
+
+bool MountTable::forgetLost(const std::string& mountPoint) {
+  std::lock_guard lock(mutex_);
+  return std::erase_if(lost_, [&](auto& lost) { return lost.mount.mountPoint == mountPoint; }) > 0;
 }
 
 Result<void> MountTable::checkOverlap(const std::string& mountPoint) {
@@ -94,6 +126,8 @@ Result<void> MountTable::mount(const std::string& arenaName, const std::string& 
     if (slot && !slot->ended) return Error{Code::Exists, point + ": something is mounted here already"};
     slot = entry;
   }
+  // Before it is up: who is killed meanwhile leaves no dead mount that nobody knows.
+  writeNotes();
   // The callback may outlive the table's interest in the entry, so it holds it; the backend promises not to call after
   // its handle is gone, which is before the table is.
   auto handle = backend_(arena, point, options, [this, entry] { noteEnded(entry); });
@@ -101,11 +135,14 @@ Result<void> MountTable::mount(const std::string& arenaName, const std::string& 
   entry->starting = false;
   if (!handle) {
     if (auto slot = mounts_.find(point); slot != mounts_.end() && slot->second == entry) mounts_.erase(slot);
+    lock.unlock();
+    writeNotes();
     return handle.error();
   }
   entry->handle = std::move(*handle);
   bool over = entry->ended;
   lock.unlock();
+  if (forgetLost(point)) writeNotes();
   peer_.noteMount(arenaName, point, true);
   // It ended before it could be reaped: ask again.
   if (over) wake_();
@@ -139,7 +176,13 @@ Result<void> MountTable::unmount(const std::string& mountPoint) {
   // Outside the lock: resolving a path may pass through a mount of ours.
   std::string point = known ? mountPoint : realOr(mountPoint);
   auto entry = take(point);
-  if (!entry) return Error{Code::NotFound, mountPoint + ": is no mount of this daemon"};
+  if (!entry) {
+    // Who asked clears a dead mount away himself.
+    const bool gone = forgetLost(point) && !isDeadMount(point);
+    writeNotes();
+    if (gone) return {};
+    return Error{Code::NotFound, mountPoint + ": is no mount of this daemon"};
+  }
   auto done = entry->handle->unmount();
   if (!done) {
     std::lock_guard lock(mutex_);
@@ -148,9 +191,12 @@ Result<void> MountTable::unmount(const std::string& mountPoint) {
   }
   peer_.noteMount(entry->arena, point, false);
   entry->handle.reset();
-  std::lock_guard lock(mutex_);
-  entry->ended = true;
-  changed_.notify_all();
+  {
+    std::lock_guard lock(mutex_);
+    entry->ended = true;
+    changed_.notify_all();
+  }
+  writeNotes();
   return {};
 }
 
@@ -197,6 +243,7 @@ void MountTable::reap() {
     peer_.noteMount(entry->arena, point, false);
     entry->handle.reset();
   }
+  if (!over.empty()) writeNotes();
 }
 
 }  // namespace realize::daemon

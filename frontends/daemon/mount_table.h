@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "frontends/daemon/mount_notes.h"
 #include "realize/peer.h"
 
 namespace realize::daemon {
@@ -28,10 +29,10 @@ using MountBackend = std::function<Result<std::unique_ptr<MountHandle>>(
     std::shared_ptr<Arena> arena, const std::string& mountPoint, const std::vector<std::string>& options,
     std::function<void()> ended)>;
 
-struct MountInfo {
-  std::string arena;
-  std::string mountPoint;
-  std::vector<std::string> options;
+/// A mount that was up when the daemon was killed, and that could not be made anew.
+struct LostMount {
+  MountInfo mount;
+  std::string why;
 };
 
 /// True if one of two absolute, normalized paths is the other or lies in it.
@@ -47,6 +48,10 @@ class MountTable {
   /// `mountPoint`: absolute. Errors: Refused where it overlaps an arena's folder or the state folder, Exists where one
   /// of ours is mounted, NotFound, Unsupported without a backend, and what the backend says.
   Result<void> mount(const std::string& arena, const std::string& mountPoint, const std::vector<std::string>& options);
+  /// Mounts anew what an earlier process was killed under and what is a dead mount since. To be called once, first.
+  void restore();
+  /// What restore() failed to mount, until it is mounted or unmounted.
+  std::vector<LostMount> lost();
   /// Errors: NotFound, Busy.
   Result<void> unmount(const std::string& mountPoint);
   /// Ends each mount of the arena (all with ""), keeping on after an error; returns the first.
@@ -70,6 +75,8 @@ class MountTable {
   Result<void> checkOverlap(const std::string& mountPoint);
   std::shared_ptr<Entry> take(const std::string& mountPoint);
   void noteEnded(const std::shared_ptr<Entry>& entry);
+  void writeNotes();
+  bool forgetLost(const std::string& mountPoint);
 
   Peer& peer_;
   MountBackend backend_;
@@ -78,6 +85,7 @@ class MountTable {
   std::mutex mutex_;
   std::condition_variable changed_;
   std::map<std::string, std::shared_ptr<Entry>> mounts_;  ///< by mount point
+  std::vector<LostMount> lost_;
 };
 
 }  // namespace realize::daemon

@@ -25,6 +25,13 @@ Result<json> status(VerbContext& context, const Args& args) {
   if (!only.empty()) REALIZE_TRY(findArena(context, only));
   PeerStatus status = context.peer.status();
   if (!only.empty()) std::erase_if(status.arenas, [&](auto& arena) { return arena.name != withoutColon(only); });
+  for (auto& lost : context.mounts.lost()) {
+    const std::string point = printable(lost.mount.mountPoint), arena = printable(lost.mount.arena);
+    status.problems.push_back({"", "mount-lost",
+                               point + " (arena '" + arena + "') was mounted when the daemon was killed, and could not be mounted again: " +
+                                   lost.why + "; 'realize-mount " + arena + " " + point + "' tries it, 'realize-mount -u " + point +
+                                   "' gives it up"});
+  }
   json out = toJson(status);
   if (only.empty()) {
     out["offered_arenas"] = json::array();

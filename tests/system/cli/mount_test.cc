@@ -97,7 +97,9 @@ TEST_CASE("what a killed daemon leaves is taken away by -u, or by mounting anew"
   REQUIRE(home.mount({"docs", home.point}).code == 0);
   killDaemon();
 
+  CHECK(home.realize({"status"}).err.find(home.point + " is a dead mount") != std::string::npos);
   CHECK(home.mount({"-u", home.point}).code == 0);
+  CHECK(home.realize({"status"}).err.find(home.point) == std::string::npos);
   CHECK(fs::is_empty(home.point));
   CHECK(home.mount({"-u", home.point}).code == 4);
 
@@ -106,8 +108,30 @@ TEST_CASE("what a killed daemon leaves is taken away by -u, or by mounting anew"
   REQUIRE(home.mount({"docs", home.point}).code == 0);
   killDaemon();
   REQUIRE(home.realize({"serve", "--detach"}).code == 0);
-  REQUIRE(home.realize({"arena", "create", "docs", home.path() + "/files"}).code == 0);
 
+  // The arena is gone, so that it cannot be mounted again, which is said until it is.
+  auto problems = [&] { return json::parse(home.realize({"status", "--json"}).out).at("problems"); };
+  REQUIRE(problems().size() == 1);
+  CHECK(problems()[0].at("kind") == "mount-lost");
+  CHECK(problems()[0].at("detail").get<std::string>().starts_with(home.point));
+  REQUIRE(home.realize({"arena", "create", "docs", home.path() + "/files"}).code == 0);
   CHECK(home.mount({"docs", home.point}).code == 0);
   CHECK(home.mountedContent() == "content");
+  CHECK(problems().empty());
+}
+
+TEST_CASE("a mount that could not be made again is given up by -u") {
+  MountedHome home;
+  REQUIRE(home.mount({"docs", home.point}).code == 0);
+  pid_t pid = json::parse(home.realize({"status", "--json"}).out).at("pid");
+  kill(pid, SIGKILL);
+  while (home.realize({"status"}).code != 3) {
+  }
+  REQUIRE(home.realize({"serve", "--detach"}).code == 0);
+
+  CHECK(home.mount({"-u", home.point}).code == 0);
+
+  CHECK(fs::is_empty(home.point));
+  CHECK(json::parse(home.realize({"status", "--json"}).out).at("problems").empty());
+  CHECK(home.mount({"-u", home.point}).code == 4);
 }

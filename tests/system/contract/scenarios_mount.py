@@ -194,6 +194,32 @@ def mount_starts_the_daemon_and_stop_unmounts(h):
     h.agree(a, b)
 
 
+def a_mount_comes_back_after_a_kill(h):
+    need_fuse()
+    a, b, folder_a, _ = h.pair({"sub/x.txt": "one"}, b_folder=False)
+    mount = b.mount()
+    equal(read(mount / "sub/x.txt"), b"one")
+    inside = subprocess.Popen(["sleep", "1000"], cwd=mount)
+    try:
+        b.kill()
+        try:
+            os.listdir(mount)
+            check(False, "nobody serves it")
+        except OSError as error:
+            equal(error.errno, errno.ENOTCONN)
+        b.serve()
+        equal(read(mount / "sub/x.txt"), b"one", "it is there again, though somebody worked in the old one")
+        equal(b.arena()["mounts"], [str(mount)])
+        equal(b.status()["problems"], [])
+    finally:
+        inside.kill()
+        inside.wait()
+    b.unmount()
+    b.kill()
+    b.serve()
+    check(not mount.is_mount(), "what was unmounted before stays so")
+
+
 def real_and_unreal_in_one_tree(h):
     need_fuse()
     a, b, folder_a, folder_b = h.pair({"r/x.txt": "real", "u/y.txt": "unreal"})
