@@ -275,12 +275,13 @@ ArenaStatus ArenaCore::status() {
   else if (status.conflicts)
     status.consensusWhy = counted(status.conflicts, "conflict waits", "conflicts wait") + " for someone to choose";
   for (const auto& [key, row] : members) {
-    if (key == c.options.self || (!row.admitted && !live.contains(key))) continue;
+    const auto connection = live.find(key);
+    // Who was removed, once it has gone. Who is admitted again may be met before that is noted.
+    if (key == c.options.self || (!row.admitted && (connection == live.end() || !connection->second.connected))) continue;
     MemberStatus member;
     member.peer.key = key;
     auto ack = acks.find(key);
     member.behindChanges = changesBetween(vector, ack == acks.end() ? VersionVector() : ack->second);
-    auto connection = live.find(key);
     if (connection != live.end()) {
       member.connected = connection->second.connected;
       if (const auto& said = connection->second.said) {

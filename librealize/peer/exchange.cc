@@ -104,6 +104,21 @@ void Exchange::disconnected(const PeerKey& key) {
   if (it->second.said && !core.stopping && !core.suspended) core.transact([&] { s_->noteSeen(key); });
 }
 
+void Exchange::setMembers(std::set<PeerKey> admitted) {
+  auto& core = s_->core;
+  auto& store = core.store.members();
+  std::vector<store::MemberRow> changed;
+  for (const auto& row : store.all())
+    if (row.admitted != admitted.contains(row.peer)) changed.push_back(row);
+  for (const auto& [key, member] : s_->members)  // Heard of, and not noted yet.
+    if (!admitted.contains(key) && !store.get(key)) changed.push_back({.peer = key});
+  for (auto& row : changed) {
+    row.admitted = admitted.contains(row.peer);
+    core.transact([&] { store.put(row); });
+  }
+  core.trimmer->setMembers(std::move(admitted));
+}
+
 void Exchange::changed(bool urgent) {
   auto& core = s_->core;
   if (core.stopping || (urgent ? s_->announcingNow : s_->announcing || s_->announcingNow)) return;

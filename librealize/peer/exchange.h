@@ -5,6 +5,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <vector>
 
 #include "librealize/peer/core.h"
@@ -20,6 +21,8 @@ class Exchange {
 
   void connected(RemoteArena& remote);
   void disconnected(const PeerKey& key);
+  /// Who is admitted now: nobody else is waited for.
+  void setMembers(std::set<PeerKey> admitted);
   /// The tree, the missing bytes or the settling changed: announce soon (after the rest; at once when `urgent`).
   void changed(bool urgent);
   /// The arena goes on: announces at once, and pulls what the others told while it was suspended.

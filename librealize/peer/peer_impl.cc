@@ -15,8 +15,8 @@
 
 #include "librealize/base/errno_code.h"
 #include "librealize/loop/socket.h"
+#include "librealize/peer/exchange.h"
 #include "librealize/peer/folder.h"
-#include "librealize/peer/trimmer.h"
 
 namespace realize {
 
@@ -384,17 +384,10 @@ void PeerImpl::reviewMembers() {
   const auto view = household_->view();
   for (auto& arena : allHosted()) {
     auto reviewed = arena->locked([&](ArenaCore& core) -> Result<void> {
-      auto& members = core.core().store.members();
-      for (auto row : members.all()) {
-        const bool admitted = view->isAdmitted(arena->id(), row.peer);
-        if (row.admitted == admitted) continue;
-        row.admitted = admitted;
-        core.core().transact([&] { members.put(row); });
-      }
       std::set<PeerKey> admitted;
       for (const auto& [key, row] : view->admissions)
         if (key.first == arena->id() && view->isAdmitted(key.first, key.second)) admitted.insert(key.second);
-      core.core().trimmer->setMembers(std::move(admitted));
+      core.core().exchange->setMembers(std::move(admitted));
       return {};
     });
     (void)reviewed;  // A closed or failing arena says so itself.

@@ -4,8 +4,8 @@
 
 #include <utility>
 
+#include "librealize/peer/exchange.h"
 #include "librealize/peer/folder.h"
-#include "librealize/peer/trimmer.h"
 
 namespace realize::test {
 
@@ -125,7 +125,7 @@ Result<void> SimPeer::start() {
   std::lock_guard held(scheduler->coreLock());
   core->start(started ? Mark::None : options.rootMark, options.joining);
   started = true;
-  if (members_) core->core().trimmer->setMembers(*members_);
+  if (members_) core->core().exchange->setMembers(*members_);
   if (real) drainNowAndThen();
   return {};
 }
@@ -134,7 +134,7 @@ void SimPeer::setMembers(std::set<PeerKey> members) {
   members_ = std::move(members);
   if (!core) return;
   std::lock_guard held(scheduler->coreLock());
-  core->core().trimmer->setMembers(*members_);
+  core->core().exchange->setMembers(*members_);
 }
 
 void SimPeer::stop() {
