@@ -4,6 +4,10 @@
 
 namespace realize::logic {
 
+namespace {
+constexpr int64_t kLongestRunNs = 3'600'000'000'000;  // A folder that is worked off all day is no mass removal.
+}  // namespace
+
 bool GuardSettings::tooMany(uint64_t changes, uint64_t of) const {
   return changes >= minimumEntries && double(changes) > share * double(of) + 1e-9;
 }
@@ -17,15 +21,19 @@ std::vector<NodeId> Guard::letGo() {
 
 RemovalGuard::Verdict RemovalGuard::offer(int64_t monotonicNs, uint64_t entriesKnown,
                                           std::span<const NodeId> removed) {
-  while (!sizes_.empty() && monotonicNs - sizes_.front().first > settings_.windowNs) sizes_.pop_front();
+  const bool goesOn = monotonicNs - lastRemovalNs_ <= settings_.windowNs;
+  const int64_t countedNs = goesOn ? std::max(kLongestRunNs, settings_.windowNs) : settings_.windowNs;
+  while (!sizes_.empty() && monotonicNs - sizes_.front().first > countedNs) sizes_.pop_front();
   while (!sizes_.empty() && sizes_.back().second <= entriesKnown) sizes_.pop_back();
   sizes_.emplace_back(monotonicNs, entriesKnown);
   if (removed.empty()) return Verdict::Apply;
+  lastRemovalNs_ = monotonicNs;
 
   uint64_t largest = sizes_.front().second;
   uint64_t left = entriesKnown - std::min<uint64_t>(entriesKnown, removed.size());
   if (!holding() && !settings_.tooMany(removed.size(), entriesKnown) && !settings_.tooMany(largest - left, largest))
     return Verdict::Apply;
+  if (!holding()) passed_ = {largest - entriesKnown, sizes_.front().first};
   held_.insert(removed.begin(), removed.end());
   return Verdict::Hold;
 }

@@ -58,9 +58,10 @@ class Guard {
 
 /// Decides over the removals of one arena's folder, counted after renames.
 ///
-/// Small batches of one `rm -r` count together: what counts is how far the arena has shrunk below its largest size
-/// within the window, besides the batch itself. Entries that were replaced by as many new ones (a build that cleans up
-/// after itself) do not add up. Before the guard notices, at most the share can have been let through.
+/// Small batches of one `rm -r` count together, however slow it is: what counts is how far the arena has shrunk below its
+/// largest size since removals began that had no pause of a window's length (an hour at most), besides the batch itself.
+/// Entries that were replaced by as many new ones (a build that cleans up after itself) do not add up. Before the guard
+/// notices, at most the share can have been let through: passed() says how much.
 ///
 /// What is held is not applied: neither the tree nor the disk table changes for it, so a later listing of the same
 /// directories reports it again, and after a restart the scan does. Pure: time is passed in. Thread: its owner's.
@@ -72,6 +73,13 @@ class RemovalGuard : public Guard {
   /// batch would remove. While something is held, all further removals are held too.
   Verdict offer(int64_t monotonicNs, uint64_t entriesKnown, std::span<const NodeId> removed);
 
+  /// How far the arena had shrunk when something was held first, and since when.
+  struct Passed {
+    uint64_t entries = 0;
+    int64_t sinceNs = 0;
+  };
+  const Passed& passed() const { return passed_; }
+
   /// Part of something else that is held: it is held, too, and with it all further removals.
   void hold(NodeId node) { held_.insert(node); }
   /// Someone confirmed: returns what was held, to be carried out now (after looking again: list the directories once
@@ -79,7 +87,9 @@ class RemovalGuard : public Guard {
   std::vector<NodeId> confirm();
 
  private:
-  std::deque<std::pair<int64_t, uint64_t>> sizes_;  ///< (time, entries), falling: the front is the window's largest
+  std::deque<std::pair<int64_t, uint64_t>> sizes_;  ///< (time, entries), falling: the front is the largest that counts
+  int64_t lastRemovalNs_ = 0;
+  Passed passed_;
 };
 
 /// Decides over files whose content was replaced in one arena's folder, counted by entry: a rename replaces nothing.

@@ -79,9 +79,15 @@ void Folder::State::holdBack(logic::Plan& plan) {
 
 void Folder::State::sayHeldRemovals() {
   const std::string held = std::to_string(guard.held().size());
-  problem("", kRemoval, held + " entries are gone from the folder at once: their removal is held back. "
-                        "Say `realize confirm " + core.options.name + "` if it was meant, or `realize confirm " +
-                        core.options.name + " --keep` to bring them back");
+  std::string text = held + " entries are gone from the folder at once: their removal is held back. "
+                            "Say `realize confirm " + core.options.name + "` if it was meant, or `realize confirm " +
+                     core.options.name + " --keep` to bring them back";
+  if (const auto& passed = guard.passed(); passed.entries > 0 && !guard.resuming()) {
+    constexpr int64_t kMinuteNs = 60'000'000'000;
+    text += ". " + std::to_string(passed.entries) + " more were removed before it was noticed: `realize undo " + core.options.name +
+            ": --since " + std::to_string((now() - passed.sinceNs) / kMinuteNs + 2) + "m` brings those back";
+  }
+  problem("", kRemoval, text);
   core.emit(Event{.whenNs = 0, .type = kRemoval, .arena = "", .path = "", .peer = "", .detail = held});
 }
 

@@ -70,6 +70,29 @@ TEST_CASE("removals further apart than the window do not count together") {
   CHECK(guard.offer(61 * kSecond, 800, nodes(201, 200)) == Verdict::Apply);
 }
 
+TEST_CASE("a removal that goes on for longer than the window is one") {
+  RemovalGuard guard;
+  uint64_t known = 1000;
+
+  for (int batch = 0; batch < 50 && !guard.holding(); ++batch)
+    if (guard.offer(batch * 30 * kSecond, known, nodes(NodeId(1 + batch * 20), 20)) == Verdict::Apply) known -= 20;
+
+  CHECK(guard.holding());
+  CHECK(known == 680);
+  CHECK(guard.passed().entries == 320);
+  CHECK(guard.passed().sinceNs == 0);
+}
+
+TEST_CASE("a folder that is worked off all day is never held back") {
+  RemovalGuard guard;
+  uint64_t known = 100'000;
+
+  for (int batch = 0; batch < 3000 && known > 1000; ++batch) {
+    REQUIRE(guard.offer(batch * 30 * kSecond, known, nodes(NodeId(1 + batch), 1)) == Verdict::Apply);
+    known -= 1;
+  }
+}
+
 TEST_CASE("a build that removes and creates as much is never held back") {
   RemovalGuard guard;
   NodeId next = 1;
