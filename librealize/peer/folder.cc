@@ -63,6 +63,34 @@ std::string Folder::State::rejoinHint() const {
          core.options.folder + "`; files that are there are recognised";
 }
 
+namespace {
+std::string textOf(Directory& root, const std::string& path) {
+  auto file = root.open(path, OpenMode::Read);
+  Bytes bytes(64);
+  auto got = file.ok() ? (*file)->read(0, bytes) : Result<size_t>(file.error());
+  return {reinterpret_cast<const char*>(bytes.data()), got.ok() ? *got : 0};
+}
+}  // namespace
+
+/// Of a folder that becomes this arena's, and whose marker says `there`.
+Result<void> Folder::State::makeOwnFolder(Directory& directory, const std::string& there) {
+  const std::string own = core.options.folder + "/" + kOwnFolder;
+  if (!there.empty())
+    return Error{Code::Refused, core.options.folder + ": this folder belongs to another arena, as " + kMarkerPath +
+                                    " says. Leave that arena first, or take another folder; if no peer is in it any more, remove " + own};
+  if (auto stat = directory.stat(kOwnFolder); stat.ok() && stat->type != FileStat::Type::Directory)
+    return Error{Code::Refused, own + ": is no folder, and this program keeps its own under that name. Rename it, or take another folder"};
+  for (const char* name : {kOwnFolder, kTempFolder, kCacheFolder}) {
+    auto made = directory.makeDirectory(name, 0700);
+    if (!made.ok() && made.code() != Code::Exists) return made.error();
+  }
+  REALIZE_ASSIGN(auto file, directory.open(kMarkerPath, OpenMode::CreateOrOpen, 0600));
+  REALIZE_TRY(file->write(0, std::as_bytes(std::span(markerText))));
+  REALIZE_TRY(file->sync(true));
+  REALIZE_TRY(directory.syncDirectory(kOwnFolder));
+  return directory.syncDirectory("");
+}
+
 Result<void> Folder::State::openRoot(bool fresh) {
   const std::string& folder = core.options.folder;
   auto opened = core.env.disk.openRoot(folder);
@@ -70,36 +98,12 @@ Result<void> Folder::State::openRoot(bool fresh) {
     return Error{Code::Suspended, folder + ": the arena's folder cannot be opened (" + opened.error().message +
                                       "). Nothing was removed; mount or restore it and the arena goes on, or leave the arena"};
   std::shared_ptr<Directory> directory = std::move(*opened);
-  if (fresh) {
-    for (const char* name : {kOwnFolder, kTempFolder, kCacheFolder}) {
-      auto made = directory->makeDirectory(name, 0700);
-      if (!made.ok() && made.code() != Code::Exists) return made.error();
-    }
-    auto marker = directory->open(kMarkerPath, OpenMode::Read);
-    if (marker.ok()) {
-      Bytes there(64);
-      auto got = (*marker)->read(0, there);
-      const std::string text(reinterpret_cast<const char*>(there.data()), got.ok() ? *got : 0);
-      if (text != markerText)
-        return Error{Code::Refused, folder + ": this folder belongs to another arena (" + std::string(kMarkerPath) +
-                                        "). Leave that arena first, or take another folder"};
-    } else {
-      REALIZE_ASSIGN(auto file, directory->open(kMarkerPath, OpenMode::CreateNew, 0600));
-      REALIZE_TRY(file->write(0, std::as_bytes(std::span(markerText))));
-      REALIZE_TRY(file->sync(true));
-      REALIZE_TRY(directory->syncDirectory(kOwnFolder));
-      REALIZE_TRY(directory->syncDirectory(""));
-    }
-  } else {
-    auto marker = directory->open(kMarkerPath, OpenMode::Read);
-    Bytes there(64);
-    auto got = marker.ok() ? (*marker)->read(0, there) : Result<size_t>(marker.error());
-    const std::string text(reinterpret_cast<const char*>(there.data()), got.ok() ? *got : 0);
-    if (text != markerText)
-      return Error{Code::Suspended, folder + ": the arena's marker " + kMarkerPath +
-                                        " is not there: the disk is not mounted, or the folder was replaced. Nothing was "
-                                        "removed; bring the folder back and the arena goes on. " + rejoinHint()};
-  }
+  const std::string there = textOf(*directory, kMarkerPath);
+  if (fresh && there != markerText) REALIZE_TRY(makeOwnFolder(*directory, there));
+  if (!fresh && there != markerText)
+    return Error{Code::Suspended, folder + ": the arena's marker " + kMarkerPath +
+                                      " is not there: the disk is not mounted, or the folder was replaced. Nothing was "
+                                      "removed; bring the folder back and the arena goes on. " + rejoinHint()};
   root = std::move(directory);
   return {};
 }

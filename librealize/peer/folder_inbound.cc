@@ -422,7 +422,7 @@ void Folder::State::onListed(std::shared_ptr<ListingBatch> batch, std::shared_pt
         for (const char* kind : {"unreadable", "absent"}) core.store.problems().erase(listing.path, kind);
       for (const auto& name : listing.ignored) {
         const std::string path = joinPath(listing.path, name);
-        if (name == kOwnFolder && !listing.path.empty()) problem(path, "invalid-name", "the name is this program's own: skipped. Rename it");
+        if (name == kOwnFolder && !listing.path.empty()) problem(path, "invalid-name", "the name is this program's own, as where an arena has or had its folder: neither read nor sent");
         else if (anyProblem)  // What is ignored is no problem, whatever it is.
           for (const char* kind : {"special-file", "invalid-name", "unreadable"}) core.store.problems().erase(path, kind);
       }

@@ -89,6 +89,7 @@ struct Folder::State {
 
   // folder.cc
   std::string rejoinHint() const;
+  Result<void> makeOwnFolder(Directory& directory, const std::string& there);
   Result<void> openRoot(bool fresh);
   Result<void> begin();
   void lost(const std::string& why);

@@ -113,6 +113,8 @@ Result<std::string> PeerImpl::prepareFolder(const std::string& name, const std::
     path = real;
   }
   const std::string wanted = path;
+  if ((wanted + "/").find(std::string("/") + kOwnFolder + "/") != std::string::npos)
+    return Error{Code::Refused, folder + ": lies in a folder " + kOwnFolder + ", where this program keeps its own"};
   if (isWithin(wanted, stateDir_) || isWithin(stateDir_, wanted))
     return Error{Code::Refused, folder + ": overlaps with this peer's state folder " + stateDir_};
   for (const auto view = household_->view(); const auto& [id, row] : view->arenas) {

@@ -3,6 +3,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <filesystem>
+#include <fstream>
+
 #include "tests/peer/two_peers.h"
 
 namespace realize::test {
@@ -196,6 +199,34 @@ TEST_CASE("folders that overlap with an arena or the state folder are refused") 
   CHECK((!state.ok() && state.code() == Code::Refused));
   CHECK((!relative.ok() && relative.code() == Code::InvalidArgument));
   CHECK((!nowhere.ok() && nowhere.code() == Code::NotFound));
+}
+
+TEST_CASE("what other arenas, or those of old, keep for themselves is neither taken for an arena nor changed") {
+  namespace fs = std::filesystem;
+  TestPeer a("a");
+  const auto made = [&](const char* folder) { return a->createArena("docs", a.folder / folder); };
+  const auto make = [&](const char* file, const char* text) {
+    fs::create_directories(fs::path(a.folder / file).parent_path());
+    std::ofstream(a.folder / file) << text;
+  };
+  make("outer/.realize/cache/old", "bytes");
+  make("other/.realize/arena", "0123\n");
+  make("file/.realize", "text");
+  fs::create_directories(a.folder / "link");
+  fs::create_directory_symlink(a.folder / "outer", a.folder / "link/.realize");
+
+  for (const char* folder : {"outer/.realize/cache", "outer/.realize", "other", "file", "link"}) {
+    CAPTURE(folder);
+    auto created = made(folder);
+    REQUIRE_FALSE(created.ok());
+    CHECK(created.code() == Code::Refused);
+    CHECK(created.error().message.find(".realize") != std::string::npos);
+  }
+
+  CHECK(a->arenaNames().empty());
+  CHECK(std::distance(fs::recursive_directory_iterator(a.folder / "other"), {}) == 2);
+  CHECK(std::distance(fs::recursive_directory_iterator(a.folder / "outer"), {}) == 3);
+  CHECK(std::distance(fs::recursive_directory_iterator(a.folder / "link"), {}) == 1);
 }
 
 TEST_CASE("paths are found by arena, by folder and by mount") {
