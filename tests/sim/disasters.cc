@@ -74,7 +74,7 @@ void World::endProcess(size_t number) {
     if (&link->end(0) == &sim || &link->end(1) == &sim) link->cut();
   sim.vanish();
   sim.disk.settle();
-  sim.disk.crash(random_);
+  sim.disk.crash(random_, true);
   machines_[number].suspended = false;
 }
 

@@ -175,7 +175,7 @@ void World::crashed(size_t number) {
   if (!machine.powerCut) {
     count("kills");
     sim.disk.settle();
-    sim.disk.crash(random_);
+    sim.disk.crash(random_, true);
     say(number, "was killed");
   } else {
     losePower(number);

@@ -7,6 +7,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <optional>
 #include <vector>
 
 #include "librealize/base/fault.h"
@@ -20,12 +21,14 @@ struct NamedFault {
   const char* name;
   Fault fault;
   uint64_t within;  ///< seeds from 0 that find it, with room
+  std::optional<Hardship> hard{};  ///< of the households in which it is looked for
 };
 
 // Each breaks a promise; the search must tell.
 constexpr NamedFault kFaults[] = {
     {"skip-file-sync", Fault::SkipFileSync, 400},
     {"tell-unwritten", Fault::TellUnwritten, 1000},
+    {"believe-sync", Fault::BelieveSync, 400, Hardship::FailedSyncs},
     {"skip-durable", Fault::SkipDurable, 400},
     {"forget-unsynced", Fault::ForgetUnsynced, 400},
     {"compare-times", Fault::CompareTimes, 400},
@@ -50,7 +53,8 @@ bool activate(Fault fault) {
 }
 
 /// In a process of its own: the first seed that finds it, or none.
-pid_t hunt(const NamedFault& fault, const Arguments& arguments, FILE*& in) {
+pid_t hunt(const NamedFault& fault, Arguments arguments, FILE*& in) {
+  if (fault.hard) arguments.hard = {*fault.hard};
   int ends[2];
   if (pipe(ends) != 0) abort();
   const pid_t pid = fork();

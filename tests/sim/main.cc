@@ -21,7 +21,7 @@ int usage() {
         "            --nightly --hours H [--jobs J] [--seeds A..B] [--failures FILE] [--table]\n"
         "            --exhaustive [--jobs J] [--operations N] [--peers N] [--whole] [--cuts] [--unreal] [--choices N,N] [--explain]\n"
         "            --all-faults [--jobs J] [--shrink]\n"
-        "  all: [--steps N] [--peers N] [--conflicts newest|copies] [--no-faults] [--no-races] [--no-damage] [--wide] [--fault NAME]\n",
+        "  all: [--steps N] [--peers N] [--conflicts newest|copies] [--no-faults] [--no-races] [--no-damage] [--wide] [--hard NAME,NAME] [--fault NAME]\n",
         stderr);
   return 2;
 }
@@ -36,6 +36,19 @@ Numbers numbersOf(const char* list) {
     at = *end == ',' ? end + 1 : end;
   }
   return numbers;
+}
+
+/// "failed-syncs,disk-errors"; none: one of these is unknown.
+std::optional<Hardships> hardshipsOf(const std::string& list) {
+  Hardships out;
+  for (size_t from = 0; from <= list.size();) {
+    const size_t to = std::min(list.find(',', from), list.size());
+    const auto hardship = hardshipNamed(list.substr(from, to - from));
+    if (!hardship) return std::nullopt;
+    out.insert(*hardship);
+    from = to + 1;
+  }
+  return out;
 }
 
 }  // namespace
@@ -100,6 +113,11 @@ int main(int argc, char** argv) {
       ++i;
     } else if (argument == "--fault") {
       if (!activateFault(value)) return 2;
+      ++i;
+    } else if (argument == "--hard") {
+      const auto hard = hardshipsOf(value);
+      if (!hard) return usage();
+      arguments.hard = *hard;
       ++i;
     } else if (argument == "--peers") {
       arguments.peers = size_t(std::clamp(atoi(value), 2, 6));

@@ -129,6 +129,11 @@ void World::wroteMounted(size_t number, Token token, const std::string& path) {
 /// Fsync of the file and of all folders above.
 void World::syncMounted(size_t number, FileSystem& fs, FileHandle handle, const std::string& path, const std::set<Token>& tokens) {
   if (!fs.sync(handle, false).ok()) return;
+  bool lost = false;  // As in syncFile().
+  doing(number, [&](Directory& root) {
+    lost = root.stat(path).ok() && machines_[number].peer->disk.hasLost(std::string(kSimFolder) + "/" + path);
+  });
+  if (lost) return;
   for (std::string at = parted(path).first;; at = parted(at).first) {
     auto node = nodeAt(fs, at);
     if (!node.ok() || !fs.syncDirectory(*node).ok()) return;

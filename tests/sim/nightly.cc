@@ -27,6 +27,8 @@ constexpr Kind kKinds[] = {
     {" --conflicts copies", [](Arguments& a) { a.conflicts = peer::ConflictRule::Copies; }},
     {" --peers 2 --steps 150", [](Arguments& a) { a.peers = 2, a.steps = 150; }},
     {" --no-faults", [](Arguments& a) { a.faults = false; }},
+    {" --hard failed-syncs,disk-errors", [](Arguments& a) { a.hard = {Hardship::FailedSyncs, Hardship::DiskErrors}; }},
+    {" --wide --hard failed-syncs,disk-errors", [](Arguments& a) { a.wide = true, a.hard = {Hardship::FailedSyncs, Hardship::DiskErrors}; }},
 };
 
 void writeDown(FILE* file, const Kind& kind, const Tally& tally) {

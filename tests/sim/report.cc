@@ -36,16 +36,19 @@ constexpr const char* kWideKinds[] = {
     "saved like Obsidian", "saved like sqlite", "saved like git",
 };
 
-std::vector<const char*> kindsOf(bool wide) {
+std::vector<const char*> kindsOf(const Arguments& arguments) {
   std::vector<const char*> out(std::begin(kKinds), std::end(kKinds));
-  if (wide) out.insert(out.end(), std::begin(kWideKinds), std::end(kWideKinds));
+  if (arguments.wide) out.insert(out.end(), std::begin(kWideKinds), std::end(kWideKinds));
+  if (!arguments.hard.empty()) out.push_back("suspended on a failing disk");
+  if (arguments.hard.contains(Hardship::FailedSyncs)) out.push_back("syncs failed");
+  if (arguments.hard.contains(Hardship::DiskErrors)) out.push_back("disk calls failed");
   return out;
 }
 
 /// Each that never happened is told.
-bool allHappened(const std::map<std::string, uint64_t>& counters, bool wide) {
+bool allHappened(const std::map<std::string, uint64_t>& counters, const Arguments& arguments) {
   bool all = true;
-  for (const char* kind : kindsOf(wide)) {
+  for (const char* kind : kindsOf(arguments)) {
     if (counters.contains(kind)) continue;
     all = false;
     printf("NEVER HAPPENED: %s\n", kind);
@@ -78,7 +81,7 @@ void tell(const Tally& tally, bool table) {
 int runMany(const Arguments& arguments) {
   const Tally tally = runRange(arguments);
   tell(tally, arguments.table);
-  const bool all = !arguments.allKinds || allHappened(tally.counters, arguments.wide);
+  const bool all = !arguments.allKinds || allHappened(tally.counters, arguments);
   return tally.failed.empty() && all ? 0 : 1;
 }
 

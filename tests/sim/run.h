@@ -33,6 +33,7 @@ struct Arguments {
   bool races = true;
   bool damage = true;
   bool wide = false;
+  Hardships hard;
   Script* script = nullptr;
   bool shrink = false;
   size_t operations = 2;     ///< of all users, in an exhaustive search

@@ -190,6 +190,7 @@ bool World::put(size_t number, Directory& root, const std::string& path, const s
 void World::syncFile(size_t number, Directory& root, const std::string& path) {
   auto file = root.open(path, OpenMode::ReadWrite);
   if (!file.ok() || !(*file)->sync(true).ok()) return;
+  if (machines_[number].peer->disk.hasLost(std::string(kSimFolder) + "/" + path)) return;  // Had he it open before, he was told.
   for (std::string at = parentOf(path);; at = parentOf(at)) {
     if (!root.syncDirectory(at).ok()) return;
     if (at.empty()) break;
@@ -543,7 +544,7 @@ void World::answerGuards(size_t number, bool keep) {
     const auto known = core.tree.get(id);
     const auto shown = known ? core.shownVersion(*known) : std::nullopt;
     for (size_t i = 0; shown && i < machines_.size(); ++i) {
-      if (i == number || !machines_[i].peer->running()) continue;
+      if (i == number || !machines_[i].peer->running() || machines_[i].peer->core->core().suspended) continue;
       auto& other = machines_[i].peer->core->core();
       for (const auto& row : other.store.disk().withBlob(shown->second.blob, 10)) {
         const auto path = other.folder->diskPath(row.node);

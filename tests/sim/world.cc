@@ -72,6 +72,7 @@ void World::addMachine(Mark mark) {
     watchName(i, call);
     raceWith(i, call);
   };
+  if (!options_.hard.empty()) machines_.back().peer->failing = [this, i](const FakeCall& call) { return failureOf(i, call); };
   machines_.back().peer->onEvent = [this, i](const Event& event) {
     if (options_.calls) tellEvent(i, event);
     if (event.type == "unreal") letGoHere(i, event.path);
@@ -149,11 +150,14 @@ void World::startPeer(size_t number) {
   auto& machine = machines_[number];
   auto& peer = *machine.peer;
   if (peer.running() || (!healing_ && queue_.nowNs() < machine.awayUntilNs)) return;
+  machine.failedSinceStart = false;
   auto started = peer.start();
   if (peer.disk.isPowerOff()) return crashed(number);
   if (!started.ok()) {
-    if (!machine.full) throw Broken(name(number) + " did not start: " + started.error().message);
-    say(number, "cannot start with a full disk: " + started.error().message);
+    const bool ailing = machine.ailing(queue_.nowNs());
+    if (!machine.full && !ailing) throw Broken(name(number) + " did not start: " + started.error().message);
+    say(number, std::string("cannot start with a ") + (machine.full ? "full" : "failing") + " disk: " + started.error().message);
+    if (ailing) queue_.after(1000 * kNsPerMs, [this, number] { startPeer(number); });
     return;
   }
   say(number, "starts");
@@ -199,6 +203,7 @@ void World::live() {
   if (options_.faults) planFaults();
   planDisasters();
   planClone();
+  if (!options_.hard.empty()) planHardships();
   if (options_.wide && options_.seed % 5 == 1) plan(end / 4 + int64_t(below(uint64_t(end) / 2)), [this] { join(); });
   for (auto& link : links_) reconnectSoon(*link);
   runFor(end - queue_.nowNs());
@@ -232,6 +237,7 @@ void World::heal() {
   for (size_t i = 0; i < machines_.size(); ++i) {
     auto& machine = machines_[i];
     machine.full = false;
+    machine.failures = 0;
     machine.peer->disk.setFreeBytes(uint64_t(1) << 40);
     machine.peer->disk.clearFailures();
     machine.peer->disk.powerOffBefore(UINT64_MAX >> 1);
@@ -269,9 +275,10 @@ void World::afterEvent() {
     else if (peer.running() && !peer.core->core().suspended) machine.suspended = false;
     else if (peer.running() && !machine.suspended) {
       const std::string why = peer.core->core().suspendedWhy;
-      if (!machine.full) throw Broken(name(i) + " is suspended: " + why);
-      say(i, "is suspended on a full disk: " + why);
-      count("suspended on a full disk");
+      const bool ailing = machine.ailing(queue_.nowNs());
+      if (!machine.full && !ailing) throw Broken(name(i) + " is suspended: " + why);
+      say(i, std::string("is suspended on a ") + (machine.full ? "full disk: " : "failing disk: ") + why);
+      count(machine.full ? "suspended on a full disk" : "suspended on a failing disk");
       machine.suspended = true;
     }
   }
@@ -322,11 +329,13 @@ std::string World::unsettled() {
     auto& peer = *machines_[i].peer;
     if (!peer.running()) return name(i) + " is not running";
     auto& core = peer.core->core();
+    if (core.suspended) return name(i) + " is suspended: " + core.suspendedWhy;
     if (core.folder->settling()) return name(i) + " is settling";
     if (core.folder->heldRemovals() + core.folder->heldOverwrites()) return name(i) + " holds changes back";
     if (core.marks->missingFiles()) return name(i) + " misses " + std::to_string(core.marks->missingFiles()) + " files";
     if (core.conflictPolicy->busy() && options_.seed % 7 != 3) return name(i) + " settles conflicts";
     if (core.folder->askingForLastResorts()) return name(i) + " asks who has what is shown as a last resort";
+    if (const auto unread = unreadAt(i); !unread.empty()) return name(i) + " could not read " + unread;
     if (core.store.unsynced().count()) return name(i) + " has names that may not be on disk";
     auto& first = machines_[0].peer->core->core();
     if (core.tree.vector() != first.tree.vector()) return name(i) + " and A have not seen the same";

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "librealize/peer/lives.h"
+#include "tests/sim/hardship.h"
 #include "tests/sim/script.h"
 #include "tests/support/sim_link.h"
 
@@ -34,6 +35,7 @@ struct WorldOptions {
   std::vector<Mark> marks{};  ///< of all machines, each linked with each; empty: by the seed
   bool echo = false;    ///< each line of the story to stdout as it happens
   bool wide = false;    ///< users do more: through mounts
+  Hardships hard{};     ///< what befalls it beside the usual
   bool calls = false;   ///< the story tells what the programs do on their disks, too
 };
 
@@ -50,7 +52,14 @@ struct Machine {
   std::string letGoAlone;          ///< a copy that nobody else keeps for it
   std::string nameVanished;        ///< between two of these
   bool full = false;               ///< the disk, on purpose
-  bool suspended = false;          ///< its database met the full disk; it goes on by itself
+  bool suspended = false;          ///< its database met the full disk, or one that fails; it goes on by itself
+  FakeOp failingOp = FakeOp::Stat; ///< of the program's calls
+  uint64_t failures = 0;           ///< of these, still to come
+  bool failingDatabase = false;    ///< of its database, too
+  bool failedSinceStart = false;   ///< so something may be left among the program's own, until the next start
+  int64_t failedNs = INT64_MIN / 2;  ///< when the last did
+  /// So its arena may be suspended, and says so.
+  bool ailing(int64_t nowNs) const { return nowNs - failedNs < 120'000'000'000; }
   bool powerCut = false;           ///< the coming crash loses what is not durable
   std::optional<FakeImage> backup; ///< the newest of its disk
   int64_t awayUntilNs = 0;
@@ -112,6 +121,12 @@ class World {
   void watchName(size_t number, const FakeCall& call);
   void tell(size_t number, const FakeCall& call);
   void tellEvent(size_t number, const Event& event);
+
+  // hardship.cc
+  bool suffers(Hardship hardship) const { return options_.hard.contains(hardship); }
+  void planHardships();
+  void failDisk(Hardship hardship);
+  std::optional<Error> failureOf(size_t number, const FakeCall& call);
 
   // disasters.cc
   void planDisasters();
@@ -220,6 +235,7 @@ class World {
 
   // checks.cc
   void checkTrees();
+  std::string unreadAt(size_t number);
   void checkFolders();
   void checkTokens();
   void checkReading();

@@ -275,6 +275,11 @@ bool FakeDisk::hasLost(const std::string& absolutePath) const {
   return !inode.lost.empty() || inode.sizeLost;
 }
 
+bool FakeDisk::owesFailure() const {
+  std::lock_guard lock(state_->mutex);
+  return state_->syncsFailedTold != state_->syncsFailed;
+}
+
 void FakeDisk::crash(Random& random, bool processOnly) {
   std::lock_guard lock(state_->mutex);
   state_->image.crash(random, processOnly);

@@ -65,6 +65,8 @@ class FakeDisk final : public Disk {
   void crash(Random& random, bool processOnly = false);
   /// A sync of that file failed, and what went with it has not been written again.
   bool hasLost(const std::string& absolutePath) const;
+  /// The next sync of all tells of a file's sync that failed before.
+  bool owesFailure() const;
   /// Everything so far becomes durable, as after half a minute on a real machine.
   void settle();
 
