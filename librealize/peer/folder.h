@@ -38,26 +38,18 @@ struct PlacingFolder {
   std::string shown;   ///< in the tree
 };
 
-/// All that a pass needs of a folder can be read: its names, and the patterns in it and above.
-bool canBeListed(Directory& root, const std::string& path);
-
-struct PlacedLast {
+/// What was put into one.
+struct PlacedFile {
   std::shared_ptr<PlacingFolder> folder;
-  std::string name;
-  FileStat stat;
+  store::DiskRow row;  ///< what it is there only once it was looked at
 };
 
 /// Where one file after the other goes from and to. Only within one transaction.
 struct PlacingFolders {
   std::unique_ptr<Directory> temp;
   std::shared_ptr<PlacingFolder> folder;
-  /// What was put in its place, and is not looked at there yet.
-  struct Last {
-    std::shared_ptr<PlacingFolder> folder;
-    store::DiskRow row;
-    FileStat fresh;
-  };
-  std::optional<Last> last;
+  std::optional<PlacedFile> last;  ///< not looked at there yet
+  FileStat fresh;                  ///< what that was when it was put there
 };
 
 /// Thread: core. Lifetime: the ArenaCore's.

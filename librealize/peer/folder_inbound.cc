@@ -203,9 +203,9 @@ void Folder::drainWatch() {
       expecting = s.watch->watcher->expecting();
     }
   }
-  for (const auto& [folder, name, stat] : s.lastPlaced) {
-    auto there = folder->open->stat(name);
-    if (!there.ok() || !there->sameObject(stat) || there->ctimeNs != stat.ctimeNs) hintDirectory(folder->node);
+  for (const auto& [folder, row] : s.lastPlaced) {
+    auto there = folder->open->stat(row.name);
+    if (!there.ok() || !row.matches(*there)) hintDirectory(folder->node);
   }
   if (!expecting) s.lastPlaced.clear();
   if (!events.ok()) return s.watchFailed(events.error());

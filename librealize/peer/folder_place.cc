@@ -286,7 +286,8 @@ bool Folder::placeNew(const Plan& plan, NodeId node, const std::string& tempName
   row.name = plan.name;
   row.blob = plan.blob;
   row.base = plan.base;
-  folders.last = PlacingFolders::Last{folders.folder, std::move(row), fresh};
+  folders.last = PlacedFile{folders.folder, std::move(row)};
+  folders.fresh = fresh;
   return true;
 }
 
@@ -299,15 +300,16 @@ void Folder::placedNew(PlacingFolders& folders) {
 /// known when the watch was drained.
 void Folder::State::notePlaced(PlacingFolders& folders, bool followed) {
   if (!folders.last) return;
-  auto [folder, row, fresh] = std::move(*std::exchange(folders.last, std::nullopt));
+  auto [folder, row] = std::move(*std::exchange(folders.last, std::nullopt));
+  const FileStat& fresh = folders.fresh;
   auto placed = folder->open->stat(row.name);
   // As in place(): somebody may have been quicker.
   const bool ours = placed.ok() && placed->sameObject(fresh) && placed->sizeBytes == fresh.sizeBytes && placed->mtimeNs == fresh.mtimeNs;
-  if (!ours) hint(folder->path);
-  else if (watch->expect(folder->path, folder->inode, row.name) && !followed) lastPlaced.push_back({folder, row.name, *placed});
   row.setStat(ours ? *placed : fresh);
   putRow(row);
   putInto(folder->node);
+  if (!ours) hint(folder->path);
+  else if (watch->expect(folder->path, folder->inode, row.name) && !followed) lastPlaced.push_back({folder, std::move(row)});
 }
 
 Result<void> Folder::displace(const EntryId& id, const std::string& cachePath) {

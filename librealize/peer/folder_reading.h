@@ -60,4 +60,7 @@ struct HashJob {
   FileStat copy;             ///< of that, in tmp/
 };
 
+/// All that a pass needs of a folder can be read: its names, and the patterns in it and above.
+bool canBeListed(Directory& root, const std::string& path);
+
 }  // namespace realize::peer

@@ -54,7 +54,7 @@ struct Folder::State {
   bool passRunning = false;
   std::vector<std::string> passPaths;    ///< what it was started for
   std::set<std::string> changedMeanwhile;  ///< by us, while a pass is running: these directories' listings are old
-  std::vector<PlacedLast> lastPlaced;  ///< of each batch: looked at once more when the watch was drained
+  std::vector<PlacedFile> lastPlaced;  ///< of each batch: looked at once more when the watch was drained
   std::unordered_set<NodeId> newIn;  ///< folders into which something was put by us; a pass will find nothing else, mostly
   int64_t timerAtNs = 0;             ///< when the next pass is scheduled; 0: it is not
   uint64_t scannedEntries = 0;

@@ -15,7 +15,6 @@ namespace realize::peer {
 namespace {
 constexpr int64_t kCleanMs = 5000;
 constexpr uint32_t kSavesAtOnce = 2;
-constexpr size_t kSyncOneByOne = 4;  // More are synced with all that is on that disk.
 
 std::string encodePresent(const std::vector<bool>& present) {
   std::string bits((present.size() + 7) / 8, '\0');

@@ -12,7 +12,6 @@ namespace realize::peer {
 
 namespace {
 constexpr size_t kMoveTogether = 128;  // The core waits for their folders' syncs.
-constexpr size_t kSyncOneByOne = 4;
 }  // namespace
 
 /// No other entry waits for these bytes in the cache.

@@ -20,6 +20,8 @@ struct PlacingFolders;
 struct WantedBatch;
 struct WantedItem;
 
+constexpr size_t kSyncOneByOne = 4;  ///< files or folders; more are synced with all that is on that disk
+
 struct Transfers::State {
   explicit State(Core& core) : core(core) {}
 
