@@ -39,6 +39,18 @@ void checkEqual(TreePeer& a, TreePeer& b) {
   CHECK(a.tree.digest() == b.tree.digest());
 }
 
+/// A and B forget what they agree is removed; then C, who was away, and A compare, C or A first.
+void forgetAndMeet(TreePeer& a, TreePeer& b, TreePeer& c, bool awayAsks) {
+  for (int i = 0; i < 2; ++i) sync(a, b);
+  forget(a, {b.key});
+  forget(b, {a.key});
+  TreePeer& asks = awayAsks ? c : a;
+  TreePeer& asksThen = awayAsks ? a : c;
+  compare(asks, asksThen);
+  if (mustCompare(asksThen, asks)) compare(asksThen, asks);
+  sync(a, c);
+}
+
 struct Away {
   TreePeer a{'a'}, b{'b'}, c{'c'};
 
@@ -147,15 +159,7 @@ TEST_CASE("of two versions the one that was removed and forgotten elsewhere does
     REQUIRE(c.tree.write(c.at("f"), textVersion("3, by who saw 1 only"), first).ok());
     REQUIRE(c.heads("f") == 2);
     REQUIRE(a.remove("f"));
-    for (int i = 0; i < 2; ++i) sync(a, b);
-    forget(a, {b.key});
-    forget(b, {a.key});
-
-    TreePeer& asks = awayAsks ? c : a;
-    TreePeer& asksThen = awayAsks ? a : c;
-    compare(asks, asksThen);
-    if (mustCompare(asksThen, asks)) compare(asksThen, asks);
-    sync(a, c);
+    forgetAndMeet(a, b, c, awayAsks);
 
     for (TreePeer* p : {&a, &c}) {
       CHECK(p->heads("f") == 1);
@@ -177,15 +181,7 @@ TEST_CASE("who removed an older version while away claims nothing for the sake o
     REQUIRE(c.tree.remove(c.at("f"), first).ok());
     REQUIRE(c.holds("f", "2"));
     REQUIRE(a.remove("f"));
-    for (int i = 0; i < 2; ++i) sync(a, b);
-    forget(a, {b.key});
-    forget(b, {a.key});
-
-    TreePeer& asks = awayAsks ? c : a;
-    TreePeer& asksThen = awayAsks ? a : c;
-    compare(asks, asksThen);
-    if (mustCompare(asksThen, asks)) compare(asksThen, asks);
-    sync(a, c);
+    forgetAndMeet(a, b, c, awayAsks);
 
     for (TreePeer* p : {&a, &c}) CHECK_FALSE(p->has("f"));
     checkEqual(a, c);

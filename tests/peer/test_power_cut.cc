@@ -1,9 +1,9 @@
 // What a user did to names, and peers were told of, is still so after a power cut: durable before said.
 
-#include <cstdio>
 #include <utility>
 
 #include "librealize/peer/arena_file_system.h"
+#include "librealize/peer/conflicts.h"
 #include "tests/peer/sim_arenas.h"
 #include "tests/support/fake_random.h"
 
@@ -12,6 +12,17 @@ using namespace realize::peer;
 using namespace realize::peer::testing;
 
 namespace {
+
+/// The machine's power is cut, and it starts again.
+void losesPower(SimArenas& arenas, test::SimPeer& peer, uint64_t seed) {
+  arenas.link->cut();
+  peer.vanish();
+  test::FakeRandom random(seed);
+  peer.disk.crash(random);
+  ++peer.boots;
+  REQUIRE(peer.start().ok());
+  arenas.link->connect();
+}
 
 /// Peer A has "plan.txt", "folder/" with "inner.txt" and "link"; what `change` does there is told to B, which then shows it (`holds`);
 /// A's power is cut; when it is back, both show it, whatever the disk has lost.
@@ -36,13 +47,7 @@ void survives(const std::function<void(SimArenas&)>& change, const std::function
     change(arenas);
     REQUIRE(arenas.until([&] { return holds(arenas, b); }));
 
-    arenas.link->cut();
-    a.vanish();
-    test::FakeRandom random(seed);
-    a.disk.crash(random);
-    ++a.boots;
-    REQUIRE(a.start().ok());
-    arenas.link->connect();
+    losesPower(arenas, a, seed);
 
     REQUIRE(arenas.settles());
     CHECK(holds(arenas, a));
@@ -243,14 +248,8 @@ void staysToUndo(const std::function<void(SimArenas&)>& change, const std::funct
 
     b.disk.powerOffBefore(step);
     const bool cut = arenas.until([&] { return b.disk.isPowerOff(); }, 4'000 + int64_t(step) * 37 % 8'000);
-    arenas.link->cut();
-    b.vanish();
-    test::FakeRandom random(step);
-    b.disk.crash(random);
     (void)cut;  // Else it is cut when all is done, and not yet written back.
-    ++b.boots;
-    REQUIRE(b.start().ok());
-    arenas.link->connect();
+    losesPower(arenas, b, step);
     REQUIRE(arenas.settles());
 
     CHECK(done(arenas));
@@ -302,16 +301,9 @@ TEST_CASE("the only copy of a version, back in the cache from an exchange that a
       back = back || call.path2.ends_with("/" + cached.version.blob.hex());
     };
 
-    char label[64];
-    snprintf(label, sizeof(label), "%llx-%llx", static_cast<unsigned long long>(cached.dot.origin), static_cast<unsigned long long>(cached.dot.seq));
-    REQUIRE(a.core->resolve("f", label).ok());
+    REQUIRE(a.core->resolve("f", labelOf(cached.dot)).ok());
     REQUIRE(arenas.until([&] { return back; }));
-    a.vanish();
-    test::FakeRandom random(seed);
-    a.disk.crash(random);
-    ++a.boots;
-    REQUIRE(a.start().ok());
-    arenas.link->connect();
+    losesPower(arenas, a, seed);
 
     REQUIRE(arenas.settles());
     CHECK(arenas.core(a).transfers->complete(cached.version.blob));

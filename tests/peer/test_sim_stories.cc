@@ -1,10 +1,10 @@
 // What realize-sim once found, told as the shortest story: power cuts in the wrong moment, users quicker than the program.
 
 #include <algorithm>
-#include <cstdio>
 #include <mutex>
 #include <utility>
 
+#include "librealize/peer/conflicts.h"
 #include "tests/peer/sim_household.h"
 
 namespace realize::test {
@@ -23,10 +23,19 @@ void take(SimHousehold& home, size_t number, const std::string& text) {
   std::lock_guard held(home.peers[number]->scheduler->coreLock());
   for (const auto& head : home.core(number).tree.shownHeads(home.core(number).recordAt("f")->entry.id)) {
     if (head.version.blob != SimHousehold::blobOf(text)) continue;
-    char label[64];
-    snprintf(label, sizeof(label), "%llx-%llx", static_cast<unsigned long long>(head.dot.origin), static_cast<unsigned long long>(head.dot.seq));
-    CHECK(home.peers[number]->core->resolve("f", label).ok());
+    CHECK(home.peers[number]->core->resolve("f", peer::labelOf(head.dot)).ok());
   }
+}
+
+/// Both have edited "f" while they were apart, and have met since.
+void startInConflict(SimHousehold& home) {
+  home.write(kA, "f", "first");
+  home.startAndMeet();
+  home.disconnect();
+  home.write(kA, "f", "of A");
+  home.write(kB, "f", "of B");
+  home.connect();
+  REQUIRE(home.settle());
 }
 
 }  // namespace
@@ -459,13 +468,7 @@ TEST_CASE("a folder that a peer removed, and that its user filled and emptied ag
 
 TEST_CASE("who wrote into a version that had a name for a moment has seen it, whatever is chosen elsewhere") {
   SimHousehold home({Mark::Real});
-  home.write(kA, "f", "first");
-  home.startAndMeet();
-  home.disconnect();
-  home.write(kA, "f", "of A");
-  home.write(kB, "f", "of B");
-  home.connect();
-  REQUIRE(home.settle());
+  startInConflict(home);
   auto& b = *home.peers[kB];
   int races = 0;
   b.onCall = [&](const FakeCall& call) {
@@ -484,13 +487,7 @@ TEST_CASE("what could not take its place is in the cache after a power cut, too"
   for (uint64_t seed = 0; seed < 40; ++seed) {
     CAPTURE(seed);
     SimHousehold home({Mark::Real}, seed + 1);
-    home.write(kA, "f", "first");
-    home.startAndMeet();
-    home.disconnect();
-    home.write(kA, "f", "of A");
-    home.write(kB, "f", "of B");
-    home.connect();
-    REQUIRE(home.settle());
+    startInConflict(home);
     home.disconnect();
     auto& b = *home.peers[kB];
     int races = 0;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "librealize/peer/conflicts.h"
 #include "librealize/peer/folder.h"
 #include "librealize/peer/marks.h"
 #include "librealize/peer/transfers.h"
@@ -510,10 +511,8 @@ void World::takeVersion(size_t number, const EntryId& id, const Dot& dot, bool b
     if (content == bytes.end()) gone.merge(std::set<Token>(contents_[head.version.blob]));
     else (head.dot == dot ? kept : gone).merge(tokensIn(content->second));
   }
-  char label[64];
-  snprintf(label, sizeof(label), "%llx-%llx", static_cast<unsigned long long>(dot.origin), static_cast<unsigned long long>(dot.seq));
   std::optional<HeadInfo> missing;
-  auto resolved = peer.core->resolve(*path, label, brought ? nullptr : &missing);
+  auto resolved = peer.core->resolve(*path, peer::labelOf(dot), brought ? nullptr : &missing);
   say(number, "takes " + chosen->version.blob.hex().substr(0, 8) + " of the versions of " + *path + (resolved.ok() ? "" : ": " + resolved.error().message));
   if (missing) {
     core.transfers->keep(id, missing->blob, missing->sizeBytes, [this, number, id, dot, life = peer.lives](Result<void> fetched) {
