@@ -177,6 +177,11 @@ class Disk {
   virtual ~Disk() = default;
   /// Opens an absolute path as a directory (symlinks in it are followed: the user named it).
   virtual Result<std::unique_ptr<Directory>> openRoot(const std::string& absolutePath) = 0;
+  /// Which disks are mounted within `absolutePath`, in no particular form: another text is another set.
+  virtual std::string mountsWithin(const std::string& absolutePath) {
+    (void)absolutePath;
+    return {};
+  }
 };
 
 /// The operating system's. Lifetime: the process.

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include <cstring>
+#include <fstream>
 
 #include "librealize/base/errno_code.h"
 #include "librealize/base/posix_file.h"
@@ -398,6 +399,25 @@ Result<std::unique_ptr<Directory>> PosixDisk::openRoot(const std::string& absolu
   // Learn now, not at the first file, whether openat2 is there.
   REALIZE_ASSIGN(OwnedFd probe, openBeneath(fd, "", O_PATH | O_DIRECTORY));
   return std::unique_ptr<Directory>(new PosixDirectory(std::move(owned), absolutePath));
+}
+
+std::string PosixDisk::mountsWithin(const std::string& absolutePath) {
+  std::string within = " ";
+  for (char c : absolutePath) {
+    const bool escaped = c == ' ' || c == '\t' || c == '\n' || c == '\\';
+    if (escaped) within += {'\\', '0', char('0' + (c >> 3)), char('0' + (c & 7))};
+    else within += c;
+  }
+  within += '/';
+  std::string out;
+  std::ifstream mounts("/proc/self/mountinfo");
+  for (std::string line; std::getline(mounts, line);) {
+    // "id parent device root mount-point ..."
+    size_t at = 0;
+    for (int word = 0; word < 4 && at != std::string::npos; ++word) at = line.find(' ', at + 1);
+    if (at != std::string::npos && line.compare(at, within.size(), within) == 0) out += line + "\n";
+  }
+  return out;
 }
 
 Disk& systemDisk() {

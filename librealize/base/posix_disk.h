@@ -15,6 +15,8 @@ class PosixDisk final : public Disk {
  public:
   /// Errors: NotFound, NotDirectory, PermissionDenied; Unsupported where openat2 is missing.
   Result<std::unique_ptr<Directory>> openRoot(const std::string& absolutePath) override;
+  /// Source: proc_pid_mountinfo(5).
+  std::string mountsWithin(const std::string& absolutePath) override;
 };
 
 /// A path that may name something beneath a directory: not absolute, no "..", no "." or empty component, no NUL.

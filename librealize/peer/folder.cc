@@ -105,6 +105,7 @@ Result<void> Folder::State::openRoot(bool fresh) {
                                       " is not there: the disk is not mounted, or the folder was replaced. Nothing was "
                                       "removed; bring the folder back and the arena goes on. " + rejoinHint()};
   root = std::move(directory);
+  mounts = core.env.disk.mountsWithin(folder);
   return {};
 }
 

@@ -161,7 +161,7 @@ std::shared_ptr<ListingBatch> listAll(Directory& root, SharedWatch& watch, const
         continue;
       }
       ++batch->entries;
-      if (directory && recurse && item.stat.device == rootStat->device) paths.push_back(joinPath(path, item.name));
+      if (directory && recurse) paths.push_back(joinPath(path, item.name));
       listing.items.push_back(std::move(item));
     }
     batch->listings.push_back(std::move(listing));

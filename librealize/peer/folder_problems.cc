@@ -1,6 +1,7 @@
 // What status says is wrong is looked at again before it is said: most of it ends by what somebody else does.
 
 #include <algorithm>
+#include <utility>
 
 #include "librealize/peer/folder_state.h"
 #include "librealize/peer/marks.h"
@@ -113,7 +114,12 @@ void Folder::reviewRoot() {
   const auto open = s.root->stat("");
   auto named = core.env.disk.openRoot(core.options.folder);
   const auto there = named.ok() ? (*named)->stat("") : Result<FileStat>(named.error());
-  if (open.ok() && there.ok() && open->device == there->device && open->inode == there->inode) return;
+  if (open.ok() && there.ok() && open->device == there->device && open->inode == there->inode) {
+    // A disk that is mounted or unmounted within it raises no event of the watch.
+    auto mounts = core.env.disk.mountsWithin(core.options.folder);
+    if (std::exchange(s.mounts, std::move(mounts)) != s.mounts) rescanAll();
+    return;
+  }
   s.lost("its folder " + core.options.folder + " is gone or its disk is not mounted. Nothing is removed anywhere; it goes on when "
          "the folder is back");
 }

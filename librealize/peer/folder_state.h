@@ -57,6 +57,7 @@ struct Folder::State {
   std::vector<PlacedFile> lastPlaced;  ///< of each batch: looked at once more when the watch was drained
   std::unordered_set<NodeId> newIn;  ///< folders into which something was put by us; a pass will find nothing else, mostly
   int64_t timerAtNs = 0;             ///< when the next pass is scheduled; 0: it is not
+  std::string mounts;                ///< within the folder, as of the last look (Disk::mountsWithin)
   uint64_t scannedEntries = 0;
   std::deque<std::shared_ptr<std::vector<HashJob>>> toHash;
   uint32_t hashing = 0;              ///< batches on the pool

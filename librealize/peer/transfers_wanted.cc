@@ -18,6 +18,9 @@ constexpr uint32_t kMaxSmallBatches = 4;
 constexpr uint32_t kMaxLargeFetches = 3;
 constexpr size_t kLookAhead = 4096;
 constexpr size_t kMaxWishes = 1 << 16;
+constexpr int64_t kOtherDiskMs = 10'000;
+constexpr char kOtherDisk[] = "it is on a disk mounted within the arena's folder, where what other peers change cannot be put: "
+                              "mount that disk elsewhere, as an arena of its own";
 
 }  // namespace
 
@@ -408,7 +411,9 @@ void Transfers::State::settleFailed(NodeId node, const BlobId& blob, const Error
   if (error.code != Code::Busy && error.code != Code::NotFound && error.code != Code::Suspended) {
     auto id = core.store.idOf(node);
     auto path = id ? core.shownPath(*id) : Result<std::string>(Error{});
-    problem(path.ok() ? *path : "", "not-placed", error.message);
+    const bool otherDisk = error.code == Code::Unsupported;
+    problem(path.ok() ? *path : "", "not-placed", otherDisk ? kOtherDisk : error.message);
+    if (otherDisk) return retryLater(kOtherDiskMs);
   }
   retryLater(1000);
 }

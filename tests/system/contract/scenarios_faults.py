@@ -819,3 +819,65 @@ def an_unmounted_folder_suspends(h):
     b.run("wait", "docs", "--timeout", "2", code=1)
     check(a.arena()["suspended"], a.arena())
     equal(read(b.folder() / "one"), b"1")
+
+
+def a_disk_in_the_folder_is_followed_and_its_absence_removes_nothing(h):
+    need_root()
+    a, b, folder_a, folder_b = h.pair({"x": "1", "above/y": "2"})
+    b.run("mark", "real", "docs:")
+    h.agree(a, b)
+    store, point = a.base / "store", folder_a / "above/disk"
+    for path in (store, point):
+        path.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "realize-test", str(store)], capture_output=True, check=False).returncode != 0:
+        raise Skip("needs mount")
+    write(store / "deep/er/file", "on the disk")
+    write(store / "at its root", "on the disk")
+    h.agree(a, b)
+
+    def attach():
+        subprocess.run(["mount", "--bind", str(store), str(point)], check=True)
+
+    def detach():
+        subprocess.run(["umount", "-l", str(point)], check=True)
+
+    def arrives(path, text, where=folder_b):
+        until(lambda: (where / path).exists() and read(where / path) == text.encode(), f"{path} arrives")
+
+    attach()
+    arrives("above/disk/deep/er/file", "on the disk")
+    write(point / "deep/er/file", "edited")
+    arrives("above/disk/deep/er/file", "edited")
+
+    a.stop()
+    write(point / "deep/er/while-stopped", "found by the scan")
+    a.serve()
+    arrives("above/disk/deep/er/while-stopped", "found by the scan")
+    h.agree(a, b)
+    write(point / "deep/er/file", "after a restart")
+    arrives("above/disk/deep/er/file", "after a restart")
+    h.agree(a, b)
+
+    detach()
+    write(folder_b / "above/disk/at its root", "edited before anybody noticed")
+    until(lambda: a.problems().get("above/disk") == "absent", "it is said")
+    a.stop()
+    a.serve()
+    until(lambda: a.problems().get("above/disk") == "absent", "it is still said after a restart")
+    write(folder_a / "x", "other")
+    arrives("x", "other")
+    equal(read(folder_b / "above/disk/deep/er/file"), b"after a restart", "nothing is removed")
+    write(folder_b / "above/disk/deep/er/file", "edited meanwhile")
+    (folder_b / "above/disk/deep/er/while-stopped").unlink()
+    write(folder_b / "x", "told after that")
+    arrives("x", "told after that", folder_a)
+    equal(list(point.iterdir()), [], "nothing is put where the disk is not")
+
+    write(store / "deep/er/new", "written elsewhere")
+    attach()
+    arrives("above/disk/deep/er/new", "written elsewhere")
+    until(lambda: "above/disk" not in a.problems(), "it is there again")
+    # A rename from our own folder does not reach another disk.
+    until(lambda: a.problems() == {"above/disk/deep/er/file": "not-placed", "above/disk/at its root": "not-placed",
+                                   "above/disk/deep/er/while-stopped": "not-removed"}, "what cannot be done there is said")
+    equal(read(point / "deep/er/file"), b"after a restart")
