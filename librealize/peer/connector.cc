@@ -10,6 +10,8 @@ constexpr kj::Duration kHelloTime = 15 * kj::SECONDS;
 // Should who met our twin never be met again: longer than Lives::kQuietMs, so that it is not we who break the silence.
 constexpr kj::Duration kForgetTwin = 5 * kj::MINUTES;
 constexpr int64_t kSteadyNs = 5'000'000'000;  // What ended sooner is not dialled again at once, or two could spin.
+constexpr kj::Duration kPairLook = 100 * kj::MILLISECONDS;
+constexpr int kPairLooks = 50;
 
 }  // namespace
 
@@ -337,21 +339,39 @@ void Connector::dialLater(const PeerKey& key, const std::string& why) {
 }
 
 kj::Promise<Result<void>> Connector::pair(net::Invite invite) {
-  return pairAt(std::make_shared<net::Invite>(std::move(invite)), 0,
+  return pairAt(std::make_shared<net::Invite>(std::move(invite)), 0, 0,
                 Error{Code::Unreachable, "the invite names no address"});
 }
 
-kj::Promise<Result<void>> Connector::pairAt(std::shared_ptr<net::Invite> invite, size_t index, Error last) {
+kj::Promise<Result<void>> Connector::pairAt(std::shared_ptr<net::Invite> invite, size_t index, int looks, Error last) {
   if (stopping_) return Result<void>(Code::Cancelled, "this peer is stopping");
   if (index >= invite->addresses.size()) return Result<void>(last);
   net::Expected expected{invite->inviter, std::nullopt, net::encodeAdmission(invite->secret)};
   auto dialled = net::dial(local_, invite->addresses[index], std::move(expected));
-  return dialled.then([this, invite, index](Result<std::unique_ptr<net::Connection>>&& outcome) -> kj::Promise<Result<void>> {
-    if (!outcome.ok()) return pairAt(invite, index + 1, outcome.error());
+  return dialled.then([this, invite, index, looks](Result<std::unique_ptr<net::Connection>>&& outcome) -> kj::Promise<Result<void>> {
+    if (!outcome.ok()) return pairAt(invite, index + 1, looks, outcome.error());
     auto paf = kj::newPromiseAndFulfiller<Result<void>>();
     auto fulfiller = std::make_shared<kj::Own<kj::PromiseFulfiller<Result<void>>>>(kj::mv(paf.fulfiller));
     adopt(std::move(*outcome), {}, [fulfiller](Result<void> ready) { (*fulfiller)->fulfill(kj::mv(ready)); });
-    return kj::mv(paf.promise);
+    return paf.promise.then([this, invite, index, looks](Result<void>&& ready) -> kj::Promise<Result<void>> {
+      if (ready.ok()) return ready;
+      return pairOtherwise(invite, index, looks, ready.error());
+    });
+  });
+}
+
+/// Once the inviter knows us, it or we may dial besides, and of two connections one is closed: the other is as good.
+kj::Promise<Result<void>> Connector::pairOtherwise(std::shared_ptr<net::Invite> invite, size_t index, int looks, Error failed) {
+  bool underWay = false;
+  for (const auto& [number, session] : sessions_) {
+    if (session->key() != invite->inviter || session->closed()) continue;
+    if (session->ready()) return Result<void>();
+    underWay = true;
+  }
+  const bool cutOff = failed.code == Code::Unreachable;
+  if (stopping_ || looks == kPairLooks || !(underWay || cutOff)) return Result<void>(failed);
+  return local_.timer.afterDelay(kPairLook).then([this, invite, index, looks, failed, underWay]() -> kj::Promise<Result<void>> {
+    return underWay ? pairOtherwise(invite, index, looks + 1, failed) : pairAt(invite, index, looks + 1, failed);
   });
 }
 

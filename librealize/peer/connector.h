@@ -94,7 +94,8 @@ class Connector final {
   void stopForTwin(const PeerKey& witness);
   void goOnAlone();
   int64_t nowMs() const { return (local_.timer.now() - kj::origin<kj::TimePoint>()) / kj::MILLISECONDS; }
-  kj::Promise<Result<void>> pairAt(std::shared_ptr<net::Invite> invite, size_t index, Error last);
+  kj::Promise<Result<void>> pairAt(std::shared_ptr<net::Invite> invite, size_t index, int looks, Error last);
+  kj::Promise<Result<void>> pairOtherwise(std::shared_ptr<net::Invite> invite, size_t index, int looks, Error failed);
 
   ConnectorHost& host_;
   const net::Local& local_;

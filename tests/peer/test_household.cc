@@ -19,6 +19,25 @@ TEST_CASE("a peer that joins with an invite and its inviter know each other") {
   CHECK(eventually([&] { return a.connectedTo("b") && b.connectedTo("a"); }));
 }
 
+TEST_CASE("a join whose connection is replaced by another before it is through has joined") {
+  TestPeer a("a"), b("b");
+  std::vector<std::string> said(4);
+  std::vector<std::thread> joins;
+
+  for (auto& text : said) {
+    auto code = a->invite({});
+    REQUIRE(code.ok());
+    joins.emplace_back([&b, &text, code = *code] {
+      auto joined = b->join(code);
+      text = joined.ok() ? "joined" : joined.error().message;
+    });
+  }
+  for (auto& one : joins) one.join();
+
+  for (auto& text : said) CHECK(text == "joined");
+  CHECK(eventually([&] { return a.connectedTo("b") && b.connectedTo("a"); }));
+}
+
 TEST_CASE("a deaf peer can join, and its inviter sees it connected") {
   TestPeer a("a"), b("b", "");
 
