@@ -142,6 +142,12 @@ std::string dotText(const Dot& dot) {
   return text;
 }
 
+std::string vectorText(const VersionVector& vector) {
+  std::string out;
+  for (const auto& [origin, seq] : vector.items()) out += " " + dotText({origin, seq});
+  return out;
+}
+
 /// The replicated state of an entry, for people.
 std::string entryText(const Entry& entry) {
   std::string out = "  live";
@@ -155,14 +161,20 @@ std::string entryText(const Entry& entry) {
   }
   out += "\n  replaced";
   for (const auto& blob : entry.replaced) out += " " + blob.hex().substr(0, 8);
-  return out + "\n";
+  return out + "\n  touch" + vectorText(entry.touch) + (entry.ctx.empty() ? "" : "\n  context" + vectorText(entry.ctx)) + "\n";
 }
 }  // namespace
 
-/// The disk table, what is wanted and the problems, for people.
+/// What it has seen, the entries, the disk table, what is wanted and the problems, for people.
 std::string World::rowsOf(size_t number) {
-  auto& store = machines_[number].peer->core->core().store;
-  std::string out;
+  auto& core = machines_[number].peer->core->core();
+  auto& store = core.store;
+  std::string out = "is " + dotText({core.tree.origin(), 0}) + ", has seen" + vectorText(core.tree.vector()) + ", forgot" + vectorText(core.tree.trimmed()) + "\n";
+  for (const auto& id : store.allEntries(0, 1000)) {
+    if (id == kRootEntry) continue;
+    const auto record = store.get(id);
+    if (record) out += "entry " + id.hex().substr(0, 4) + " '" + record->entry.place.name + "' placed " + dotText({record->entry.place.stamp.origin, record->entry.place.stamp.clock}) + (record->shown ? "" : ", not shown") + "\n" + entryText(record->entry);
+  }
   for (const auto& row : store.disk().all(0, 10'000)) {
     auto id = store.idOf(row.node);
     auto record = id ? store.get(*id) : std::nullopt;
@@ -172,10 +184,7 @@ std::string World::rowsOf(size_t number) {
     out += "\n";
   }
   for (const auto& task : store.wanted().next({}, 1000)) {
-    out += "wants " + task.blob.hex().substr(0, 8) + " for " + std::to_string(task.node);
-    auto id = store.idOf(task.node);
-    auto record = id ? store.get(*id) : std::nullopt;
-    if (record) out += "\n" + entryText(record->entry);
+    out += "wants " + task.blob.hex().substr(0, 8) + " for " + std::to_string(task.node) + "\n";
   }
   for (const auto& problem : store.problems().list(100)) out += "problem " + problem.path + ": " + problem.kind + ", " + problem.detail + "\n";
   return out;
