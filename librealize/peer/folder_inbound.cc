@@ -296,7 +296,7 @@ void Folder::State::schedulePass() {
 }
 
 void Folder::State::startPass() {
-  if (passRunning || core.stopping || core.suspended || !root) return;
+  if (passRunning || core.stopping || core.suspended || !root || waitingForTree) return;
   passRunning = true;
   changedMeanwhile.clear();
   timerAtNs = 0;

@@ -98,6 +98,25 @@ TEST_CASE_FIXTURE(BackedUp, "a database from an old backup beside the folder of 
   CHECK(conflicts() == 0);
 }
 
+// realize-sim, seed 21001511.
+TEST_CASE_FIXTURE(BackedUp, "an old database reads nothing of the folder before the others' tree is here, though it puts something back there") {
+  core(*b).marks->set(*core(*b).recordAt("i"), Mark::Unreal);
+  REQUIRE(settles());
+  REQUIRE_FALSE(has(*b, "i"));
+
+  bringBack(true, false);
+  write(*b, "k", "second k");
+  REQUIRE(b->start().ok());
+  const VersionVector before = core(*b).tree.vector();
+  pass(3000);
+
+  CHECK(has(*b, "i"));
+  CHECK(core(*b).tree.vector() == before);
+  link->connect();
+  REQUIRE(settles());
+  check("k", "second k");
+}
+
 // realize-sim, seed 9211583.
 TEST_CASE_FIXTURE(BackedUp, "a file that took another's name after its database was backed up is no edit of that other one") {
   const auto folder = *a->disk.openRoot(test::kSimFolder);

@@ -394,10 +394,19 @@ void World::saveLikeAnEditor(size_t number) {
   }
   const std::string temp = joined(parentOf(path), ".save.tmp");
   say(number, "saves " + path + " by rename");
-  act(number, {[=, this] { doing(number, [&](Directory& root) { put(number, root, temp, content); }); },
+  const auto had = std::make_shared<std::set<Token>>();
+  act(number, {[=, this] {
+                 doing(number, [&](Directory& root) {
+                   *had = tokensAt(root, path);
+                   put(number, root, temp, content);
+                 });
+               },
                [=, this] {
                  doing(number, [&](Directory& root) {
-                   const auto before = tokensAt(root, path);
+                   // Where the program took the file into its cache meanwhile, he replaces what he saw all the same.
+                   const auto away = machines_[number].takenAway.find(std::string(kSimFolder) + "/" + path);
+                   const bool unreal = away != machines_[number].takenAway.end() && away->second.second && !root.stat(path).ok();
+                   const auto before = unreal ? *had : tokensAt(root, path);
                    const auto kept = tokensAt(root, temp);
                    if (!root.rename(temp, path, RenameKind::Replace).ok()) return;
                    for (auto token : before)
