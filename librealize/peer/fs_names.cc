@@ -2,10 +2,13 @@
 
 #include <unistd.h>
 
+#include <algorithm>
+
 #include "librealize/model/blob.h"
 #include "librealize/peer/arena_file_system_state.h"
 #include "librealize/peer/invalidations.h"
 #include "librealize/peer/marks.h"
+#include "librealize/peer/transfers.h"
 
 namespace realize::peer {
 
@@ -85,11 +88,13 @@ Result<ArenaFileSystem::State::MadeEntry> ArenaFileSystem::State::takeBack(const
   const EntryId id = away.entry.id;
   const NodeId node = away.node;
   auto row = core.store.disk().get(node);
-  std::optional<Dot> head;
-  for (const auto& shown : core.tree.shownHeads(id))
-    if (!head && (!row || shown.version.blob == row->blob)) head = shown.dot;
-  if (!head) return Error{Code::NotFound, "another version was renamed away"};
-  REALIZE_ASSIGN(const EntryId other, core.tree.takeBackName(id, parent, name, version, head));
+  const auto heads = core.tree.shownHeads(id);
+  const auto head = std::find_if(heads.begin(), heads.end(), [&](const auto& shown) { return !row || shown.version.blob == row->blob; });
+  if (head == heads.end()) return Error{Code::NotFound, "another version was renamed away"};
+  // Who has not the bytes makes no version of them, as in renameTree().
+  const bool fromCache = !row && head->version.sizeBytes > 0;
+  if (fromCache && !core.transfers->cachedForGood(head->version.blob)) return Error{Code::NotFound, "what was renamed away is not here"};
+  REALIZE_ASSIGN(const EntryId other, core.tree.takeBackName(id, parent, name, version, head->dot));
   core.tree.flush();
   core.tree.beginBatch();
   const Mark mark = core.marks->own(node);
@@ -100,6 +105,7 @@ Result<ArenaFileSystem::State::MadeEntry> ArenaFileSystem::State::takeBack(const
     row->base = fullBase(other);
     core.store.disk().put(*row);
   }
+  if (fromCache) core.transfers->pin(head->version.blob, {other});
   auto record = core.tree.get(id);
   if (mark != Mark::None && record) core.marks->set(*record, mark);
   core.marks->entryChanged(other);

@@ -161,6 +161,36 @@ TEST_CASE_FIXTURE(MountsOfUnreal, "a file that is not here is put over another, 
   CHECK(core(*a).marks->missingFiles() == 0);
 }
 
+// realize-sim --wide, seed 21051328.
+TEST_CASE_FIXTURE(MountsOfUnreal, "a file that is not here is renamed away and its name made anew, and a peer edits it: no version is without bytes") {
+  start();
+  write(*a, "f", "first");
+  REQUIRE(settles());
+  const auto before = core(*b).recordAt("f")->entry.id;
+  bool cached = false;
+  SUBCASE("its bytes are nowhere here") {}
+  SUBCASE("its bytes are in the cache") {
+    cached = true;
+    const auto open = core(*b).transfers->open(test::SimHousehold::blobOf("first"), 5);
+    core(*b).transfers->read(open, 0, 5, [open](Result<Bytes> bytes) { CHECK(bytes.ok()); });
+    pass(20'000);
+    REQUIRE(filesWith(*b, "first") == 1);
+  }
+
+  apart([&] {
+    REQUIRE(fs(*b).rename(kRootNode, "f", kRootNode, "f~", RenameFlag::Replace).ok());
+    auto made = fs(*b).create(kRootNode, "f", 0644, 0, 0, true);
+    REQUIRE(made.ok());
+    fs(*b).release(made->handle);
+    write(*a, "f", "first, and more");
+  });
+
+  CHECK(shown(*a, "first, and more"));
+  CHECK(shown(*a, "first") == cached);
+  CHECK((core(*b).recordAt("f")->entry.id == before) == cached);
+  CHECK(core(*a).marks->missingFiles() == 0);
+}
+
 TEST_CASE_FIXTURE(Mounts, "what a peer removed while it was edited here lives on, though its first name is given to another file at that moment") {
   start();
   write(*a, "first", "some text");
