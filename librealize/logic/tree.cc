@@ -170,6 +170,10 @@ void Tree::beginLife() {
   newOrigin();
 }
 
+void Tree::setNode(const EntryId& id, NodeId node) {
+  if (Record* record = records_.find(id)) record->node = node;
+}
+
 std::optional<Record> Tree::get(const EntryId& id) {
   Call call(*this);
   Record* record = records_.find(id);

@@ -68,9 +68,7 @@ class Tree {
   /// Ends beginBatch(): everything is in the store, which may commit.
   void flush();
   /// The store has given the entry another number.
-  void setNode(const EntryId& id, NodeId node) {
-    if (Record* record = records_.find(id)) record->node = node;
-  }
+  void setNode(const EntryId& id, NodeId node);
   /// Forgets all that is in memory, and reads from the store again: after a rollback.
   void reload();
 
@@ -129,6 +127,7 @@ class Tree {
   const VersionVector& vector() const { return state_.vector; }
   const VersionVector& trimmed() const { return state_.trimmed; }
   Origin origin() const { return state_.origin; }
+  bool isClosed(Origin life) const { return closed_.contains(life); }
   /// The next page for a receiver. A cursor that is no longer good begins a new batch.
   /// Errors: Refused (one has trimmed what the other never saw: whole state is needed).
   Result<ChangePage> changesFor(const PageRequest& request);
@@ -138,6 +137,8 @@ class Tree {
   /// answers a request from before own T moved.
   /// Errors: Corrupt (nothing of that change was taken; those before it were), Refused (as changesFor).
   Result<void> applyPage(const PeerKey& sender, const ChangePage& page);
+  /// These lives of other peers are over: what is here of one and not complete is issued again (rule 22).
+  void closeLost(const std::vector<Origin>& lives);
   /// That peer refused to go on with the batch that broke off: the next one begins anew.
   void forgetBatch(const PeerKey& sender);
   /// One change of a batch. Errors: Corrupt.
@@ -209,9 +210,7 @@ class Tree {
   };
   struct Effective { EntryId parent; std::string base; int step = 0; };
   struct LocalChange {
-    bool claim = false;
-    bool remove = false;
-    bool letGo = false;
+    bool claim = false, remove = false, letGo = false;
     std::optional<Version> version;
     std::optional<std::pair<EntryId, std::string>> place;
     Base base;

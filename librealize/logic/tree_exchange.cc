@@ -314,6 +314,17 @@ void Tree::completeBatch(const PeerKey& sender, const ChangePage& page) {
   reissueOrphans();
 }
 
+void Tree::closeLost(const std::vector<Origin>& lives) {
+  Call call(*this);
+  records_.flush();
+  const size_t before = closed_.size();
+  for (Origin life : lives)
+    if (!records_.store().touchedAfter(life, state_.vector.get(life), 1).empty()) closed_.insert(life);
+  if (closed_.size() == before) return;
+  saveAcks();
+  reissueOrphans();
+}
+
 size_t Tree::tidy(size_t limit) {
   Call call(*this);
   records_.flush();

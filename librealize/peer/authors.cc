@@ -43,6 +43,13 @@ std::optional<PeerKey> Authors::of(Origin origin) const {
   return known == known_.end() ? std::nullopt : std::optional(known->second);
 }
 
+std::vector<Origin> Authors::earlierLives(const PeerKey& peer, Origin now) const {
+  std::vector<Origin> lives;
+  for (const auto& [origin, whose] : known_)
+    if (whose == peer && origin != now) lives.push_back(origin);
+  return lives;
+}
+
 PeerKey Authors::of(const logic::Effect& effect, logic::Tree& tree) const {
   auto touched = [&](Origin origin) {
     return std::find(effect.touchedBy.begin(), effect.touchedBy.end(), origin) != effect.touchedBy.end();

@@ -12,13 +12,15 @@
 namespace realize::peer {
 
 /// Origins and the peers whose they are. A peer that is connected says its own; of others it tells what it knows with
-/// the changes that it sends. Nothing is decided by it. Thread: under the core lock; methods throw DatabaseError.
+/// the changes that it sends. All that is decided by it is which lives are over. Thread: under the core lock; methods throw DatabaseError.
 class Authors {
  public:
   Authors(store::ArenaStore& store, const logic::Tree& tree, const PeerKey& self);
 
   /// Within a transaction. `certain`: that peer itself said so; else what is known already stays.
   void learn(Origin origin, const PeerKey& peer, bool certain);
+  /// The origins of that peer but for the one of its life of now.
+  std::vector<Origin> earlierLives(const PeerKey& peer, Origin now) const;
   /// Null: nobody has said so far.
   std::optional<PeerKey> of(Origin origin) const;
   /// Who made what is shown there as it is now; all zero when that is not known, as with what nobody did himself: a name

@@ -43,6 +43,7 @@ struct Exchange::State {
   void compareOn(const PeerKey& key, uint64_t number);
   void onCompared(const PeerKey& key, uint64_t number, Result<logic::WholePage> page);
   void pulled(const PeerKey& key);
+  void endLostLives();
   void noteSeen(const PeerKey& key);
   void pullFailed(const PeerKey& key, uint64_t number, const Error& error);
 };
@@ -111,7 +112,7 @@ void Exchange::setMembers(std::set<PeerKey> admitted) {
   for (const auto& row : store.all())
     if (row.admitted != admitted.contains(row.peer)) changed.push_back(row);
   for (const auto& [key, member] : s_->members)  // Heard of, and not noted yet.
-    if (!admitted.contains(key) && !store.get(key)) changed.push_back({.peer = key});
+    if (!admitted.contains(key) && !store.get(key)) changed.emplace_back().peer = key;
   for (auto& row : changed) {
     row.admitted = admitted.contains(row.peer);
     core.transact([&] { store.put(row); });
@@ -198,6 +199,7 @@ void Exchange::said(const PeerKey& from, const ArenaState& state) {
     // Its whole tree is here, be it empty; unless it is one that waits for a tree itself.
     if (!state.settling && !state.suspended) core.folder->treeReceived();
     else if (!state.suspended) core.folder->nobodyTellsMore();
+    s_->endLostLives();
   }
   s_->pullIfBehind(from);
 }
@@ -286,7 +288,25 @@ void Exchange::State::pulled(const PeerKey& key) {
   core.folder->treeReceived();
   core.exchange->changed(true);
   core.trimmer->wake();
+  endLostLives();
   pullIfBehind(key);
+}
+
+/// Whose database was lost goes on under another origin, and nobody closed the one before. Once all that those have who are
+/// connected is here, what is not complete of such a life will not be.
+void Exchange::State::endLostLives() {
+  std::vector<Origin> over = core.authors->earlierLives(core.options.self, core.tree.origin());
+  for (const auto& [key, member] : members) {
+    if (!member.connected) continue;
+    if (!member.said || member.pulling || member.said->settling || !core.tree.vector().geq(member.said->vector)) return;
+    const auto lives = core.authors->earlierLives(key, member.said->origin);
+    over.insert(over.end(), lives.begin(), lives.end());
+  }
+  std::erase_if(over, [this](Origin life) { return core.tree.isClosed(life); });
+  if (over.empty()) return;
+  const VersionVector before = core.tree.vector();
+  core.transact([&] { core.tree.closeLost(over); });
+  if (core.tree.vector() != before) core.exchange->changed(true);
 }
 
 /// One side has forgotten removals that the other never saw.

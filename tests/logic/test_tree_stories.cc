@@ -349,6 +349,33 @@ TEST_CASE("what a closed origin left behind in a broken batch is issued again by
   CHECK(a.received + b.received == 0);
 }
 
+TEST_CASE("what a lost life left behind in a broken batch is issued again by who holds it, what is complete is not") {
+  TreePeer a('a'), b('b'), again('c');
+  a.file("f", "1");
+  sync(a, b);
+  a.file("g", "2");
+  a.file("h", "3");
+  CHECK_FALSE(b.pull(a, 1, 1));  // "g" only.
+  const Origin lost = a.tree.origin();
+  again.key = a.key;
+  const uint64_t complete = b.tree.vector().get(lost);
+  auto received = [&] {
+    for (int i = 0; i < 2; ++i) sync(again, b);
+    again.received = b.received = 0;
+    sync(again, b);
+    return again.received + b.received;
+  };
+  CHECK(received() > 0);  // Never complete, and so again and again.
+
+  b.tree.closeLost({lost, again.tree.origin()});
+
+  CHECK(received() == 0);
+  CHECK(again.all() == "f g");
+  checkEqual(again, b);
+  CHECK(b.tree.vector().get(lost) == complete);
+  CHECK_FALSE(b.tree.isClosed(again.tree.origin()));
+}
+
 TEST_CASE("what was issued again while batches run is not taken for sent before when its old author's change comes back") {
   TreePeer x('x'), s('s'), r('r'), w('w');
   x.file("f", "1");

@@ -38,6 +38,8 @@ RULES = {
     "ghosts": "a delete keeps the versions it let go until it is stable",
     "cycle": "the view breaks cycles",
     "orphans": "dots of a closed origin that can no longer be completed are issued again by who holds them",
+    "lost-life": "... also of a peer that goes on without its database: whoever has all that it has closes its earlier lives",
+    "own-lives": "... and so does it itself",
     "live-only": "n counts past ids shown elsewhere, not past dead ones",
     "base": "a late change lets go only what was there when it was made",
     "for-others": "who lets go some of the versions claims the name for the others",
@@ -64,6 +66,7 @@ RULES = {
 OFF = set()
 RETURNS = False   # the search with peers that are away for long
 RESTORES = False  # the search with backups that come back often
+LOSSES = False    # ... and with databases that are lost
 CONFLICTS = False # the search with few files that many edit, and peers that settle conflicts by themselves
 def on(rule): return rule not in OFF
 ROOT = "root"
@@ -330,9 +333,17 @@ class Peer:
         for p, w in acks.items():
             if p != self.name: self.acks[p] = join(self.acks.get(p, {}), w)
         self.inactive.discard(src.name); self.hlc = max(self.hlc, hlc); self.closed |= closed
+        if LOSSES and geq(self.V, src.V): self.close_lost(src)
         for i in sorted(self.entries):
             lost = {o for o, s in self.entries[i].touch.items() if o in self.closed and s > self.V.get(o, 0)}
             if lost and on("orphans"): self.again(i, place=None, lost=lost)
+    def close_lost(self, src):
+        """Origins of lives that are over without having been closed, of which there is something here that is not complete."""
+        for e in self.entries.values():
+            for o, s in e.touch.items():
+                if s <= self.V.get(o, 0): continue
+                if on("lost-life") and o[0] == src.name and o != src.origin: self.closed |= {o}
+                if on("own-lives") and o[0] == self.name and o != self.origin: self.closed |= {o}
     def pull(self, src, rng, whole=True):
         """Ask src for everything past V. whole=False: the line breaks somewhere. Returns entries sent."""
         if not on("stable"):                     # the naive acknowledgement: heard of, not received
@@ -581,7 +592,7 @@ class World:
     def step(self):
         if RETURNS: return self.returning()
         r = self.rng; p = r.choice(self.peers); q = r.choice([x for x in self.peers if x is not p]); x = r.random()
-        if RESTORES: x = r.choice([x, x, x, .15, .75, .75, .95, .98])
+        if RESTORES or LOSSES: x = r.choice([x, x, x, .15, .75, .75, .95, .98])
         if x < .50: self.local(p)
         elif x < .70: self.say(p.name, "pulls", q.name, p.pull(q, r))
         elif x < .80: self.say(p.name, "pulls part of", q.name, p.pull(q, r, False))
@@ -591,10 +602,14 @@ class World:
         elif x < .94: p.inactive.add(q.name); self.say(p.name, "calls inactive", q.name)
         elif x < .97:
             self.saved[p.name] = self.snapshot(p); self.say(p.name, "backup")
+        elif LOSSES and r.random() < .5: self.lose(p); self.say(p.name, "LOSES ITS DATABASE")
         elif p.name in self.saved:
             life = p.life; p.__dict__.update(copy.copy(self.saved.pop(p.name))); self.say(p.name, "RESTORED")
             if on("new-origin"): p.closed = p.closed | {f"{p.name}{n}" for n in range(life + 1)}; p.life, p.seq = life + 1, 0
         assert not p.view().cyclic, "a cycle"
+    def lose(self, p):
+        life = p.life; p.__init__(p.name, self); p.life = life + 1
+        self.saved.pop(p.name, None); self.bases.pop(p.name, None)
     @staticmethod
     def snapshot(p):
         d = dict(p.__dict__)
@@ -664,9 +679,10 @@ def main():
     a = argparse.ArgumentParser(); a.add_argument("--seeds", default="0..2000"); a.add_argument("--without", default="")
     a.add_argument("--returns", action="store_true", help="a world where a peer is away for long while the others trim")
     a.add_argument("--restores", action="store_true", help="a world where backups come back often")
+    a.add_argument("--losses", action="store_true", help="the same, where half of them are lost databases instead")
     a.add_argument("--conflicts", action="store_true", help="a world of few files that are edited apart, with policies for conflicts")
     a.add_argument("--show", action="store_true"); a = a.parse_args()
-    global RETURNS, RESTORES, CONFLICTS; RETURNS, RESTORES, CONFLICTS = a.returns, a.restores, a.conflicts
+    global RETURNS, RESTORES, LOSSES, CONFLICTS; RETURNS, RESTORES, LOSSES, CONFLICTS = a.returns, a.restores, a.losses, a.conflicts
     OFF.update(x for x in a.without.split(",") if x); lo, hi = map(int, a.seeds.split("..")); bad = {}
     for seed in range(lo, hi):
         w = World(seed)

@@ -55,6 +55,9 @@ class Peer(model.Peer):
     def base_of(self, i, version=None):
         self.oracle.ask("base", self.name, i, "base", token(version))
         return model.Peer.base_of(self, i, version)
+    def close_lost(self, src):
+        self.oracle.ask("lost", self.name, src.name)
+        model.Peer.close_lost(self, src)
     def differs(self, w, i): return any(i.startswith(prefix) for prefix in w["differ"])
     def trim(self):
         active = "".join(p.name for p in self.world.peers if p is not self and p.name not in self.inactive)
@@ -101,7 +104,7 @@ class World(model.World):
     def __init__(self, seed, oracle):
         super().__init__(seed)
         self.oracle, self.returns = oracle, seed % 2 == 1
-        model.RETURNS, model.CONFLICTS = self.returns, seed % 4 > 1
+        model.RETURNS, model.CONFLICTS, model.LOSSES = self.returns, seed % 4 > 1, seed % 8 == 4
         self.peers = [Peer(p.name, self) for p in self.peers]
         for p in self.peers: p.oracle = oracle
         oracle.ask("peers", len(self.peers))
@@ -111,10 +114,12 @@ class World(model.World):
             for p in self.peers: self.compare(p)
             return
         r = self.rng; p = r.choice(self.peers); q = r.choice([x for x in self.peers if x is not p]); x = r.random()
+        if model.LOSSES: x = r.choice([x, x, x, .90, .96, .98])
         if x < .60: self.local(p)
         elif x < .78: self.say(p.name, "pulls", q.name, p.pull(q, r))
         elif x < .93: self.say(p.name, "pulls part of", q.name, p.pull(q, r, False))
         elif x < .97: self.saved[p.name] = self.snapshot(p); self.oracle.ask("backup", p.name); self.say(p.name, "backup")
+        elif model.LOSSES and r.random() < .5: self.lose(p); self.oracle.ask("lose", p.name); self.say(p.name, "LOSES ITS DATABASE")
         elif p.name in self.saved:
             life = p.life; p.__dict__.update(self.saved.pop(p.name)); p.wholes = {}; self.say(p.name, "RESTORED")
             p.closed = p.closed | {f"{p.name}{n}" for n in range(life + 1)}; p.life, p.seq = life + 1, 0

@@ -38,6 +38,8 @@ struct OraclePeer {
   std::unique_ptr<MemoryTreeStore> backup;
   uint64_t life = 0;
   std::map<PeerKey, WholeState> wholes;
+
+  uint64_t livesFrom() const { return (key.bytes[0] - 'A' + 1) * uint64_t(1000); }
 };
 
 struct World {
@@ -162,7 +164,7 @@ std::string run(World& world, const std::string& line) {
     for (size_t i = 0; i < std::stoul(who); ++i) {
       auto p = std::make_unique<OraclePeer>();
       p->key.bytes[0] = uint8_t('A' + i);
-      p->lives.next = (i + 1) * 1000;
+      p->lives.next = p->livesFrom();
       world.start(*p);
       world.peers.push_back(std::move(p));
     }
@@ -219,9 +221,25 @@ std::string run(World& world, const std::string& line) {
     p.tree.reset();
     p.wholes.clear();
     p.store = *p.backup;
-    p.lives.next = (size_t(who[0] - 'A') + 1) * 1000 + ++p.life;
+    p.lives.next = p.livesFrom() + ++p.life;
     world.start(p);
     p.tree->beginLife();
+    return "ok";
+  }
+  if (what == "lose") {
+    p.tree.reset();
+    p.wholes.clear();
+    p.backup.reset();
+    p.store = MemoryTreeStore();
+    p.lives.next = p.livesFrom() + ++p.life;
+    world.start(p);
+    return "ok";
+  }
+  if (what == "lost") {  // Of that peer, and of itself.
+    std::vector<Origin> over;
+    for (const OraclePeer* of : {&world.peer(a), &p})
+      for (uint64_t life = 0; life < of->life; ++life) over.push_back(of->livesFrom() + life);
+    tree.closeLost(over);
     return "ok";
   }
   return "unknown command";

@@ -237,6 +237,43 @@ TEST_CASE("what was put in place is not edited back by a power cut after the pro
   }
 }
 
+// Seed 9406315.
+TEST_CASE("what came of a life whose database was lost before all had come is not waited for") {
+  SimHousehold home({Mark::Real, Mark::Real});
+  home.write(kA, "f", "first");
+  home.startAndMeet();
+  auto& b = *home.peers[kB];
+  home.disconnect();
+  b.stop();
+  b.options.changesPerPage = 1;
+  REQUIRE(b.start().ok());
+  home.write(kB, "m", "first m");
+  home.runFor(2000);
+  REQUIRE(home.folder(kB)->rename("m", "n", RenameKind::NoReplace).ok());
+  home.runFor(2000);
+  home.write(kB, "m", "second m");
+  home.runFor(2000);
+  auto& withC = *home.links[2];
+  withC.connect();
+  for (int i = 0; i < 3000 && !home.core(kC).recordAt("n").ok(); ++i) home.runFor(1);
+  withC.cut();
+  REQUIRE(home.core(kC).recordAt("n").ok());
+  REQUIRE_FALSE(home.core(kC).recordAt("m").ok());
+
+  home.end(kB);
+  b.loseDatabase();
+  ++b.boots;
+  REQUIRE(home.folder(kB)->unlink("m").ok());
+  REQUIRE(b.start().ok());
+  home.links[0]->connect();
+  home.runFor(10'000);
+  home.links[1]->connect();
+  home.runFor(10'000);
+  home.connect();
+
+  REQUIRE(home.settle());
+}
+
 TEST_CASE("who relays asks for the chunk list that it has not") {
   SimHousehold home({Mark::Unreal, Mark::Real});
   home.startAndMeet();
