@@ -147,7 +147,7 @@ void Folder::State::finishHashes(std::vector<HashJob>& jobs) {
       if (job.unwritten && job.content.ok() && !putCopy(job)) {
         suspects.erase(job.node);
         releaseOrigin(job.node);
-        readAgainLater(parentPath(job.path));
+        readAgainLater(job.path);
         continue;
       }
       if (!job.content.ok() && job.unwritten && !core.unwritten->has(job.stat)) {
@@ -165,7 +165,7 @@ void Folder::State::finishHashes(std::vector<HashJob>& jobs) {
           problem(job.path, "unreadable", joinPath(core.options.folder, job.path) + ": cannot be read; it is left as it was. " +
                                               (closed ? "Give this program's user the right to read it"
                                                       : "The disk has an error: " + job.content.error().message));
-          if (!closed) readAgainLater(parentPath(job.path));
+          if (!closed) readAgainLater(job.path);
         } else {
           lookAgain(job);  // It changed or went while it was read: look again after the rest.
         }

@@ -15,7 +15,6 @@ constexpr size_t kMostNewIn = 1 << 16;
 constexpr int64_t kNsPerMs = 1'000'000;
 constexpr int64_t kMoveRestMs = 5;  // Both ends of a rename are told within this.
 constexpr int64_t kUnwatchedScanMs = 60'000;
-constexpr int64_t kReadAgainMs = 60'000;
 
 /// The disk table as logic::reconcile reads it.
 class KnownRows final : public logic::KnownDisk {
@@ -100,6 +99,12 @@ std::string whyUnreadable(const Error& error) {
   return "The disk has an error; it is tried again once a minute";
 }
 
+/// A directory to be read.
+struct ToList {
+  std::string path;
+  bool below = false;  ///< with all that is below it
+};
+
 /// Where the arena's folder is, and that what is open is still that.
 struct Place {
   Disk& disk;
@@ -122,9 +127,8 @@ Result<void> checkPlace(Directory& root, const Place& place) {
   return {};
 }
 
-/// Reads directories (and, with `recurse`, all below them). Thread: pool.
-std::shared_ptr<ListingBatch> listAll(Directory& root, SharedWatch& watch, const Place& place,
-                                      std::vector<std::string> paths, bool recurse) {
+/// Thread: pool.
+std::shared_ptr<ListingBatch> listAll(Directory& root, SharedWatch& watch, const Place& place, std::vector<ToList> directories) {
   auto batch = std::make_shared<ListingBatch>();
   batch->marker = checkPlace(root, place);
   if (!batch->marker.ok()) return batch;
@@ -135,9 +139,9 @@ std::shared_ptr<ListingBatch> listAll(Directory& root, SharedWatch& watch, const
   }
   batch->root = *rootStat;
   ScopeReader scopes(root);
-  while (!paths.empty()) {
-    const std::string path = std::move(paths.back());
-    paths.pop_back();
+  while (!directories.empty()) {
+    const auto [path, below] = std::move(directories.back());
+    directories.pop_back();
     logic::Listing listing;
     listing.path = path;
     watch.add(path);  // Before it is read: what happens after is reported.
@@ -161,7 +165,7 @@ std::shared_ptr<ListingBatch> listAll(Directory& root, SharedWatch& watch, const
         continue;
       }
       ++batch->entries;
-      if (directory && recurse) paths.push_back(joinPath(path, item.name));
+      if (directory && below) directories.push_back({joinPath(path, item.name), true});
       listing.items.push_back(std::move(item));
     }
     batch->listings.push_back(std::move(listing));
@@ -322,16 +326,23 @@ void Folder::State::startPass() {
       return taken;
     });
   }
-  passPaths = paths;
-  listThen(std::move(paths), full, std::make_shared<logic::ReconcileInput>(), 0);
+  passPaths = std::move(paths);
+  listThen(passPaths, full, std::make_shared<logic::ReconcileInput>(), 0);
 }
 
-void Folder::State::listThen(std::vector<std::string> paths, bool recurse, std::shared_ptr<logic::ReconcileInput> input,
-                             int round) {
-  core.env.scheduler.onPool(true, [this, alive = alive, paths = std::move(paths), recurse, input, round, root = root,
+void Folder::State::listThen(const std::vector<std::string>& paths, bool scan, std::shared_ptr<logic::ReconcileInput> input, int round) {
+  const auto comesAlong = [&](const std::string& path) {  // None is listed twice.
+    return std::any_of(paths.begin(), paths.end(), [&](const auto& above) {
+      return unreadable.contains(above) && path != above && (above.empty() || path.starts_with(above + "/"));
+    });
+  };
+  std::vector<ToList> directories;
+  for (const auto& path : paths)
+    if (unreadable.empty() || !comesAlong(path)) directories.push_back({path, scan || unreadable.contains(path)});
+  core.env.scheduler.onPool(true, [this, alive = alive, directories = std::move(directories), input, round, root = root,
                                    watch = watch, place = Place{core.env.disk, core.options.folder, markerText},
                                    &scheduler = core.env.scheduler] {
-    auto batch = listAll(*root, *watch, place, paths, recurse);
+    auto batch = listAll(*root, *watch, place, directories);
     scheduler.onCore([this, alive, batch, input, round] {
       if (*alive && !core.stopping) onListed(batch, input, round);
     });
@@ -385,12 +396,12 @@ void Folder::State::onListed(std::shared_ptr<ListingBatch> batch, std::shared_pt
   input->root = batch->root;
   // Under the lock that we change the folder under: else what we did meanwhile would be undone as if done by someone.
   if (!changedMeanwhile.empty()) {
-    std::vector<std::string> again;
+    std::vector<ToList> again;
     for (const auto* listings : {&input->listings, &batch->listings})
       for (const auto& listing : *listings)
-        if (changedMeanwhile.contains(listing.path)) again.push_back(listing.path);
+        if (changedMeanwhile.contains(listing.path)) again.push_back({listing.path});
     if (!again.empty()) {
-      auto fresh = listAll(*root, *watch, Place{core.env.disk, core.options.folder, markerText}, std::move(again), false);
+      auto fresh = listAll(*root, *watch, Place{core.env.disk, core.options.folder, markerText}, std::move(again));
       for (auto* listings : {&input->listings, &batch->listings})
         for (auto& listing : *listings)
           for (const auto& now : fresh->listings)
@@ -399,6 +410,7 @@ void Folder::State::onListed(std::shared_ptr<ListingBatch> batch, std::shared_pt
     changedMeanwhile.clear();
   }
   for (auto& listing : batch->listings) {
+    noteRead(listing);
     auto same = std::find_if(input->listings.begin(), input->listings.end(),
                              [&](const auto& other) { return other.path == listing.path; });
     if (round > 0 && same != input->listings.end()) *same = std::move(listing);
@@ -471,6 +483,7 @@ void Folder::State::takeNotes(const std::vector<logic::Note>& notes) {
       case logic::Note::Kind::Unreadable: break;  // Said above, with the remedy.
       case logic::Note::Kind::Unknown:
         problem(note.path, "unreadable", "its state cannot be read; it is left as it was");
+        readAgainLater(note.path);
         break;
       case logic::Note::Kind::Absent:
         problem(note.path, "absent", "another disk than before is mounted there, or none: what was in it is left as it was");
@@ -480,18 +493,38 @@ void Folder::State::takeNotes(const std::vector<logic::Note>& notes) {
   }
 }
 
+/// Of what could not be read, all that is below was not either.
+void Folder::State::noteRead(const logic::Listing& listing) {
+  if (listing.state == logic::Listing::State::Unreadable || unreadable.empty()) return;
+  unreadable.erase(listing.path);
+  for (const auto& item : listing.items) {
+    const bool folder = !item.failed && item.stat.type == FileStat::Type::Directory;
+    if (const auto path = joinPath(listing.path, item.name); folder && unreadable.contains(path)) hint(path);
+  }
+}
+
 /// No event says that a disk reads again what it did not.
-void Folder::State::readAgainLater(const std::string& directory) {
-  if (!unreadable.insert(directory).second || unreadable.size() > 1) return;
+void Folder::State::readAgainLater(const std::string& path) {
+  unreadable.insert(path);
+  if (std::exchange(readingAgain, true)) return;
   core.env.scheduler.onCoreAfter(kReadAgainMs, [this, alive = alive] {
     if (!*alive) return;
-    bool moved = false;  // With a folder above it, maybe.
-    for (const auto& path : std::exchange(unreadable, {})) {
-      moved = moved || (root && !root->stat(path).ok());
-      hint(path);
-    }
-    if (moved) core.folder->rescanAll();
+    readingAgain = false;
+    if (root) readAgain();
   });
+}
+
+void Folder::State::readAgain() {
+  for (const auto& path : std::set<std::string>(unreadable)) {
+    const auto there = root->stat(path);
+    hint(parentPath(path));
+    if (there.ok() ? there->type == FileStat::Type::Directory : there.code() != Code::NotFound) {
+      hint(path);
+      continue;
+    }
+    unreadable.erase(path);
+    if (!there.ok()) core.folder->rescanAll();  // It moved with a folder above it, maybe.
+  }
 }
 
 /// Also of a folder that was made since the scan. The next scan tries to watch all of them again.

@@ -103,8 +103,11 @@ void Folder::reviewProblems() {
     for (const auto& problem : over) table.erase(problem.path, problem.kind);
   });
   // What can be read again has not been read yet.
-  for (const auto& problem : over)
-    if (problem.kind == "unreadable") s.hint(parentPath(problem.path));
+  for (const auto& problem : over) {
+    if (problem.kind != "unreadable") continue;
+    s.hint(parentPath(problem.path));
+    if (s.unreadable.contains(problem.path)) s.hint(problem.path);
+  }
 }
 
 void Folder::reviewRoot() {

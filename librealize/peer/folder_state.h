@@ -23,6 +23,9 @@ constexpr int kPatience = 20;
 /// By then the kernel has written what was written.
 constexpr int64_t kWrittenBackNs = 600'000'000'000;
 
+/// Of what a disk failed to do.
+constexpr int64_t kReadAgainMs = 60'000;
+
 /// In kTempFolder: a file that was in the folder for a moment, and the number of its node.
 constexpr char kUndoPrefix[] = "undo-";
 
@@ -141,15 +144,16 @@ struct Folder::State {
   // folder_inbound.cc
   void schedulePass();
   void startPass();
-  void listThen(std::vector<std::string> paths, bool recurse, std::shared_ptr<logic::ReconcileInput> input, int round);
+  void listThen(const std::vector<std::string>& paths, bool scan, std::shared_ptr<logic::ReconcileInput> input, int round);
   void onListed(std::shared_ptr<ListingBatch> batch, std::shared_ptr<logic::ReconcileInput> input, int round);
   void keepKnownNames(logic::ReconcileInput& input), leaveOutKnown(logic::ReconcileInput& input);
   void endPass();
   void beginWatch(bool anew);
   void watchFailed(const Error& error);
   void sayIfUnwatched();
-  void readAgainLater(const std::string& directory);
-  std::set<std::string> unreadable;  ///< directories that are read again when a while has passed
+  void noteRead(const logic::Listing& listing), readAgainLater(const std::string& path), readAgain();
+  std::set<std::string> unreadable;  ///< read again when a while has passed, or sooner; folders with all that is below
+  bool readingAgain = false;         ///< that is scheduled
   bool unwatchedSaid = false;     ///< since the last scan began
   bool unwatchedScanDue = false;  ///< a scan is scheduled because of it
   void changedByUs(const std::string& directory), putInto(NodeId folder);
