@@ -134,7 +134,8 @@ void SimPeer::setMembers(std::set<PeerKey> members) {
   members_ = std::move(members);
   if (!core) return;
   std::lock_guard held(scheduler->coreLock());
-  core->core().exchange->setMembers(*members_);
+  auto told = store::catching([&] { core->core().exchange->setMembers(*members_); });
+  (void)told;  // A failing arena says so itself, as in PeerImpl::reviewMembers().
 }
 
 void SimPeer::stop() {
