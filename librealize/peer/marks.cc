@@ -529,7 +529,8 @@ bool Marks::State::drop(const store::BlobTask& task, std::vector<std::pair<BlobI
   auto id = core.store.idOf(task.node);
   auto record = id ? core.tree.get(*id) : std::nullopt;
   auto row = core.store.disk().get(task.node);
-  if (!record || !row || row->blob != task.blob || row->dirty) {
+  const bool here = record && record->shown;  // What was removed meanwhile leaves as such.
+  if (!here || !row || row->blob != task.blob || row->dirty) {
     core.store.unconfirmed().erase(task.node, task.blob);
     return false;
   }
