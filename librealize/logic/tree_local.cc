@@ -395,10 +395,22 @@ Result<void> Tree::moveChecked(const EntryId& id, const EntryId& parent, const s
   LocalChange moved;
   moved.claim = true;
   moved.place = {parent, name};
-  // Where it was, also if nothing so far has changed that.
-  Record& record = *records_.find(id);
-  movedBefore_.try_emplace(id, Before{true, record.shownParent, record.shownName, {}, {}, {}});
-  change(id, moved);
+  auto placeFrom = [&](const EntryId& moving, const LocalChange& how) {
+    // Where it was, also if nothing so far has changed that.
+    const Record& record = *records_.find(moving);
+    movedBefore_.try_emplace(moving, Before{true, record.shownParent, record.shownName, {}, {}, {}});
+    change(moving, how);
+  };
+  // What stands above the new place because of a cycle is placed there: this move would close the cycle again, and be void.
+  for (EntryId above = parent; above != kRootEntry; above = records_.find(above)->shownParent) {
+    if (!displaced_.contains(above)) continue;
+    const Record& record = *records_.find(above);
+    LocalChange stay;
+    stay.claim = !record.entry.live.empty();
+    stay.place = {record.shownParent, record.shownName};
+    placeFrom(above, stay);
+  }
+  placeFrom(id, moved);
 
   // A move that a cycle made void must not come true because of this one: it is placed again where it was (rule 8).
   for (int round = 0; round < kRounds; ++round) {

@@ -194,6 +194,32 @@ TEST_CASE("a move that a cycle made void does not come true because of a later o
   checkEqual(a, b);
 }
 
+// realize-sim --wide, seed 21050045.
+TEST_CASE("a move beside a cycle is not void") {
+  TreePeer a('a'), b('b');
+  for (const char* name : {"x", "y"}) a.folder(name);
+  sync(a, b);
+  REQUIRE(a.move("x", "y/x"));
+  REQUIRE(b.move("y", "x/y"));
+  sync(a, b);
+  REQUIRE(a.all() == "y y/x");
+
+  SUBCASE("a new name in the folder that a cycle keeps where it is") {
+    REQUIRE(a.move("y/x", "y/a"));
+    CHECK(a.all() == "y y/a");
+  }
+  SUBCASE("into a folder of that folder") {
+    a.folder("y/z");
+    REQUIRE(a.move("y/x", "y/z/a"));
+    CHECK(a.all() == "y y/z y/z/a");
+  }
+  const std::string shown = a.all();
+  sync(a, b);
+
+  CHECK(b.all() == shown);
+  checkEqual(a, b);
+}
+
 TEST_CASE("one folder renamed two ways gets one of the names") {
   TreePeer a('a'), b('b');
   a.folder("d");

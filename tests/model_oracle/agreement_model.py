@@ -37,6 +37,7 @@ RULES = {
     "new-origin": "every life of a database that changes something is a new origin",
     "ghosts": "a delete keeps the versions it let go until it is stable",
     "cycle": "the view breaks cycles",
+    "own-move": "a move places again what stands above its new place because of a cycle, which it would close again",
     "orphans": "dots of a closed origin that can no longer be completed are issued again by who holds them",
     "lost-life": "... also of a peer that goes on without its database: whoever has all that it has closes its earlier lives",
     "own-lives": "... and so does it itself",
@@ -67,6 +68,7 @@ OFF = set()
 RETURNS = False   # the search with peers that are away for long
 RESTORES = False  # the search with backups that come back often
 LOSSES = False    # ... and with databases that are lost
+MOVES = False     # the search with folders that are moved into each other
 CONFLICTS = False # the search with few files that many edit, and peers that settle conflicts by themselves
 def on(rule): return rule not in OFF
 ROOT = "root"
@@ -127,6 +129,7 @@ class View:
                     parent[i], name[i], step[i] = old, entries[i].place[4], 1
                 else:
                     parent[i], step[i] = ROOT, 2
+        self.displaced = {i for i in step if (parent[i], name[i]) != entries[i].place[1:3]}
         need, self.cyclic = set(), False
         for i, e in entries.items():             # alive, and the directories above it: and only those
             if not e.live: continue
@@ -274,13 +277,17 @@ class Peer:
             self.delete(view, old)
         self.hold(view, view.where[i][0]); self.hold(view, parent)
         self.shown_at = {k: view.where[k] for k in view.where}
-        before = view.where
+        before = view.where; j = parent
+        while j != ROOT and on("own-move"):
+            if j in view.displaced: self.change(j, claim=bool(self.entries[j].live), place=before[j])
+            j = before[j][0]
         self.change(i, claim=True, place=(parent, name))
         for _ in range(4):                       # a move refused earlier must not come true because of this one
             after = self.view().where
             jumped = [k for k in sorted(before) if k != i and k in after and after[k][0] != before[k][0]]
             if not jumped: break
             for k in jumped: self.change(k, claim=bool(self.entries[k].live), place=before[k])
+        assert after.get(i, (0,))[0] == parent, "a move is void at once"
         self.shown_at = {}
 
     # --- exchange ----------------------------------------------------------------------------------------------
@@ -540,6 +547,7 @@ class World:
                           "newest", "copies"],
                          [5, 4, 4, 3, 3, 3, 5, 1, 2, 2, 2, 2, 10 if several else 0, 3 if several else 0, 12 if several else 0])[0]
         if CONFLICTS: what = self.quarrel(several)
+        if MOVES: what = r.choices(["new", "dir", "rmdir", "mv", "mvdir"], [1, 4, 1, 2, 12])[0]
         before = set(p.truth.items())
         if what == "new": a = (r.choice(dirs), name(), "f", (self.token(), None)); p.create(v, *a)
         elif what == "dir": a = (r.choice(dirs), name(), "d", None); p.create(v, *a)
@@ -680,9 +688,11 @@ def main():
     a.add_argument("--returns", action="store_true", help="a world where a peer is away for long while the others trim")
     a.add_argument("--restores", action="store_true", help="a world where backups come back often")
     a.add_argument("--losses", action="store_true", help="the same, where half of them are lost databases instead")
+    a.add_argument("--moves", action="store_true", help="a world of folders that are moved into each other")
     a.add_argument("--conflicts", action="store_true", help="a world of few files that are edited apart, with policies for conflicts")
     a.add_argument("--show", action="store_true"); a = a.parse_args()
-    global RETURNS, RESTORES, LOSSES, CONFLICTS; RETURNS, RESTORES, LOSSES, CONFLICTS = a.returns, a.restores, a.losses, a.conflicts
+    global RETURNS, RESTORES, LOSSES, CONFLICTS, MOVES
+    RETURNS, RESTORES, LOSSES, CONFLICTS, MOVES = a.returns, a.restores, a.losses, a.conflicts, a.moves
     OFF.update(x for x in a.without.split(",") if x); lo, hi = map(int, a.seeds.split("..")); bad = {}
     for seed in range(lo, hi):
         w = World(seed)

@@ -104,7 +104,8 @@ class World(model.World):
     def __init__(self, seed, oracle):
         super().__init__(seed)
         self.oracle, self.returns = oracle, seed % 2 == 1
-        model.RETURNS, model.CONFLICTS, model.LOSSES = self.returns, seed % 4 > 1, seed % 8 == 4
+        model.RETURNS, model.CONFLICTS = self.returns, seed % 4 > 1
+        model.LOSSES, model.MOVES = seed % 8 == 4, seed % 16 == 0
         self.peers = [Peer(p.name, self) for p in self.peers]
         for p in self.peers: p.oracle = oracle
         oracle.ask("peers", len(self.peers))
