@@ -461,6 +461,7 @@ void ArenaCore::State::goOn() {
 
 void ArenaCore::State::suspend(const std::string& why) {
   if (core.suspended && core.suspendedWhy == why) return;
+  if (transfers) transfers->finishPlacing();
   core.suspended = true;
   core.suspendedWhy = why;
   core.emit(Event{.whenNs = 0, .type = "suspended", .arena = "", .path = "", .peer = "", .detail = why});

@@ -69,6 +69,12 @@ Result<std::shared_ptr<Directory>> ArenaFileSystem::State::usable() {
   return root;
 }
 
+Result<std::shared_ptr<Directory>> ArenaFileSystem::State::changeable() {
+  auto root = usable();
+  if (root.ok()) core.transfers->finishPlacing();
+  return root;
+}
+
 Result<logic::Record> ArenaFileSystem::State::recordOf(NodeId node) {
   if (node == kRootNode) return Core::rootRecord();
   auto id = core.store.idOf(node);

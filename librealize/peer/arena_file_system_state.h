@@ -78,6 +78,8 @@ struct ArenaFileSystem::State {
   FairMutex& lock() { return core.env.scheduler.coreLock(); }
   /// The folder, if all is well. Errors: Suspended.
   Result<std::shared_ptr<Directory>> usable();
+  /// The same for who changes what is in it.
+  Result<std::shared_ptr<Directory>> changeable();
   /// Errors: NotFound when not shown.
   Result<logic::Record> recordOf(NodeId node);
   Result<logic::Record> directoryOf(NodeId node);

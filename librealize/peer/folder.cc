@@ -252,6 +252,7 @@ Result<void> Folder::State::begin() {
   guard.setSettings(guardSettings(core.settings.guardShare));
   auto stat = root->stat("");
   if (!stat.ok()) return stat.error();
+  placingNew.clear();
   std::vector<Placed> placed;
   if (anyPlacing()) {
     core.transact([&] {

@@ -11,12 +11,14 @@
 
 #include <map>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <set>
 #include <string>
 #include <vector>
 
 #include "librealize/peer/core.h"
+#include "librealize/peer/wish.h"
 
 namespace realize::peer {
 
@@ -25,8 +27,6 @@ inline constexpr char kOwnFolder[] = ".realize";
 inline constexpr char kMarkerPath[] = ".realize/arena";   ///< the arena's id in hexadecimal, a newline
 inline constexpr char kTempFolder[] = ".realize/tmp";     ///< emptied at start
 inline constexpr char kCacheFolder[] = ".realize/cache";  ///< one sparse file per blob, named by hex id
-
-struct Plan;
 
 /// A folder of the user's that files are put into, kept open.
 struct PlacingFolder {
@@ -41,15 +41,28 @@ struct PlacingFolder {
 /// What was put into one.
 struct PlacedFile {
   std::shared_ptr<PlacingFolder> folder;
-  store::DiskRow row;  ///< what it is there only once it was looked at
+  store::DiskRow row;
 };
 
-/// Where one file after the other goes from and to. Only within one transaction.
-struct PlacingFolders {
-  std::unique_ptr<Directory> temp;
+/// A complete, synced file among our own that is new in its folder.
+struct NewFile {
+  Plan plan;
+  NodeId node = 0;
+  std::string tempName;  ///< in kTempFolder
+  FileStat fresh;        ///< what it is there
   std::shared_ptr<PlacingFolder> folder;
-  std::optional<PlacedFile> last;  ///< not looked at there yet
-  FileStat fresh;                  ///< what that was when it was put there
+  Result<void> put = Error{Code::Busy, "not put in place yet"};
+  Result<FileStat> seen = Error{Code::Busy, "not looked at yet"};  ///< at its place, after it or another came there
+  bool followed = false;  ///< another came to its place after it
+  bool expected = false;  ///< the watch leaves out that it came
+};
+
+/// Several that the pool puts in place one after another.
+struct NewFiles {
+  std::shared_ptr<Directory> temp;
+  std::vector<NewFile> files;
+  std::mutex mutex;        ///< held while they are put in place
+  bool cancelled = false;  ///< guarded by it: none is put in place from now on
 };
 
 /// Thread: core. Lifetime: the ArenaCore's.
@@ -145,6 +158,8 @@ class Folder {
   /// Before place(), in a transaction of its own: should the one of place() not come to its end, what the user does to
   /// these files meanwhile has seen them. False: the database fails, and nothing is to be placed.
   bool notePlacing(const std::vector<Placing>& files);
+  /// Before putNew(), within a transaction that has ended by then: these stay noted until the next call.
+  void notePlacingNew(const std::vector<Placing>& files);
   /// In the transaction that placed them, after all were. What was not placed stays where it is until that has ended.
   void placingDone();
   /// The user made, changed or removed a name in that folder, or gave that entry another mode or time: synced before a peer
@@ -162,12 +177,15 @@ class Folder {
   /// Errors: Busy (somebody writes; retried later by the caller), NotFound (entry gone or changed meanwhile), disk errors.
   /// `known`: what the file at `tempPath` is, if the caller has just looked.
   Result<void> place(const EntryId& id, Dot dot, const std::string& tempPath, const FileStat* known = nullptr);
-  /// The same for many, of files that are new here: false where it is not as simple as a new name for it in a folder that is
-  /// there, and nothing was done. Within a transaction. `tempName`: in kTempFolder. `folders`: between these calls in it,
-  /// to be ended with placedNew().
-  bool placeNew(const Plan& plan, NodeId node, const std::string& tempName, const FileStat& fresh, PlacingFolders& folders);
-  /// What was placed last is noted, too, and the folders are let go.
-  void placedNew(PlacingFolders& folders);
+  /// The same for a file that is new here, in three steps, of which the second needs no core (Transfers::finishPlacing()).
+  /// Where it goes: null where it is not as simple as a new name for it in a folder that is there. `last`: where the one
+  /// before went, or null.
+  std::shared_ptr<PlacingFolder> placeForNew(const Plan& plan, NodeId node, const FileStat& fresh,
+                                             const std::shared_ptr<PlacingFolder>& last);
+  /// Puts them in place, in their order. May outlive this. Thread: of what it returns, any.
+  std::function<void()> putNew(std::shared_ptr<NewFiles> files);
+  /// Of one that was put there: the disk table has the row. Within a transaction.
+  void noteNew(const NewFile& file);
   /// The reverse: moves the Real file (unchanged, nobody writing) to `cachePath`, or removes it where that is empty, and
   /// forgets its disk row.
   /// Errors: Busy (changed, dirty or open for writing), disk errors.

@@ -5,6 +5,7 @@
 #include "librealize/peer/as_known.h"
 #include "librealize/peer/exchange.h"
 #include "librealize/peer/folder_state.h"
+#include "librealize/peer/transfers.h"
 
 namespace realize::peer {
 
@@ -392,6 +393,7 @@ void Folder::State::onListed(std::shared_ptr<ListingBatch> batch, std::shared_pt
          batch->marker.error().message + "). Nothing was removed; bring it back and the arena goes on. " + rejoinHint());
     return;
   }
+  core.transfers->finishPlacing();  // What has a name there by now has a row.
   scannedEntries += batch->entries;
   input->root = batch->root;
   // Under the lock that we change the folder under: else what we did meanwhile would be undone as if done by someone.

@@ -193,6 +193,7 @@ Result<void> Folder::place(const EntryId& id, Dot dot, const std::string& tempPa
   auto& s = *s_;
   auto& core = s.core;
   if (!s.root) return Error{Code::Suspended, core.suspendedWhy};
+  core.transfers->finishPlacing();
   auto record = core.tree.get(id);
   if (!record || !record->shown || record->entry.kind != EntryKind::File) return Error{Code::NotFound, "the entry is gone"};
   const auto heads = core.tree.shownHeads(id);
@@ -253,69 +254,11 @@ Result<void> Folder::place(const EntryId& id, Dot dot, const std::string& tempPa
   return {};
 }
 
-bool Folder::placeNew(const Plan& plan, NodeId node, const std::string& tempName, const FileStat& fresh, PlacingFolders& folders) {
-  auto& s = *s_;
-  auto& core = s.core;
-  if (!s.root || core.store.disk().peek(node)) return false;
-  if ((fresh.mode & 07777) != (plan.mode & 0777) || fresh.mtimeNs != plan.mtimeNs) return false;
-  if (!folders.temp) {
-    auto temp = s.root->openDirectory(kTempFolder);
-    if (!temp.ok()) return false;
-    folders.temp = std::move(*temp);
-  }
-  if (!folders.folder || folders.folder->id != plan.parent) {
-    folders.folder = nullptr;
-    const auto path = materialize(plan.parent);
-    const auto shown = core.shownPath(plan.parent);
-    const auto parentNode = core.store.nodeOf(plan.parent);
-    const auto* row = parentNode ? core.store.disk().peek(*parentNode) : nullptr;
-    auto opened = path.ok() ? s.root->openDirectory(*path) : Result<std::unique_ptr<Directory>>(path.error());
-    auto stat = opened.ok() ? (*opened)->stat("") : Result<FileStat>(opened.error());
-    // Another folder may have its name by now.
-    if (!row || !shown.ok() || !stat.ok() || stat->device != row->device || stat->inode != row->inode) return false;
-    folders.folder = std::make_shared<PlacingFolder>(PlacingFolder{std::move(*opened), plan.parent, *parentNode, stat->inode, *path, *shown});
-  }
-  const auto kind = faulty(Fault::OverwriteUnknown) ? RenameKind::Replace : RenameKind::NoReplace;
-  if (!folders.temp->renameInto(tempName, *folders.folder->open, plan.name, kind).ok()) return false;
-  s.changedByUs(folders.folder->path);
-  s.noteUnsynced(node);
-  s.notePlaced(folders, true);
-  store::DiskRow row;
-  row.node = node;
-  row.parentNode = folders.folder->node;
-  row.name = plan.name;
-  row.blob = plan.blob;
-  row.base = plan.base;
-  folders.last = PlacedFile{folders.folder, std::move(row)};
-  folders.fresh = fresh;
-  return true;
-}
-
-void Folder::placedNew(PlacingFolders& folders) {
-  s_->notePlaced(folders, false);
-  folders = {};
-}
-
-/// `followed`: by another. Then the kernel tells what comes to that name from now on apart from that this did; else that is
-/// known when the watch was drained.
-void Folder::State::notePlaced(PlacingFolders& folders, bool followed) {
-  if (!folders.last) return;
-  auto [folder, row] = std::move(*std::exchange(folders.last, std::nullopt));
-  const FileStat& fresh = folders.fresh;
-  auto placed = folder->open->stat(row.name);
-  // As in place(): somebody may have been quicker.
-  const bool ours = placed.ok() && placed->sameObject(fresh) && placed->sizeBytes == fresh.sizeBytes && placed->mtimeNs == fresh.mtimeNs;
-  row.setStat(ours ? *placed : fresh);
-  putRow(row);
-  putInto(folder->node);
-  if (!ours) hint(folder->path);
-  else if (watch->expect(folder->path, folder->inode, row.name) && !followed) lastPlaced.push_back({folder, std::move(row)});
-}
-
 Result<void> Folder::displace(const EntryId& id, const std::string& cachePath) {
   auto& s = *s_;
   auto& core = s.core;
   if (!s.root) return Error{Code::Suspended, core.suspendedWhy};
+  core.transfers->finishPlacing();
   auto node = core.store.nodeOf(id);
   auto row = node ? core.store.disk().get(*node) : std::nullopt;
   auto path = node ? diskPath(*node) : std::nullopt;

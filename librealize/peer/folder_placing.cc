@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "librealize/base/fault.h"
 #include "librealize/model/codec.h"
 #include "librealize/peer/folder_state.h"
 #include "librealize/peer/marks.h"
@@ -53,15 +54,24 @@ bool sameFile(const FileStat& a, const FileStat& b) { return a.inode == b.inode 
 
 }  // namespace
 
-bool Folder::notePlacing(const std::vector<Placing>& files) {
-  auto& core = s_->core;
+std::string Folder::State::notesOf(const std::vector<Placing>& files) {
   std::vector<Noted> noted;
   for (const auto& file : files)
     if (const auto node = file.node ? file.node : core.store.nodeOf(file.id)) noted.push_back({*node, file.dot, file.file, file.named});
-  return core.transact([&] { core.store.setValue(kPlacingKey, encode(noted)); });
+  return encode(noted);
 }
 
-void Folder::placingDone() { s_->core.store.setValue(kPlacingKey, ""); }
+bool Folder::notePlacing(const std::vector<Placing>& files) {
+  auto& s = *s_;
+  return s.core.transact([&] { s.core.store.setValue(kPlacingKey, s.placingNew + s.notesOf(files)); });
+}
+
+void Folder::notePlacingNew(const std::vector<Placing>& files) {
+  s_->placingNew = s_->notesOf(files);
+  s_->core.store.setValue(kPlacingKey, s_->placingNew);
+}
+
+void Folder::placingDone() { s_->core.store.setValue(kPlacingKey, s_->placingNew); }
 
 /// Which of those that were noted came to their place. Before anything among our own is cleared away: what is still there
 /// did not; what is not went to the folder, if a power cut did not take its name.
@@ -141,6 +151,71 @@ void Folder::State::takePlaced(const std::vector<Placed>& placed, uint64_t devic
     core.folder->entryChanged(*id);
   }
   core.folder->placingDone();
+}
+
+// --- new files
+
+std::shared_ptr<PlacingFolder> Folder::placeForNew(const Plan& plan, NodeId node, const FileStat& fresh,
+                                                   const std::shared_ptr<PlacingFolder>& last) {
+  auto& s = *s_;
+  auto& core = s.core;
+  if (!s.root || core.store.disk().peek(node)) return nullptr;
+  if ((fresh.mode & 07777) != (plan.mode & 0777) || fresh.mtimeNs != plan.mtimeNs) return nullptr;
+  if (last && last->id == plan.parent) return last;
+  const auto path = materialize(plan.parent);
+  const auto shown = core.shownPath(plan.parent);
+  const auto parentNode = core.store.nodeOf(plan.parent);
+  const auto* row = parentNode ? core.store.disk().peek(*parentNode) : nullptr;
+  auto opened = path.ok() ? s.root->openDirectory(*path) : Result<std::unique_ptr<Directory>>(path.error());
+  auto stat = opened.ok() ? (*opened)->stat("") : Result<FileStat>(opened.error());
+  // Another folder may have its name by now.
+  if (!row || !shown.ok() || !stat.ok() || stat->device != row->device || stat->inode != row->inode) return nullptr;
+  return std::make_shared<PlacingFolder>(PlacingFolder{std::move(*opened), plan.parent, *parentNode, stat->inode, *path, *shown});
+}
+
+std::function<void()> Folder::putNew(std::shared_ptr<NewFiles> files) {
+  return [files, watch = s_->watch] {
+    const auto kind = faulty(Fault::OverwriteUnknown) ? RenameKind::Replace : RenameKind::NoReplace;
+    std::lock_guard held(files->mutex);
+    NewFile* before = nullptr;
+    for (auto& file : files->files) {
+      if (files->cancelled) break;
+      {
+        // The watch is not drained meanwhile: it would take what is expected for told.
+        std::lock_guard watching(watch->mutex);
+        const auto& folder = *file.folder;
+        file.expected = watch->watcher && watch->watcher->expect(folder.path, folder.inode, file.plan.name);
+        file.put = files->temp->renameInto(file.tempName, *folder.open, file.plan.name, kind);
+      }
+      if (!file.put.ok()) continue;
+      // The kernel tells what comes to a name after another event apart from what came there before it.
+      if (before) before->seen = before->folder->open->stat(before->plan.name);
+      if (before) before->followed = true;
+      before = &file;
+    }
+  };
+}
+
+void Folder::noteNew(const NewFile& file) {
+  auto& s = *s_;
+  const auto& folder = *file.folder;
+  s.changedByUs(folder.path);
+  s.noteUnsynced(file.node);
+  store::DiskRow row;
+  row.node = file.node;
+  row.parentNode = folder.node;
+  row.name = file.plan.name;
+  row.blob = file.plan.blob;
+  row.base = file.plan.base;
+  const auto seen = file.followed ? file.seen : folder.open->stat(row.name);
+  // As in place(): somebody may have been quicker.
+  const auto& fresh = file.fresh;
+  const bool ours = seen.ok() && seen->sameObject(fresh) && seen->sizeBytes == fresh.sizeBytes && seen->mtimeNs == fresh.mtimeNs;
+  row.setStat(ours ? *seen : fresh);
+  s.putRow(row);
+  s.putInto(folder.node);
+  if (!ours) s.hint(folder.path);
+  else if (!file.followed && file.expected) s.lastPlaced.push_back({file.folder, std::move(row)});
 }
 
 }  // namespace realize::peer

@@ -136,6 +136,8 @@ struct Folder::State {
   void endBroughtBack();
 
   // folder_placing.cc
+  std::string placingNew;  ///< the notes of what the pool puts in place
+  std::string notesOf(const std::vector<Placing>& files);
   bool anyPlacing();
   std::vector<Placed> placedBefore();
   void keepPlacing(const std::vector<Placed>& placed);
@@ -186,7 +188,6 @@ struct Folder::State {
   void putRow(NodeId node, NodeId parent, const std::string& name, EntryKind kind, const FileStat& stat, const BlobId& blob,
               std::vector<Dot> base);
   void putRow(const store::DiskRow& row), putAtName(const store::DiskRow& row);
-  void notePlaced(PlacingFolders& folders, bool followed);
   void park(store::DiskRow& left);
   void vacate(NodeId parent, const std::string& name);
   Version versionOf(const FileStat& stat, const Content* content);

@@ -13,7 +13,7 @@ Result<Attributes> ArenaFileSystem::State::change(NodeId node, FileHandle number
   auto handle = handleOf(number);
   if (number != 0 && !handle) return Error{closed ? Code::Suspended : Code::InvalidArgument, "no such open file"};
   std::lock_guard held(lock());
-  REALIZE_ASSIGN(auto root, usable());
+  REALIZE_ASSIGN(auto root, changeable());
   auto entry = find(node);
   if (!entry.ok()) {
     if (!handle) return entry.error();

@@ -148,7 +148,7 @@ Result<OpenedFile> ArenaFileSystem::create(NodeId parent, const std::string& nam
   auto& s = *s_;
   auto& core = s.core;
   std::lock_guard held(s.lock());
-  REALIZE_ASSIGN(auto root, s.usable());
+  REALIZE_ASSIGN(auto root, s.changeable());
   REALIZE_TRY(s.checkNewName(name));
   REALIZE_ASSIGN(auto directory, s.directoryOf(parent));
   const EntryId parentId = directory.entry.id;
@@ -219,7 +219,7 @@ Result<Attributes> ArenaFileSystem::makeDirectory(NodeId parent, const std::stri
   auto& s = *s_;
   auto& core = s.core;
   std::lock_guard held(s.lock());
-  REALIZE_ASSIGN(auto root, s.usable());
+  REALIZE_ASSIGN(auto root, s.changeable());
   REALIZE_TRY(s.checkNewName(name));
   REALIZE_ASSIGN(auto directory, s.directoryOf(parent));
   const EntryId parentId = directory.entry.id;
@@ -261,7 +261,7 @@ Result<Attributes> ArenaFileSystem::makeSymlink(NodeId parent, const std::string
   auto& s = *s_;
   auto& core = s.core;
   std::lock_guard held(s.lock());
-  REALIZE_ASSIGN(auto root, s.usable());
+  REALIZE_ASSIGN(auto root, s.changeable());
   REALIZE_TRY(s.checkNewName(name));
   if (target.empty()) return Error{Code::NotFound, "a symlink's target is not empty"};
   if (target.size() > 4095) return Error{Code::NameTooLong, "a symlink's target is at most 4095 bytes"};
@@ -324,7 +324,7 @@ void ArenaFileSystem::State::removeEntry(const Found& entry, NodeId parent, cons
 Result<void> ArenaFileSystem::unlink(NodeId parent, const std::string& name) {
   auto& s = *s_;
   std::lock_guard held(s.lock());
-  REALIZE_ASSIGN(auto root, s.usable());
+  REALIZE_ASSIGN(auto root, s.changeable());
   REALIZE_ASSIGN(auto directory, s.directoryOf(parent));
   auto record = s.core.tree.lookup(directory.entry.id, name);
   if (!record) return Error{Code::NotFound, name + ": no such entry"};
@@ -342,7 +342,7 @@ Result<void> ArenaFileSystem::unlink(NodeId parent, const std::string& name) {
 Result<void> ArenaFileSystem::removeDirectory(NodeId parent, const std::string& name) {
   auto& s = *s_;
   std::lock_guard held(s.lock());
-  REALIZE_ASSIGN(auto root, s.usable());
+  REALIZE_ASSIGN(auto root, s.changeable());
   REALIZE_ASSIGN(auto directory, s.directoryOf(parent));
   auto record = s.core.tree.lookup(directory.entry.id, name);
   if (!record) return Error{Code::NotFound, name + ": no such entry"};

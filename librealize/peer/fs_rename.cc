@@ -254,7 +254,7 @@ Result<void> ArenaFileSystem::rename(NodeId parent, const std::string& name, Nod
   auto& s = *s_;
   auto& core = s.core;
   std::lock_guard held(s.lock());
-  REALIZE_ASSIGN(auto root, s.usable());
+  REALIZE_ASSIGN(auto root, s.changeable());
   REALIZE_TRY(s.checkNewName(newName));
   REALIZE_ASSIGN(const auto above, s.directoryOf(parent));
   REALIZE_ASSIGN(const auto newAbove, s.directoryOf(newParent));

@@ -86,7 +86,7 @@ Result<void> ArenaFileSystem::State::noteMark(const logic::Record& record, Mark 
 Result<void> ArenaFileSystem::setXattr(NodeId node, const std::string& name, const std::string& value, int flags) {
   auto& s = *s_;
   std::lock_guard held(s.lock());
-  REALIZE_ASSIGN(auto root, s.usable());
+  REALIZE_ASSIGN(auto root, s.changeable());
   REALIZE_ASSIGN(auto entry, s.find(node));
   if (name == kMark) {
     const std::string text = value.substr(0, value.find_last_not_of("\n\0") + 1);
@@ -104,7 +104,7 @@ Result<void> ArenaFileSystem::setXattr(NodeId node, const std::string& name, con
 Result<void> ArenaFileSystem::removeXattr(NodeId node, const std::string& name) {
   auto& s = *s_;
   std::lock_guard held(s.lock());
-  REALIZE_ASSIGN(auto root, s.usable());
+  REALIZE_ASSIGN(auto root, s.changeable());
   REALIZE_ASSIGN(auto entry, s.find(node));
   if (name == kMark) return s.noteMark(entry.record, Mark::None);
   if (isOurs(name)) return Error{Code::PermissionDenied, name + ": is told, not set"};

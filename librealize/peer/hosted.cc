@@ -11,6 +11,7 @@
 
 #include "librealize/peer/arena_file_system.h"
 #include "librealize/peer/folder.h"
+#include "librealize/peer/transfers.h"
 
 namespace realize::peer {
 
@@ -135,15 +136,20 @@ void FolderWatch::drain(const std::shared_ptr<Shared>& shared, const std::shared
   watched->arena->scheduler().onCore([shared, watched, arena] {
     auto hosted = arena.lock();
     auto* core = hosted ? static_cast<ArenaCore*>(hosted->service()) : nullptr;
-    if (core) {
-      auto* folder = core->core().folder;
-      folder->drainWatch();
-      std::lock_guard held(shared->mutex);
-      watched->descriptor = folder->watchDescriptor();
-      watched->draining = false;
-    }
-    const uint64_t one = 1;
-    [[maybe_unused]] ssize_t written = write(shared->wake.get(), &one, sizeof one);
+    const auto goOn = [shared] {
+      const uint64_t one = 1;
+      [[maybe_unused]] ssize_t written = write(shared->wake.get(), &one, sizeof one);
+    };
+    if (!core) return goOn();
+    core->core().transfers->afterPlacing([shared, watched, goOn, &core = core->core()] {
+      core.folder->drainWatch();
+      {
+        std::lock_guard held(shared->mutex);
+        watched->descriptor = core.folder->watchDescriptor();
+        watched->draining = false;
+      }
+      goOn();
+    });
   });
 }
 

@@ -244,7 +244,7 @@ bool Marks::entryChanged(const EntryId& id) {
     }
     if (wish.size() == 1 && !row && record->entry.heads.size() == 1 && heads.front().version.target.isZero()) {
       const auto& version = heads.front().version;
-      core.transfers->plan({id, heads.front().dot, version.blob, version.mode, version.mtimeNs, record->shownParent,
+      core.transfers->plan({id, node, heads.front().dot, version.blob, version.mode, version.mtimeNs, record->shownParent,
                             record->shownName, Core::baseOf(record->entry, &heads.front())});
     }
     if (wish.empty() && !row && logic::allLetGo(record->entry)) core.folder->lastResort(id);

@@ -117,6 +117,7 @@ Transfers::~Transfers() {
 }
 
 void Transfers::stop() {
+  finishPlacing();
   const Error ended{Code::Suspended, "the arena is being closed"};
   for (auto& [id, blob] : s_->blobs) {
     s_->failWaiters(blob, ended);

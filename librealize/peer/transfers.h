@@ -55,6 +55,12 @@ class Transfers {
                       std::function<void(Result<void>)> done, FetchFor why = FetchFor::Cache);
 
   // --- making real
+  /// New files go to their places by the pool (Folder::putNew()). Call it before anything on the core depends on what the
+  /// folder holds, or changes names in it: what came to its place is noted, and no more does before the core's next turn.
+  /// Waits for some milliseconds at most.
+  void finishPlacing();
+  /// Runs it on the core when nothing is on its way so, soon or at once.
+  void afterPlacing(std::function<void()> job);
   /// Makes this file Real now, whatever is marked: fetched if need be, then put in place. `done` on the core, once.
   /// Errors: Unreachable, NotFound (replaced meanwhile), Busy, NoSpace, disk errors.
   void makeReal(const EntryId& id, Dot dot, const BlobId& blob, uint64_t sizeBytes, std::function<void(Result<void>)> done);

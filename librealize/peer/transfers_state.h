@@ -16,7 +16,7 @@
 
 namespace realize::peer {
 
-struct PlacingFolders;
+struct PlacingGroup;
 struct WantedBatch;
 struct WantedItem;
 
@@ -155,20 +155,31 @@ struct Transfers::State {
   void lookAgainAtWanted() { unseenWanted = true, roundComplete = false; }
   void startSmall(std::shared_ptr<WantedBatch> batch);
   void finishSmall(std::shared_ptr<WantedBatch> batch, const PeerKey& from, std::vector<WantStatus> statuses);
-  void placeSmall(std::shared_ptr<WantedBatch> batch, Result<void> synced);
+  const Plan* planOf(const WantedItem& item);
   void startLarge(NodeId node, const BlobId& blob, uint64_t sizeBytes);
   void placeLarge(NodeId node, const std::shared_ptr<BlobState>& blob);
   void placeFailed(NodeId node, const std::shared_ptr<BlobState>& blob, const Error& error);
+  void settleFailed(NodeId node, const BlobId& blob, const Error& error);
+  void retryLater(int64_t delayMs);
+
+  // transfers_placing.cc
+  std::deque<std::shared_ptr<WantedBatch>> arrived;  ///< synced
+  std::vector<std::shared_ptr<PlacingGroup>> placing;  ///< with the pool
+  void placeSmall(std::shared_ptr<WantedBatch> batch);
+  std::vector<std::function<void()>> afterPlacing;
+  void placeNext(std::shared_ptr<PlacingGroup> finished);
+  void placeMore(), placeSoon();
+  void notePlacing(const PlacingGroup& next);
+  void prepareNew(PlacingGroup& group, std::vector<WantedItem>& others);
+  std::vector<WantedItem> noteNew(PlacingGroup& group);
+  void letGo(const PlacingGroup& group);
+  void placeOthers(std::vector<WantedItem>& items);
   /// The head that the file with this content would be put in place for.
   std::optional<std::pair<EntryId, Dot>> headToPlace(NodeId node, const BlobId& blob);
-  const Plan* planOf(const WantedItem& item);
-  bool settleNew(const WantedItem& item, PlacingFolders& folders);
   /// Puts the file in place for the entry, or in the cache for a head that is not shown. False: it is still at
   /// `tempPath`, as nothing asks for it any more, or where it belongs. `known`: as for Folder::place.
   Result<bool> settle(NodeId node, const BlobId& blob, uint64_t sizeBytes, const std::string& tempPath,
                       const FileStat* known = nullptr);
-  void settleFailed(NodeId node, const BlobId& blob, const Error& error);
-  void retryLater(int64_t delayMs);
 
   // transfers_real.cc
   void keepSoon(const EntryId& entry, const BlobId& blob, std::function<void(Result<void>)> done);

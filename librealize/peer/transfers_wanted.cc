@@ -7,6 +7,7 @@
 #include "librealize/peer/folder.h"
 #include "librealize/peer/marks.h"
 #include "librealize/peer/transfers_state.h"
+#include "librealize/peer/wanted_batch.h"
 
 namespace realize::peer {
 
@@ -14,7 +15,7 @@ namespace {
 
 constexpr size_t kBatchFiles = kMaxWantsPerGet;
 constexpr uint64_t kBatchBytes = 4 << 20;
-constexpr uint32_t kMaxSmallBatches = 4;
+constexpr uint32_t kMaxSmallBatches = 6;
 constexpr uint32_t kMaxLargeFetches = 3;
 constexpr size_t kLookAhead = 4096;
 constexpr size_t kMaxWishes = 1 << 16;
@@ -23,21 +24,6 @@ constexpr char kOtherDisk[] = "it is on a disk mounted within the arena's folder
                               "mount that disk elsewhere, as an arena of its own";
 
 }  // namespace
-
-/// Small files that travel together: asked for at once, synced at once, put in place in one transaction.
-struct WantedItem {
-  NodeId node = 0;
-  EntryId entry;
-  BlobId blob;
-  uint64_t sizeBytes = 0;
-  std::optional<std::pair<uint32_t, int64_t>> attributes;  ///< mode, mtimeNs
-  std::string tempPath;
-  Result<FileStat> written = Error{Code::Unreachable, "not sent"};  ///< what it is now at tempPath
-};
-struct WantedBatch {
-  std::vector<WantedItem> items;
-  std::mutex mutex;  // guards `written` while pool threads are at it
-};
 
 namespace {
 
@@ -264,55 +250,13 @@ void Transfers::State::finishSmall(std::shared_ptr<WantedBatch> batch, const Pee
     if (!statuses.empty() || item.written.code() == Code::Corrupt) wantedRefused[item.blob].insert(from);
   }
   auto root = core.folder->root();
-  if (!any || !root) return placeSmall(batch, Result<void>());
+  if (!any || !root) return placeSmall(batch);
   core.env.scheduler.onPool(false, [this, alive = alive, batch, root, &scheduler = core.env.scheduler] {
-    auto synced = std::make_shared<Result<void>>(faulty(Fault::SkipFileSync) ? Result<void>() : root->syncAll());
-    scheduler.onCore([this, alive, batch, synced] {
-      if (*alive) placeSmall(batch, *synced);
+    batch->synced = faulty(Fault::SkipFileSync) ? Result<void>() : root->syncAll();
+    scheduler.onCore([this, alive, batch] {
+      if (*alive) placeSmall(batch);
     });
   });
-}
-
-void Transfers::State::placeSmall(std::shared_ptr<WantedBatch> batch, Result<void> synced) {
-  --smallBatches;
-  auto root = core.folder->root();
-  for (auto& item : batch->items) inFlight.erase({item.node, item.blob});
-  std::vector<Folder::Placing> placing;
-  for (auto& item : batch->items) {
-    if (!item.written.ok() || !synced.ok()) continue;
-    if (const Plan* plan = planOf(item)) placing.push_back({plan->entry, plan->head, *item.written, true, item.node});
-    else if (auto head = headToPlace(item.node, item.blob)) placing.push_back({head->first, head->second, *item.written, true});
-  }
-  // What is not needed any more, or was never made. It goes when all is said: what is there then is known not to be placed.
-  std::vector<std::string> left;
-  bool notedLeft = false;
-  PlacingFolders folders;
-  const bool done = (placing.empty() || core.folder->notePlacing(placing)) && core.transact([&] {
-    for (auto& item : batch->items) {
-      if (item.written.ok() && synced.ok()) {
-        if (settleNew(item, folders)) continue;
-        core.folder->placedNew(folders);
-        auto settled = settle(item.node, item.blob, item.sizeBytes, item.tempPath, &*item.written);
-        if (settled.ok() && *settled) continue;
-        if (!settled.ok()) settleFailed(item.node, item.blob, settled.error());
-      } else if (!item.written.ok() && item.written.code() != Code::Unreachable && item.written.code() != Code::Corrupt) {
-        settleFailed(item.node, item.blob, item.written.error());
-      } else if (!synced.ok()) {
-        settleFailed(item.node, item.blob, synced.error());
-      }
-      lookAgainAtWanted();
-      left.push_back(item.tempPath);
-      notedLeft = notedLeft || item.written.ok();
-    }
-    core.folder->placedNew(folders);
-    if (!placing.empty()) core.folder->placingDone();
-  });
-  if (done && notedLeft) core.store.makeDurable();
-  for (const auto& temp : left)
-    if (root && done) (void)root->unlink(temp).ok();
-  // What is still missing is told when it has rested: each telling makes the database durable first.
-  core.exchange->changed(core.store.wanted().totals().count == 0);
-  pumpWanted();
 }
 
 void Transfers::plan(Plan plan) {
@@ -332,71 +276,8 @@ void Transfers::touched(const std::vector<EntryId>& entries) {
 
 const Plan* Transfers::State::planOf(const WantedItem& item) {
   auto plan = plans.find(item.entry);
-  if (plan == plans.end() || plan->second.blob != item.blob || core.store.idOf(item.node) != item.entry) return nullptr;
+  if (plan == plans.end() || plan->second.blob != item.blob || plan->second.node != item.node) return nullptr;
   return &plan->second;
-}
-
-/// As settle(), where all is as it was planned.
-bool Transfers::State::settleNew(const WantedItem& item, PlacingFolders& folders) {
-  const Plan* plan = planOf(item);
-  if (!plan || !core.folder->placeNew(*plan, item.node, std::string(baseName(item.tempPath)), *item.written, folders))
-    return false;
-  const std::string path = joinPath(folders.folder->shown, plan->name);
-  core.store.wanted().erase({item.node, item.blob, item.sizeBytes});
-  core.emit(Event{.whenNs = 0, .type = "real", .arena = "", .path = path, .peer = "", .detail = ""});
-  if (core.store.problems().count()) {
-    core.store.problems().eraseKind("no-space");
-    core.store.problems().erase(path, "not-placed");
-  }
-  plans.erase(item.entry);
-  return true;
-}
-
-std::optional<std::pair<EntryId, Dot>> Transfers::State::headToPlace(NodeId node, const BlobId& blob) {
-  auto id = core.store.idOf(node);
-  const logic::Record* record = id ? core.tree.peek(*id) : nullptr;
-  if (!record || !record->shown) return std::nullopt;
-  const auto shown = core.shownVersion(*record);
-  if (!shown || shown->second.blob != blob) return std::nullopt;
-  for (const auto& head : core.tree.shownHeads(*id))
-    if (head.version.blob == blob) return {{*id, head.dot}};
-  return std::nullopt;
-}
-
-Result<bool> Transfers::State::settle(NodeId node, const BlobId& blob, uint64_t sizeBytes, const std::string& tempPath,
-                                       const FileStat* known) {
-  auto id = core.store.idOf(node);
-  const logic::Record* record = id ? core.tree.peek(*id) : nullptr;
-  bool moved = false;
-  if (!record || !record->shown) return moved;  // Removed meanwhile; Marks has dropped the wish or will.
-  const auto shown = core.shownVersion(*record);
-  const auto heads = core.tree.shownHeads(*id);
-  for (const auto& head : heads) {
-    if (head.version.blob != blob) continue;
-    if (shown && shown->second.blob == blob) {
-      REALIZE_TRY(core.folder->place(*id, head.dot, tempPath, known));
-      moved = true;
-      core.store.wanted().erase({node, blob, sizeBytes});
-      auto path = core.shownPath(*id);
-      core.emit(Event{.whenNs = 0, .type = "real", .arena = "", .path = path.ok() ? *path : "", .peer = "", .detail = ""});
-      if (core.store.problems().count()) {
-        core.store.problems().eraseKind("no-space");
-        if (path.ok()) core.store.problems().erase(*path, "not-placed");
-      }
-    } else if (tempPath != cachePath(blob)) {
-      auto root = core.folder->root();
-      if (!root) return Error{Code::Suspended, core.suspendedWhy};
-      REALIZE_TRY(root->rename(tempPath, cachePath(blob), RenameKind::Replace));
-      moved = true;
-      core.transfers->adopt({{blob, sizeBytes}});
-      core.transfers->pin(blob, {*id});
-    } else {
-      core.transfers->pin(blob, {*id});
-    }
-    break;
-  }
-  core.marks->entryChanged(*id);
-  return moved;
 }
 
 void Transfers::State::settleFailed(NodeId node, const BlobId& blob, const Error& error) {

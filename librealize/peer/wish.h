@@ -26,6 +26,7 @@ struct Wish {
 /// since (Transfers::touched()), it is put there without another look at that.
 struct Plan {
   EntryId entry;
+  NodeId node = 0;
   Dot head;
   BlobId blob;
   uint32_t mode = 0;
@@ -33,6 +34,7 @@ struct Plan {
   EntryId parent;
   std::string name;
   std::vector<Dot> base;  ///< what the folder will be showing with it: DiskRow::base
+  friend bool operator==(const Plan&, const Plan&) = default;
 };
 
 struct WantedBatch;
