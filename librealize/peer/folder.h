@@ -9,6 +9,7 @@
 // Every local change carries its base (DiskRow::base, the dots that the folder was showing), so that a change made here
 // before a remote one was applied to the folder is concurrent with it, as it truly was.
 
+#include <atomic>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -61,8 +62,8 @@ struct NewFile {
 struct NewFiles {
   std::shared_ptr<Directory> temp;
   std::vector<NewFile> files;
-  std::mutex mutex;        ///< held while they are put in place
-  bool cancelled = false;  ///< guarded by it: none is put in place from now on
+  std::mutex mutex;  ///< held while they are put in place
+  std::atomic<bool> cancelled = false;
 };
 
 /// Thread: core. Lifetime: the ArenaCore's.

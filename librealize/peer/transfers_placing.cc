@@ -184,8 +184,8 @@ void Transfers::finishPlacing() {
   const auto groups = std::exchange(s.placing, {});
   for (const auto& group : groups) {
     s.letGo(*group);
-    std::lock_guard held(group->files.mutex);
     group->files.cancelled = true;
+    std::lock_guard ended(group->files.mutex);
   }
   s.post([&s] {
     for (const auto& job : std::exchange(s.afterPlacing, {})) job();
