@@ -45,16 +45,36 @@ void syncWritten(Directory& root, std::vector<HashJob>& jobs, int64_t nowNs) {
   }
 }
 
-/// Who edits a version has seen it under each dot: also where it was issued again, or chosen elsewhere, since. With another
-/// mode or time it is another.
-void addSameVersion(const Entry& entry, store::DiskRow& row) {
-  if (row.base.empty()) return;  // Nobody knows what was seen.
-  std::vector<Dot> same;
-  for (const auto& [dot, version] : entry.heads)
-    if (version.blob == row.blob && (version.mode & 0777) == (row.mode & 0777) && version.mtimeNs == row.mtimeNs) same.push_back(dot);
-  row.addSeen(same);
+
+/// With another mode or time it is another version.
+bool holds(const store::DiskRow& row, const Version& version) {
+  return version.blob == row.blob && (version.mode & 0777) == (row.mode & 0777) && version.mtimeNs == row.mtimeNs;
 }
 }  // namespace
+
+/// Who edits or removes a version has seen it under each dot: also where it was issued again, or chosen elsewhere, since.
+void Folder::State::addSameVersion(const Entry& entry, store::DiskRow& row) {
+  if (row.kind != EntryKind::File || row.base.empty()) return;  // Nobody knows what was seen.
+  std::vector<Dot> same;
+  for (const auto& [dot, version] : entry.heads)
+    if (holds(row, version)) same.push_back(dot);
+  row.addSeen(same);
+}
+
+/// What is to be read, or is held back, has the version that it had, as it is claimed now: it stands where it stood, so that
+/// nobody has renamed it.
+void Folder::State::followUnread(const logic::Record& record, const store::DiskRow& row) {
+  if (row.base.empty()) return;
+  store::DiskRow seen = row;
+  for (const auto& head : core.tree.shownHeads(record.entry.id))
+    if (holds(row, head.version)) seen.addSeen(Core::baseOf(record.entry, &head));
+  if (seen.base != row.base) core.store.disk().put(seen);
+}
+
+logic::Base Folder::State::seenByRemoval(const EntryId& id, store::DiskRow row) {
+  if (const auto* record = core.tree.peek(id)) addSameVersion(record->entry, row);
+  return logic::Base::only(std::move(row.base));
+}
 
 Result<void> syncWithNames(Directory& root, DiskFile& file, const std::string& path, std::set<std::string>& folders) {
   REALIZE_TRY(file.sync(true));

@@ -198,8 +198,8 @@ bool Folder::State::applyOne(const EntryId& id, int depth) {
     case EntryKind::Directory: done = applyAttributes(*record, *row); break;
     case EntryKind::File: {
       const auto heads = core.tree.shownHeads(id);
-      if (row->dirty) break;  // Read first; then this is looked at again.
-      if (headOf(heads, row->blob)) {
+      if (row->dirty) followUnread(*record, *row);  // Read first; then this is looked at again.
+      else if (headOf(heads, row->blob)) {
         done = applyAttributes(*record, *row);
       } else if (core.marks->effective(*record) == Mark::Unreal && !heads.empty()) {
         done = applyGone(*row, goneParents, goneNow);  // Old bytes, and the new ones are not wanted here.

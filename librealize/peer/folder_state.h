@@ -185,6 +185,9 @@ struct Folder::State {
   bool putCopy(HashJob& job);
   void newFile(const HashJob& job);
   void changedFile(const HashJob& job);
+  static void addSameVersion(const Entry& entry, store::DiskRow& row);
+  void followUnread(const logic::Record& record, const store::DiskRow& row);
+  logic::Base seenByRemoval(const EntryId& id, store::DiskRow row);
   void putRow(NodeId node, NodeId parent, const std::string& name, EntryKind kind, const FileStat& stat, const BlobId& blob,
               std::vector<Dot> base);
   void putRow(const store::DiskRow& row), putAtName(const store::DiskRow& row);

@@ -194,7 +194,7 @@ void Folder::State::carryOut(logic::Plan& plan, const logic::ReconcileInput& inp
       if (step.kind == logic::Step::Kind::Vanished) {
         auto row = core.store.disk().get(step.node);
         auto id = core.store.idOf(step.node);
-        if (row && id) gone.emplace_back(*id, logic::Base::only(row->base));
+        if (row && id) gone.emplace_back(*id, seenByRemoval(*id, *row));
         if (row) core.folder->changedByUser(row->parentNode);
         goneNodes.push_back(step.node);
         confirmed.erase(step.node);
@@ -213,7 +213,7 @@ void Folder::State::carryOut(logic::Plan& plan, const logic::ReconcileInput& inp
           auto row = core.store.disk().get(step.node);
           auto id = core.store.idOf(step.node);
           if (row && id) {
-            auto removed = core.tree.removeListed({{*id, logic::Base::only(row->base)}});
+            auto removed = core.tree.removeListed({{*id, seenByRemoval(*id, *row)}});
             (void)removed;
           }
           core.store.disk().erase(step.node);

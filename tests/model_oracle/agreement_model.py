@@ -43,6 +43,7 @@ RULES = {
     "own-lives": "... and so does it itself",
     "live-only": "n counts past ids shown elsewhere, not past dead ones",
     "base": "a late change lets go only what was there when it was made",
+    "same-version": "... and what is the same version as its disk has, under whatever dots",
     "for-others": "who lets go some of the versions claims the name for the others",
     "always": "it does so also where another claim is left, which another delete may take",
     "no-others": "such a claim ends when no version is left that nobody let go",
@@ -234,6 +235,13 @@ class Peer:
         other = frozenset(d for d, v in e.heads.items() if version not in (None, v))
         unseen = {x for x in self.truth[i] if self.world.events[x][5] in other}
         return ((frozenset(e.live) | frozenset(e.heads)) - other, self.truth[i] - unseen)
+    def base_now(self, i, base, version):
+        """The same, of a late change: the version was issued again or chosen since, and that is no news to who has it."""
+        e, dots = self.entries[i], base[0]
+        same = frozenset(d for d, v in e.heads.items() if v == version)
+        if on("same-version"): dots = dots | same
+        made = {x for x in self.truth[i] if self.world.events[x][1] is not None and self.world.events[x][5] in same}
+        return (dots, base[1].union(made, *(self.world.events[x][4] for x in made)))
     def write(self, view, i, version, base=None):
         links = [v[1] for v in self.entries[i].shown_heads().values()]
         self.hold(view, view.where[i][0])
@@ -564,6 +572,7 @@ class World:
         elif what.startswith("late") and p.name in self.bases:
             i, base, life, version = self.bases.pop(p.name); a = (i,)
             if i not in v.where or life != p.life or version and (p.linked(i) or p.through_link(i)): return   # Disks have no hard links.
+            if version: base = p.base_now(i, base, version)
             if what == "late edit": p.write(v, i, (self.token(), None), base)
             else: p.delete(v, i, base)
         elif what == "del one":                  # of two versions, the one that this disk has

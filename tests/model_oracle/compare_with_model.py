@@ -58,6 +58,9 @@ class Peer(model.Peer):
     def close_lost(self, src):
         self.oracle.ask("lost", self.name, src.name)
         model.Peer.close_lost(self, src)
+    def base_now(self, i, base, version):
+        self.oracle.ask("same", self.name, i, "base", token(version))
+        return model.Peer.base_now(self, i, base, version)
     def differs(self, w, i): return any(i.startswith(prefix) for prefix in w["differ"])
     def trim(self):
         active = "".join(p.name for p in self.world.peers if p is not self and p.name not in self.inactive)

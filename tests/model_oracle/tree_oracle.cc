@@ -202,6 +202,13 @@ std::string run(World& world, const std::string& line) {
     }
     return "ok";
   }
+  if (what == "same") {  // And under the dots that version has by now.
+    auto record = tree.get(idOf(a));
+    const Version kept = versionOf(world, c);
+    for (const auto& [dot, version] : record->entry.heads)
+      if (version.blob == kept.blob && version.target == kept.target) world.bases[who + b].push_back(dot);
+    return "ok";
+  }
   if (what == "latewrite") return outcome(tree.write(idOf(a), versionOf(world, c), Base::only(world.bases[who + b])));
   if (what == "latedelete") return outcome(tree.remove(idOf(a), Base::only(world.bases[who + b])));
   if (what == "whole") return pullWhole(p, world.peer(a), std::stoul(b));

@@ -284,6 +284,31 @@ TEST_CASE_FIXTURE(Overwritten, "a removal that was confirmed is one, though more
   CHECK(read(*b, "d/" + name(12)) == old(12));
 }
 
+TEST_CASE_FIXTURE(Overwritten, "who removes a file has removed its version, though that was issued again meanwhile") {
+  bool unread = false;
+  SUBCASE("that was read") {}
+  SUBCASE("that was to be read") { unread = true; }
+  auto root = *a->disk.openRoot(test::kSimFolder);
+  auto& disk = core(*a).store.disk();
+  for (int i = 0; i < 20; ++i) REQUIRE(root->unlink(name(i)).ok());
+  REQUIRE(until([&] { return a->core->status().heldRemovals == 20; }));
+  if (unread)
+    core(*a).transact([&] { for (int i = 0; i < 20; ++i) disk.setDirty(core(*a).recordAt(name(i))->node, true); });
+
+  core(*b).transact([&] {
+    for (int i = 0; i < 20; ++i) {
+      const auto record = core(*b).recordAt(name(i));
+      REQUIRE(core(*b).tree.resolve(record->entry.id, record->entry.heads[0].first).ok());
+    }
+  });
+  pass(10'000);
+  REQUIRE(core(*a).folder->confirmHeld(false).ok());
+
+  REQUIRE(settles());
+  for (int i = 0; i < 20; ++i)
+    for (auto* peer : {a.get(), b.get()}) CHECK_FALSE(has(*peer, name(i)));
+}
+
 TEST_CASE_FIXTURE(Overwritten, "files that became something else are held, and go when confirmed") {
   auto root = *a->disk.openRoot(test::kSimFolder);
   for (int i = 0; i < 20; ++i) {
