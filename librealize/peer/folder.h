@@ -191,14 +191,15 @@ class Folder {
   /// forgets its disk row.
   /// Errors: Busy (changed, dirty or open for writing), disk errors.
   Result<void> displace(const EntryId& id, const std::string& cachePath);
-  /// It is shown as a last resort, has no bytes here and is not wanted: asks now and then whether anybody has some, and so
+  /// It is shown as a last resort, has no bytes here and is not wanted, or may have been removed here: asks now and then whether anybody has some, and so
   /// comes to nobodyHas(). Cheap.
   void lastResort(const EntryId& id);
   /// Whether any of those is not answered yet.
   bool askingForLastResorts() const;
   /// Some version of it is wanted here and every connected peer was asked in vain, as `refusedByAll` tells of each of them.
   /// If all were let go (rule 9: they are shown as a last resort), the entry goes back to what the folder has of it, or goes.
-  void nobodyHas(const EntryId& id, const std::function<bool(const BlobId&)>& refusedByAll);
+  /// `justAsked`: while every member was connected, directly or not.
+  void nobodyHas(const EntryId& id, const std::function<bool(const BlobId&)>& refusedByAll, bool justAsked = false);
 
  private:
   struct State;

@@ -18,13 +18,17 @@ constexpr size_t kNotReplacedKept = 4096;
 
 using Refused = std::function<bool(const BlobId&)>;
 
-/// Nobody of all members has it: each is connected, at rest and was asked.
-bool everyMemberRefuses(Core& core, const BlobId& blob, const Refused& refusedByAll) {
-  if (core.transfers->complete(blob) || !refusedByAll(blob)) return false;
+/// Each is connected, directly or not, and at rest.
+bool everyMemberAgrees(Core& core) {
   const auto members = core.store.members().all();
   return std::all_of(members.begin(), members.end(), [&](const store::MemberRow& member) {
     return !member.admitted || member.peer == core.options.self || core.exchange->agreesWith(member.peer);
   });
+}
+
+/// Nobody of all members has it: each is connected, at rest and was asked.
+bool everyMemberRefuses(Core& core, const BlobId& blob, const Refused& refusedByAll) {
+  return !core.transfers->complete(blob) && refusedByAll(blob) && everyMemberAgrees(core);
 }
 
 /// This peer had that content of the file under another mode or time, and replaced it; and nobody sent it damaged, who may have
@@ -36,6 +40,32 @@ bool replacedHere(Core& core, const logic::Record& record, const Version& lost) 
   return std::any_of(rows.begin(), rows.end(), [&](const store::HistoryRow& row) {
     return row.node == record.node && row.peer == core.options.self && row.old->blob == lost.blob &&
            (row.old->mode != lost.mode || row.old->mtimeNs != lost.mtimeNs);
+  });
+}
+
+/// Some removal has let go a version that another peer replaced, or issued again, without knowing of that.
+bool letGoUnknown(const Entry& entry) {
+  return std::any_of(entry.tombs.begin(), entry.tombs.end(), [&](const auto& tomb) {
+    return std::any_of(tomb.second.begin(), tomb.second.end(), [&](Dot dot) {
+      return std::none_of(entry.heads.begin(), entry.heads.end(), [&](const auto& head) { return head.first == dot; });
+    });
+  });
+}
+
+/// Each version was removed: in the tree, or by this peer, as the history has it, and issued again by another who did not know
+/// yet. Cost of the latter: all of the history.
+bool allRemoved(Core& core, const logic::Record& record) {
+  if (logic::allLetGo(record.entry)) return true;
+  if (!letGoUnknown(record.entry)) return false;
+  std::vector<store::HistoryRow> rows = core.store.history().ofNode(record.node, store::HistoryTable::kKept);
+  std::erase_if(rows, [&](const auto& row) { return row.what != "remove" || row.peer != core.options.self || !row.old; });
+  const auto removedHere = [&](const Version& version) {
+    return std::any_of(rows.begin(), rows.end(), [&](const store::HistoryRow& row) {
+      return row.old->blob == version.blob && row.old->mode == version.mode && row.old->mtimeNs == version.mtimeNs;
+    });
+  };
+  return std::all_of(record.entry.heads.begin(), record.entry.heads.end(), [&](const auto& head) {
+    return logic::isLetGo(record.entry, head.first) || removedHere(head.second);
   });
 }
 
@@ -70,8 +100,9 @@ std::optional<Follows> followsContent(Core& core, const logic::Record& record, c
 }  // namespace
 
 /// Removed where its bytes were, and kept by somebody who renamed it without knowing: what a removal let go is not had back
-/// once nobody has it. Who renamed it saw what the folder has, if that is still an older content.
-void Folder::nobodyHas(const EntryId& id, const std::function<bool(const BlobId&)>& refusedByAll) {
+/// once nobody has it. Who renamed it saw what the folder has, if that is still an older content. The same where what was removed
+/// here was issued again at that moment.
+void Folder::nobodyHas(const EntryId& id, const std::function<bool(const BlobId&)>& refusedByAll, bool justAsked) {
   auto& s = *s_;
   auto& core = s.core;
   auto record = core.tree.get(id);
@@ -80,9 +111,12 @@ void Folder::nobodyHas(const EntryId& id, const std::function<bool(const BlobId&
     if (!core.exchange->agreesWith(remote->key())) return;
   std::optional<Dot> here;
   const auto follows = followsContent(core, *record, refusedByAll, s.notReplaced);
+  if (!follows && !logic::allLetGo(record->entry)) {
+    if (!allRemoved(core, *record) || !everyMemberAgrees(core)) return;
+    if (!justAsked) return lastResort(id);  // Who has it may have come since the others were asked.
+  }
   for (const auto& [dot, version] : record->entry.heads) {
     if (follows) break;
-    if (!logic::isLetGo(record->entry, dot)) return;
     if (core.transfers->complete(version.blob)) here = dot;
     else if (!refusedByAll(version.blob)) return;
     // Who wrote it may have it, if it cannot be asked.
@@ -129,19 +163,19 @@ void Folder::State::askForLastResort(const EntryId& id, int64_t delayMs) {
   core.env.scheduler.onCoreAfter(delayMs, [this, alive = alive, id, delayMs] {
     if (!*alive) return;
     auto record = core.suspended || core.stopping ? std::nullopt : core.tree.get(id);
-    if (!record || !record->shown || core.store.disk().get(record->node) || !logic::allLetGo(record->entry)) {
+    if (!record || !record->shown || core.store.disk().get(record->node) || !allRemoved(core, *record)) {
       lastResorts.erase(id);
       return;
     }
     auto nowhere = std::make_shared<std::set<BlobId>>();
     auto left = std::make_shared<size_t>(1);
-    auto answered = [this, alive, id, delayMs, nowhere, left] {
+    auto answered = [this, alive, id, delayMs, nowhere, left, all = everyMemberAgrees(core)] {
       if (--*left > 0 || !*alive) return;
       if (nowhere->empty()) {
         lastResorts.erase(id);
         return;
       }
-      core.folder->nobodyHas(id, [&](const BlobId& blob) { return nowhere->contains(blob); });
+      core.folder->nobodyHas(id, [&](const BlobId& blob) { return nowhere->contains(blob); }, all);
       askForLastResort(id, std::min(2 * delayMs, kLastResortMostMs));
     };
     for (const auto& [dot, version] : record->entry.heads) {

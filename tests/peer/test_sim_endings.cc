@@ -392,6 +392,26 @@ TEST_CASE("what nobody has is given up where it is wanted, too, however large it
   }
 }
 
+TEST_CASE("a version that was removed while another issued it again goes, when nobody has it") {
+  SimHousehold home({Mark::Unreal});
+  home.write(kA, "d/f", "first");
+  home.startAndMeet();
+  home.disconnect();
+
+  REQUIRE(home.folder(kA)->unlink("d/f").ok());
+  home.runFor(400);
+  auto& b = home.core(kB);
+  b.transact([&] {
+    const auto record = b.recordAt("d/f");
+    REQUIRE(b.tree.resolve(record->entry.id, record->entry.heads[0].first).ok());
+    REQUIRE(b.tree.move(record->shownParent, kRootEntry, "e").ok());
+  });
+  home.connect();
+
+  REQUIRE(home.settle());
+  for (size_t peer : {kA, kB}) CHECK(shown(home, peer, "e/f").empty());
+}
+
 TEST_CASE("a read that suspends the arena half way does not end the process, where another file has the same bytes") {
   SimHousehold home({Mark::None});
   auto& b = *home.peers[kB];
