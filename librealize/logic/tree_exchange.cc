@@ -379,6 +379,8 @@ void Tree::reissue(const EntryId& id, const std::vector<Origin>& lost, const Ver
                                             [&](const auto& head) { return !seenThere || seenThere->covers(head.first); });
   std::vector<std::pair<Dot, Version>> fresh(unseen, versions.end());
   versions.erase(unseen, versions.end());
+  // All were let go where the entry was removed and forgotten: they are so again.
+  const bool letGoThere = place && again.claim && fresh.empty();
   change(id, again);
   // Every other head again: each has seen the old ones, none the others.
   for (const auto& [dot, version] : versions) {
@@ -393,6 +395,9 @@ void Tree::reissue(const EntryId& id, const std::vector<Origin>& lost, const Ver
   if (!fresh.empty()) {
     r->entry.heads = std::move(fresh);
     r->entry.tombs.clear();
+    std::vector<Dot> dots;
+    for (const auto& [dot, version] : r->entry.heads) dots.push_back(dot);
+    if (letGoThere) r->entry.tombs.emplace_back(dots.back(), dots);
     for (const auto& [dot, version] : r->entry.heads) std::erase(r->entry.replaced, version.blob);
   }
   for (Origin origin : lost) {

@@ -188,6 +188,33 @@ TEST_CASE("who removed an older version while away claims nothing for the sake o
   }
 }
 
+// realize-sim, seed 21008267: the others let go the bytes, and who was away may never have had them.
+TEST_CASE("a version that was removed and forgotten elsewhere is a last resort where who was away had renamed its file") {
+  for (bool awayAsks : {true, false}) {
+    CAPTURE(awayAsks);
+    TreePeer a('a'), b('b'), c('c');
+    a.file("f", "1");
+    for (TreePeer* p : {&b, &c}) sync(a, *p);
+    REQUIRE(c.move("f", "g"));
+    REQUIRE(a.remove("f"));
+    forgetAndMeet(a, b, c, awayAsks);
+
+    for (TreePeer* p : {&a, &c}) {
+      CHECK(p->all() == "g");
+      CHECK(p->holds("g", "1"));
+      const Entry entry = p->tree.get(p->at("g"))->entry;
+      REQUIRE(entry.tombs.size() == 1);
+      CHECK(entry.tombs.front().second.size() == entry.heads.size());
+    }
+    checkEqual(a, c);
+    a.write("g", "2");
+    sync(a, c);
+    CHECK(c.heads("g") == 1);
+    CHECK(c.holds("g", "2"));
+    CHECK(c.tree.get(c.at("g"))->entry.tombs.empty());
+  }
+}
+
 TEST_CASE("what is new with who was away is one version, though it is edited while it is taken") {
   Away w(2);
   w.c.file("new", "made away");

@@ -62,6 +62,7 @@ RULES = {
     "copy-once": "a version whose copy is shown is not copied again",
     "let-go-there": "of what survives a return, versions go that were let go there and are forgotten with the entry",
     "new-heads": "versions that were never seen there keep their dots",
+    "still-let-go": "if all of them were let go there, they are so when they are issued again",
     "claims-there": "what was claimed for the sake of versions that were let go there does not survive a return",
     "sure": "what is not known there is new here, if nothing was trimmed there that was not seen here",
 }
@@ -519,6 +520,10 @@ class Peer:
             evs |= self.truth[j]; self.truth[j] = keep
         e = self.entries[j]; self.truth[j] |= evs
         if fresh or kept: e.heads, e.tombs = {**kept, **fresh}, {}
+        if fresh and seen is not None and e.live and not kept and on("still-let-go"):
+            dot = max(fresh); e.tombs = {dot: frozenset(fresh)}
+            ev = (self.name, self.life, next(self.world.counter), j)
+            self.world.events[ev] = (False, None, False, True, self.truth[j], dot, False); self.truth[j] |= {ev}
         e.touch = {o: s for o, s in e.touch.items() if o not in lost or s <= self.V.get(o, 0)}
     def trim(self):
         while self.trim_once(): pass
