@@ -196,7 +196,7 @@ void World::addContent(Directory& root, const std::string& path, std::map<BlobId
   out.emplace(blob, std::move(content));
 }
 
-/// All contents that are whole on a machine, in its folder and cache; `known`: of what is in the cache, only what its database
+/// All contents that are whole on a machine, in its folder, in its cache and on the way between; `known`: of what is in the cache, only what its database
 /// knows to be whole.
 void World::addBytesOn(size_t number, bool known, std::map<BlobId, std::string>& out) {
   doing(number, [&](Directory& root) {
@@ -209,6 +209,10 @@ void World::addBytesOn(size_t number, bool known, std::map<BlobId, std::string>&
     if (auto cached = root.list(peer::kCacheFolder); cached.ok())
       for (const auto& item : *cached)
         if (!known || whole.contains(item.name)) addContent(root, std::string(peer::kCacheFolder) + "/" + item.name, out);
+    // A process that ended on its way had a user's file there, perhaps.
+    if (auto placing = root.list(peer::kTempFolder); !known && placing.ok())
+      for (const auto& item : *placing)
+        if (item.stat.type == FileStat::Type::File) addContent(root, std::string(peer::kTempFolder) + "/" + item.name, out);
   });
 }
 
