@@ -99,10 +99,12 @@ Result<Content> hashFile(Directory& root, const std::string& path, const FileSta
   return content;
 }
 
-/// Where it lies now: a folder above may have been renamed meanwhile.
+/// Where it lies now: a folder above may have been renamed meanwhile. And where it was read: its entry may have come back
+/// under another name, with another file.
 void Folder::State::lookAgain(const HashJob& job) {
-  auto row = job.node ? core.store.disk().get(job.node) : std::nullopt;
-  hint(core.folder->diskPath(row ? row->parentNode : job.parent).value_or(parentPath(job.path)));
+  hint(core.folder->diskPath(job.parent).value_or(parentPath(job.path)));
+  if (auto row = job.node ? core.store.disk().get(job.node) : std::nullopt; row && row->parentNode != job.parent)
+    if (auto path = core.folder->diskPath(row->parentNode)) hint(*path);
 }
 
 void Folder::State::addHash(HashJob job) {

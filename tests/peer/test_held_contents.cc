@@ -309,6 +309,29 @@ TEST_CASE_FIXTURE(Overwritten, "who removes a file has removed its version, thou
     for (auto* peer : {a.get(), b.get()}) CHECK_FALSE(has(*peer, name(i)));
 }
 
+TEST_CASE_FIXTURE(Overwritten, "a held content is kept, though its file was removed elsewhere and its first name is made anew") {
+  auto here = *a->disk.openRoot(test::kSimFolder);
+  auto there = *b->disk.openRoot(test::kSimFolder);
+  REQUIRE(here->makeDirectory("d", 0755).ok());
+  for (int i = 0; i < 20; ++i) REQUIRE(here->rename(name(i), "d/" + name(i), RenameKind::NoReplace).ok());
+  REQUIRE(settles());
+  pass(120'000);
+  for (int i = 0; i < 20; ++i) write(*a, "d/" + name(i), "rubbish " + std::to_string(i));
+  REQUIRE(until([&] { return held(*a) == 20; }));
+  for (int i = 0; i < 20; ++i) REQUIRE(there->unlink("d/" + name(i)).ok());
+  REQUIRE(there->removeDirectory("d").ok());
+  REQUIRE(until([&] { return b->core->status().heldRemovals == 21; }));
+  REQUIRE(core(*b).folder->confirmHeld(false).ok());
+  pass(1000);
+
+  REQUIRE(core(*a).folder->confirmHeld(false).ok());
+  for (int i = 0; i < 20; ++i) write(*a, name(i), "new " + std::to_string(i));
+
+  REQUIRE(settles());
+  for (int i = 0; i < 20; ++i) CHECK(read(*b, name(i)) == "new " + std::to_string(i));
+  for (int i = 0; i < 20; ++i) CHECK(read(*b, "d/" + name(i)) == "rubbish " + std::to_string(i));
+}
+
 TEST_CASE_FIXTURE(Overwritten, "files that became something else are held, and go when confirmed") {
   auto root = *a->disk.openRoot(test::kSimFolder);
   for (int i = 0; i < 20; ++i) {
