@@ -23,7 +23,9 @@ bool asRead(Core& core, const store::DiskRow& row) {
   auto root = core.folder->root();
   auto path = core.folder->diskPath(row.node);
   auto stat = root && path ? root->stat(*path) : Result<FileStat>(Error{Code::NotFound, ""});
-  return stat.ok() && row.matches(*stat);
+  const bool is = stat.ok() && row.matches(*stat);
+  if (!is) core.folder->hintDirectory(row.parentNode);  // Nothing may have told of it.
+  return is;
 }
 
 }  // namespace

@@ -101,6 +101,8 @@ class Folder {
   void drainWatch();
   /// Look at this directory again after the rest.
   void hintDirectory(NodeId directory);
+  /// A file was changed under one name: the watch tells of no other that it may have here.
+  void lookAtOtherNames(const FileStat& file);
   /// The file's bytes may have changed (the mount wrote): durable in DiskRow::dirty before the write is answered. False
   /// if that could not be noted.
   bool hintContent(NodeId file);

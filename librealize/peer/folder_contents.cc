@@ -210,6 +210,7 @@ void Folder::State::finishHashes(std::vector<HashJob>& jobs) {
         later.back().replacesOld = takesAway == Replaces::Old;
         hashingNodes.insert(job.node);
       }
+      core.folder->lookAtOtherNames(job.stat);
       wanted = wanted || core.store.wanted().hasBlob(job.content->blob);
     }
     if (!replaced.empty()) judge(std::move(replaced));

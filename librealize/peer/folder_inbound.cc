@@ -13,6 +13,7 @@ namespace {
 
 constexpr int kMaxRounds = 6;
 constexpr size_t kMostNewIn = 1 << 16;
+constexpr size_t kMostLinked = 1 << 16;
 constexpr int64_t kNsPerMs = 1'000'000;
 constexpr int64_t kMoveRestMs = 5;  // Both ends of a rename are told within this.
 constexpr int64_t kUnwatchedScanMs = 60'000;
@@ -166,6 +167,7 @@ std::shared_ptr<ListingBatch> listAll(Directory& root, SharedWatch& watch, const
         continue;
       }
       ++batch->entries;
+      if (!directory && item.stat.links > 1) batch->linked.insert({item.stat.device, item.stat.inode});
       if (directory && below) directories.push_back({joinPath(path, item.name), true});
       listing.items.push_back(std::move(item));
     }
@@ -233,6 +235,19 @@ void Folder::drainWatch() {
 
 void Folder::hintDirectory(NodeId directory) {
   if (auto path = diskPath(directory)) s_->hint(*path);
+}
+
+void Folder::lookAtOtherNames(const FileStat& file) {
+  if (file.links <= 1) return;
+  for (const auto& row : s_->core.store.disk().getByInode(file.device, file.inode))
+    if (!row.sameBytes(file) || row.mode != file.mode) hintDirectory(row.parentNode);
+}
+
+/// What was done through the name that it had is seen under the others only.
+void Folder::State::nameLeft(const store::DiskRow& row) {
+  if (linked.empty() || !linked.contains({row.device, row.inode})) return;
+  for (const auto& other : core.store.disk().getByInode(row.device, row.inode))
+    if (other.node != row.node) core.folder->hintDirectory(other.parentNode);
 }
 
 bool Folder::hintContent(NodeId file) {
@@ -395,6 +410,7 @@ void Folder::State::onListed(std::shared_ptr<ListingBatch> batch, std::shared_pt
   }
   core.transfers->finishPlacing();  // What has a name there by now has a row.
   scannedEntries += batch->entries;
+  if (linked.size() < kMostLinked) linked.merge(batch->linked);
   input->root = batch->root;
   // Under the lock that we change the folder under: else what we did meanwhile would be undone as if done by someone.
   if (!changedMeanwhile.empty()) {

@@ -456,7 +456,7 @@ bool Folder::State::applyAttributes(const logic::Record& record, store::DiskRow&
   row.base = base;
   core.store.disk().put(row);
   core.invalidations->nodeChanged(row.node, false);
-  if (!directory) tellIfClosed(*path, mode);
+  if (!directory) tellIfClosed(*path, mode), core.folder->lookAtOtherNames(*now);
   return true;
 }
 

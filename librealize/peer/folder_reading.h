@@ -4,7 +4,9 @@
 
 #include <memory>
 #include <mutex>
+#include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "librealize/logic/reconcile.h"
@@ -30,6 +32,7 @@ struct ListingBatch {
   std::vector<logic::Listing> listings;
   Result<void> marker;   ///< still the arena's folder, before and after
   uint64_t entries = 0;
+  std::set<std::pair<uint64_t, uint64_t>> linked;  ///< device and inode of files that have several names
 };
 
 /// What a file holds that was to replace its known content, and may not yet.

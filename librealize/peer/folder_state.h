@@ -50,6 +50,7 @@ struct Folder::State {
   };
   std::map<std::string, Hint> dirty;  ///< directories to list, by path
   bool scanWanted = false, scanning = false;
+  std::set<std::pair<uint64_t, uint64_t>> linked;  ///< files that had several names when they were listed: device, inode
   bool waitingForTree = false;
   bool joining = false;              ///< the first scan of a folder that was joined
   BroughtBack broughtBack = BroughtBack::Nothing;
@@ -158,7 +159,7 @@ struct Folder::State {
   bool readingAgain = false;         ///< that is scheduled
   bool unwatchedSaid = false;     ///< since the last scan began
   bool unwatchedScanDue = false;  ///< a scan is scheduled because of it
-  void changedByUs(const std::string& directory), putInto(NodeId folder);
+  void changedByUs(const std::string& directory), putInto(NodeId folder), nameLeft(const store::DiskRow& row);
   void directoryMoved(const std::string& from, const std::string& to, bool byUs);
   void leaveBehind(const logic::ReconcileInput& input);
   void takeNotes(const std::vector<logic::Note>& notes);

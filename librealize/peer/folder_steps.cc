@@ -196,6 +196,7 @@ void Folder::State::carryOut(logic::Plan& plan, const logic::ReconcileInput& inp
         auto id = core.store.idOf(step.node);
         if (row && id) gone.emplace_back(*id, seenByRemoval(*id, *row));
         if (row) core.folder->changedByUser(row->parentNode);
+        if (row) nameLeft(*row);
         goneNodes.push_back(step.node);
         confirmed.erase(step.node);
         contentReturned(step.node);
@@ -219,6 +220,7 @@ void Folder::State::carryOut(logic::Plan& plan, const logic::ReconcileInput& inp
           core.store.disk().erase(step.node);
           contentReturned(step.node);
           if (row) core.folder->changedByUser(row->parentNode);
+          if (row) nameLeft(*row);
           if (id) core.marks->entryChanged(*id);
           if (id) core.folder->entryChanged(*id);
           if (parent) stepNew(step, parent, made[i], parents.contains(i));
@@ -418,6 +420,7 @@ void Folder::State::stepChanged(const logic::Step& step) {
     return;
   }
   if (heldAsRead(step.node, step.stat)) return;
+  if (step.kind == logic::Step::Kind::Replaced) nameLeft(*row);
   core.store.disk().setDirty(step.node, true);
   if (suspecting) suspects.insert(step.node);
   HashJob job;
@@ -452,6 +455,7 @@ void Folder::State::stepAttributes(const logic::Step& step) {
   }
   row->setStat(step.stat);
   core.store.disk().put(*row);
+  if (row->kind == EntryKind::File) core.folder->lookAtOtherNames(step.stat);
   if (auto path = core.folder->diskPath(step.node); path && row->kind == EntryKind::File) tellIfClosed(*path, row->mode);
   core.folder->entryChanged(*id);  // A change by a peer may have waited for this to be read.
 }

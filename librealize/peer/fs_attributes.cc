@@ -101,6 +101,7 @@ Result<void> ArenaFileSystem::State::changeReal(Directory& root, Found& entry, D
     core.store.disk().put(*entry.row);
   }, false);
   if (!noted) return Error{Code::Suspended, core.suspendedWhy};
+  if (kind == EntryKind::File) core.folder->lookAtOtherNames(after);
   return done;
 }
 

@@ -304,7 +304,10 @@ Result<Marks::State::Kept> Marks::State::kept(const EntryContent& asked, KeepAns
   auto path = core.folder->diskPath(row->node);
   if (!root || !path) return no(KeepAnswer::Changing);
   auto stat = root->stat(*path);
-  if (!stat.ok() || !row->matches(*stat)) return no(KeepAnswer::Changing);
+  if (!stat.ok() || !row->matches(*stat)) {
+    core.folder->hintDirectory(row->parentNode);  // Nothing may have told of it.
+    return no(KeepAnswer::Changing);
+  }
   why = KeepAnswer::Promised;
   return Kept{*path, *row};
 }

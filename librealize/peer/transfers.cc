@@ -94,7 +94,7 @@ std::vector<bool> verifyWhole(std::span<const WholeArrival> arrivals) {
 Result<std::shared_ptr<DiskFile>> openUnchanged(Directory& root, const std::string& path, const store::DiskRow& row) {
   REALIZE_ASSIGN(auto file, root.open(path, OpenMode::Read));
   REALIZE_ASSIGN(auto stat, file->stat());
-  if (!row.matches(stat)) return Error{Code::Busy, path + ": changed since it was read"};
+  if (!row.sameBytes(stat)) return Error{Code::Busy, path + ": changed since it was read"};
   return std::shared_ptr<DiskFile>(std::move(file));
 }
 

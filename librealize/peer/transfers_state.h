@@ -216,7 +216,8 @@ struct Transfers::State {
   bool syncNames(Directory& root, const std::vector<NodeId>& nodes);
 };
 
-/// Opens the Real file that a disk row describes and checks that it is still that. Thread: any.
+/// Opens the Real file that a disk row describes and checks that it is still that, for who verifies what he reads: a link to
+/// it, which nothing tells of, changes its ctime. Thread: any.
 Result<std::shared_ptr<DiskFile>> openUnchanged(Directory& root, const std::string& path, const store::DiskRow& row);
 
 }  // namespace realize::peer

@@ -188,7 +188,7 @@ void World::crashed(size_t number) {
 
 void World::tell(size_t number, const FakeCall& call) {
   static const char* const kNames[] = {"stat", "open", "create", "openDirectory", "list", "makeDirectory", "makeSymlink",
-    "readSymlink", "unlink", "removeDirectory", "rename", "setMode", "setTimes", "setOwner", "getXattr", "setXattr", "listXattrs",
+    "hardLink", "readSymlink", "unlink", "removeDirectory", "rename", "setMode", "setTimes", "setOwner", "getXattr", "setXattr", "listXattrs",
     "removeXattr", "syncDirectory", "syncAll", "space", "read", "write", "truncate", "fileStat", "fileSync", "allocate",
     "punchHole", "seek", "nobodyWrites", "cloneRange", "watch"};
   const bool told = call.changes() || call.op == FakeOp::List || call.op == FakeOp::Watch;

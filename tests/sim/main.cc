@@ -17,7 +17,7 @@ namespace {
 int usage() {
   fputs("realize-sim --seed N [--explain] [--calls] [--only N,N]\n"
         "            --seed N --shrink [--turns N]\n"
-        "            --seeds A..B [--jobs J] [--twice] [--all-kinds] [--table] [--known N,N]\n"
+        "            --seeds A..B [--every N] [--jobs J] [--twice] [--all-kinds] [--table] [--known N,N]\n"
         "            --nightly --hours H [--jobs J] [--seeds A..B] [--failures FILE] [--table]\n"
         "            --exhaustive [--jobs J] [--operations N] [--peers N] [--whole] [--cuts] [--unreal] [--choices N,N] [--explain]\n"
         "            --all-faults [--jobs J] [--shrink]\n"
@@ -86,6 +86,9 @@ int main(int argc, char** argv) {
       if (!dots) return usage();
       arguments.first = strtoull(value, nullptr, 10);
       arguments.last = strtoull(dots + 2, nullptr, 10);
+      ++i;
+    } else if (argument == "--every") {
+      arguments.every = std::max<uint64_t>(1, strtoull(value, nullptr, 10));
       ++i;
     } else if (argument == "--jobs") {
       arguments.jobs = std::max(1, atoi(value));

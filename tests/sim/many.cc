@@ -32,9 +32,9 @@ Outcome runSeed(uint64_t seed, const Arguments& arguments, bool echo) {
 
 namespace {
 
-/// Seeds first, first + jobs, ... in a process of their own: one that dies takes only its seed with it.
+/// Every so many seeds in a process of their own: one that dies takes only its seed with it.
 void work(const Arguments& arguments, uint64_t from, FILE* out) {
-  for (uint64_t seed = from; seed <= arguments.last; seed += uint64_t(arguments.jobs)) {
+  for (uint64_t seed = from; seed <= arguments.last; seed += uint64_t(arguments.jobs) * arguments.every) {
     fprintf(out, "begin %llu\n", static_cast<unsigned long long>(seed));
     fflush(out);
     alarm(kSecondsPerSeed);
@@ -116,7 +116,7 @@ Tally runRange(const Arguments& arguments) {
   const double began = childSeconds();
   Tally tally;
   std::vector<Worker> workers;
-  for (int i = 0; i < arguments.jobs; ++i) workers.push_back(launch(arguments, arguments.first + uint64_t(i)));
+  for (int i = 0; i < arguments.jobs; ++i) workers.push_back(launch(arguments, arguments.first + uint64_t(i) * arguments.every));
   while (!workers.empty()) {
     std::vector<pollfd> polled;
     for (const auto& worker : workers) polled.push_back({worker.in, POLLIN, 0});
@@ -141,7 +141,7 @@ Tally runRange(const Arguments& arguments) {
       workers.erase(workers.begin() + long(i));
       if (!ended.within) continue;
       broke(tally, arguments, ended.seed, WIFSIGNALED(status) && WTERMSIG(status) == SIGALRM ? "did not end in time" : "the process died");
-      const uint64_t next = ended.seed + uint64_t(arguments.jobs);
+      const uint64_t next = ended.seed + uint64_t(arguments.jobs) * arguments.every;
       if (next <= arguments.last) workers.push_back(launch(arguments, next));
     }
   }

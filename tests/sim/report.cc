@@ -23,6 +23,8 @@ constexpr const char* kKinds[] = {
     "households of four to six", "names watched while replaced",
     "databases lost", "databases restored", "folders restored", "databases and folders restored", "long absences",
     "clocks a year off", "members found inactive", "whole trees compared", "versions given up",
+    "hard links made", "edits through one of two names", "modes set through one of two names", "one of two names removed",
+    "one of two names replaced",
     "state folders copied", "peers that stop for a copy", "identities of their own",
 };
 

@@ -17,6 +17,7 @@ inline constexpr unsigned kSecondsPerSeed = 60;
 
 struct Arguments {
   uint64_t first = 0, last = 0;
+  uint64_t every = 1;        ///< of so many seeds one, the first of them
   int jobs = 1;
   std::set<uint64_t> known;  ///< seeds whose failure is known and not mended: told, and no reason to fail
   int steps = 0;

@@ -201,7 +201,7 @@ void World::syncFile(size_t number, Directory& root, const std::string& path) {
 }
 
 void World::removeAll(size_t number, Directory& root, const std::string& path) {
-  letGo(number, tokensAt(root, path));
+  letGo(number, tokensGoing(root, path));
   auto stat = root.stat(path);
   if (!stat.ok()) return;
   if (stat->type == FileStat::Type::Directory) {
@@ -223,6 +223,7 @@ void World::userStep() {
   const size_t number = below(machines_.size());
   count("user steps");
   if (guarded() && answers_.oneIn(2)) answerGuards(number, answers_.oneIn(3));
+  if (linking() && oneIn(3)) return linkStep(number);
   if (options_.wide && oneIn(2)) return mountStep(number);
   if (options_.wide && oneIn(3)) return wideStep(number);
   switch (below(16)) {
@@ -406,7 +407,7 @@ void World::saveLikeAnEditor(size_t number) {
                    // Where the program took the file into its cache meanwhile, he replaces what he saw all the same.
                    const auto away = machines_[number].takenAway.find(std::string(kSimFolder) + "/" + path);
                    const bool unreal = away != machines_[number].takenAway.end() && away->second.second && !root.stat(path).ok();
-                   const auto before = unreal ? *had : tokensAt(root, path);
+                   const auto before = unreal ? *had : tokensGoing(root, path);
                    const auto kept = tokensAt(root, temp);
                    if (!root.rename(temp, path, RenameKind::Replace).ok()) return;
                    for (auto token : before)
@@ -437,7 +438,7 @@ void World::moveSomething(size_t number) {
 
 /// What has the name there already is let go.
 void World::move(size_t number, Directory& root, const std::string& from, const std::string& to) {
-  const auto before = tokensAt(root, to);
+  const auto before = tokensGoing(root, to);
   const auto moved = tokensAt(root, from);
   if (!root.rename(from, to, RenameKind::Replace).ok()) return;
   for (auto token : before)

@@ -233,6 +233,13 @@ class World {
   void saveLikeAProgram(size_t number);
   void patch(size_t number, Directory& root, const std::string& path, const std::string& content);
 
+  // hard_links.cc: who gives a file a second name
+  bool linking() const { return options_.seed % 13 == 4; }
+  void linkStep(size_t number);
+  std::string pickLinked(size_t number);
+  void makeLink(size_t number);
+  std::set<Token> tokensGoing(Directory& root, const std::string& path);
+
   // checks.cc
   void checkTrees();
   std::string unreadAt(size_t number);

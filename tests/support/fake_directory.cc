@@ -103,14 +103,14 @@ class FakeDirectory final : public Directory {
     REALIZE_ASSIGN(uint64_t inode, state_->resolve(inode_, path));
     if (image().at(inode).type == FileStat::Type::Symlink) return Error{Code::Unsupported, path + ": a symlink"};
     image().at(inode).attributes.mode = mode & 07777;
-    return touched(inode);
+    return touched(inode, path);
   }
 
   Result<void> setTimes(const std::string& path, int64_t mtimeNs) override {
     FAKE_ENTER(FakeOp::SetTimes, path, "");
     REALIZE_ASSIGN(uint64_t inode, state_->resolve(inode_, path));
     image().at(inode).attributes.mtimeNs = mtimeNs;
-    return touched(inode);
+    return touched(inode, path);
   }
 
   Result<void> setOwner(const std::string& path, int64_t uid, int64_t gid) override {
@@ -118,7 +118,7 @@ class FakeDirectory final : public Directory {
     REALIZE_ASSIGN(uint64_t inode, state_->resolve(inode_, path));
     if (uid >= 0) image().at(inode).attributes.uid = uint32_t(uid);
     if (gid >= 0) image().at(inode).attributes.gid = uint32_t(gid);
-    return touched(inode);
+    return touched(inode, path);
   }
 
   Result<std::string> getXattr(const std::string& path, const std::string& name) override {
@@ -140,7 +140,7 @@ class FakeDirectory final : public Directory {
     if ((flags & XATTR_CREATE) && xattrs.count(name)) return Error{Code::Exists, path + ": has " + name};
     if ((flags & XATTR_REPLACE) && !xattrs.count(name)) return Error{Code::NotFound, path + ": has no " + name};
     xattrs[name] = value;
-    return touched(inode);
+    return touched(inode, path);
   }
 
   Result<std::vector<std::string>> listXattrs(const std::string& path) override {
@@ -156,7 +156,7 @@ class FakeDirectory final : public Directory {
     REALIZE_ASSIGN(uint64_t inode, state_->resolve(inode_, path));
     REALIZE_TRY(state_->mayWrite(image().at(inode)));
     if (!image().at(inode).attributes.xattrs.erase(name)) return Error{Code::NotFound, path + ": has no " + name};
-    return touched(inode);
+    return touched(inode, path);
   }
 
   Result<void> syncDirectory(const std::string& path) override {
@@ -220,9 +220,10 @@ class FakeDirectory final : public Directory {
     state_->tellName(at.directory, at.name);
     return {};
   }
-  Result<void> touched(uint64_t inode) {
+  Result<void> touched(uint64_t inode, const std::string& path) {
     image().at(inode).ctimeNs = now();
-    state_->tellInode(inode);
+    const auto used = path.empty() ? Result<FakeState::Place>(FakeState::Place{}) : placeOf(path);
+    state_->tellInode(inode, used.ok() ? *used : FakeState::Place{});
     return {};
   }
   bool isAbove(uint64_t above, uint64_t inode) const {
@@ -258,7 +259,7 @@ Result<std::unique_ptr<DiskFile>> FakeDirectory::open(const std::string& path, O
     REALIZE_TRY(state_->mayWrite(image().at(at.directory)));
     at.inode = image().create(at.directory, at.name, FileStat::Type::File, permissions & 07777, now());
     state_->tellName(at.directory, at.name);
-    return openFakeFile(state_, at.inode, shown(path), write);
+    return openFakeFile(state_, at, shown(path), write);
   }
   if (mode == OpenMode::CreateNew) return Error{Code::Exists, path + ": exists"};
   const FakeInode& inode = image().at(at.inode);
@@ -270,7 +271,7 @@ Result<std::unique_ptr<DiskFile>> FakeDirectory::open(const std::string& path, O
   }
   REALIZE_TRY(state_->mayRead(inode));
   if (write) REALIZE_TRY(state_->mayWrite(inode));
-  return openFakeFile(state_, at.inode, shown(path), write);
+  return openFakeFile(state_, at, shown(path), write);
 }
 
 Result<void> FakeDirectory::renameInto(const std::string& from, Directory& directory, const std::string& to, RenameKind kind) {

@@ -56,7 +56,7 @@ void dumpInto(const FakeImage& image, uint64_t directory, const std::string& pat
 
 bool FakeCall::changes() const {
   switch (op) {
-    case FakeOp::Create: case FakeOp::MakeDirectory: case FakeOp::MakeSymlink: case FakeOp::Unlink:
+    case FakeOp::Create: case FakeOp::MakeDirectory: case FakeOp::MakeSymlink: case FakeOp::HardLink: case FakeOp::Unlink:
     case FakeOp::RemoveDirectory: case FakeOp::Rename: case FakeOp::SetMode: case FakeOp::SetTimes:
     case FakeOp::SetOwner: case FakeOp::SetXattr: case FakeOp::RemoveXattr: case FakeOp::SyncDirectory:
     case FakeOp::SyncAll: case FakeOp::Write: case FakeOp::Truncate: case FakeOp::FileSync: case FakeOp::Allocate:
@@ -182,9 +182,10 @@ void FakeState::tellName(uint64_t directory, const std::string& name) {
   for (FakeWatcher* watcher : watchers) fakeTell(*watcher, directory, name);
 }
 
-void FakeState::tellInode(uint64_t number) {
+void FakeState::tellInode(uint64_t number, const Place& used) {
   const FakeInode& inode = image.at(number);
-  for (auto& [directory, name] : inode.names) tellName(directory, name);
+  if (inode.names.contains({used.directory, used.name})) tellName(used.directory, used.name);
+  else for (auto& [directory, name] : inode.names) tellName(directory, name);
   if (inode.type == FileStat::Type::Directory) tellName(number, "");
 }
 
@@ -317,6 +318,7 @@ void FakeDisk::supportLeases(bool on) {
 }
 
 void FakeDisk::hardLink(const std::string& from, const std::string& to) {
+  if (!state_->enter({FakeOp::HardLink, from, to}, state_->generation).ok()) return;
   std::lock_guard lock(state_->mutex);
   uint64_t inode = state_->resolveAbsolute(from);
   auto at = state_->place(FakeImage::kRoot, relative(to));

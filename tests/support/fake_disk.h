@@ -16,7 +16,7 @@
 namespace realize::test {
 
 enum class FakeOp : uint8_t {
-  Stat, Open, Create, OpenDirectory, List, MakeDirectory, MakeSymlink, ReadSymlink, Unlink, RemoveDirectory, Rename,
+  Stat, Open, Create, OpenDirectory, List, MakeDirectory, MakeSymlink, HardLink, ReadSymlink, Unlink, RemoveDirectory, Rename,
   SetMode, SetTimes, SetOwner, GetXattr, SetXattr, ListXattrs, RemoveXattr, SyncDirectory, SyncAll, Space,
   Read, Write, Truncate, FileStat, FileSync, Allocate, PunchHole, Seek, NobodyWrites, CloneRange, Watch,
 };
@@ -25,7 +25,7 @@ enum class FakeOp : uint8_t {
 struct FakeCall {
   FakeOp op;
   std::string path;
-  std::string path2;  ///< of Rename: the new name
+  std::string path2;  ///< of Rename and HardLink: the new name
   /// It changes what is on the disk, or makes it durable.
   bool changes() const;
 };
@@ -79,6 +79,7 @@ class FakeDisk final : public Disk {
   void setDevice(const std::string& absolutePath, uint64_t device);
   /// Where the file system has no leases, nobodyWrites() says true.
   void supportLeases(bool on);
+  /// Nothing happens where the power is off.
   void hardLink(const std::string& from, const std::string& to);
   /// A socket, device or FIFO: FileStat::Type::Other.
   void makeSpecial(const std::string& absolutePath);

@@ -12,8 +12,8 @@ namespace {
 
 class FakeFile final : public DiskFile {
  public:
-  FakeFile(std::shared_ptr<FakeState> state, uint64_t inode, std::string path, bool write)
-      : state_(std::move(state)), generation_(state_->generation), inode_(inode), path_(std::move(path)), write_(write) {
+  FakeFile(std::shared_ptr<FakeState> state, const FakeState::Place& at, std::string path, bool write)
+      : state_(std::move(state)), generation_(state_->generation), inode_(at.inode), at_(at), path_(std::move(path)), write_(write) {
     ++node().handles;
     if (write_) ++node().writers;
   }
@@ -23,7 +23,7 @@ class FakeFile final : public DiskFile {
     --node().handles;
     if (write_) {
       --node().writers;
-      state_->tellInode(inode_);
+      state_->tellInode(inode_, at_);
     }
     state_->image.release(inode_);
   }
@@ -158,12 +158,13 @@ class FakeFile final : public DiskFile {
   }
   void touched() {
     node().ctimeNs = state_->clock.nowNs();
-    state_->tellInode(inode_);
+    state_->tellInode(inode_, at_);
   }
 
   std::shared_ptr<FakeState> state_;
   uint64_t generation_;
   uint64_t inode_;
+  FakeState::Place at_;  ///< when it was opened
   std::string path_;
   bool write_;
 };
@@ -197,8 +198,8 @@ Result<void> FakeFile::cloneRange(DiskFile& from, uint64_t offset, uint64_t leng
 
 }  // namespace
 
-std::unique_ptr<DiskFile> openFakeFile(std::shared_ptr<FakeState> state, uint64_t inode, std::string path, bool write) {
-  return std::make_unique<FakeFile>(std::move(state), inode, std::move(path), write);
+std::unique_ptr<DiskFile> openFakeFile(std::shared_ptr<FakeState> state, const FakeState::Place& at, std::string path, bool write) {
+  return std::make_unique<FakeFile>(std::move(state), at, std::move(path), write);
 }
 
 }  // namespace realize::test

@@ -46,7 +46,9 @@ struct FakeState {
   uint64_t resolveAbsolute(const std::string& path);
 
   void tellName(uint64_t directory, const std::string& name);
-  void tellInode(uint64_t inode);
+  /// As inotify: only the name that was used hears of it, not others of the same file. After a rename that is not known
+  /// here, and all hear.
+  void tellInode(uint64_t inode, const Place& used);
   void tellGone(uint64_t inode);
   void tellMoved(uint64_t inode);
   /// All handles and watchers die.
@@ -73,7 +75,7 @@ struct FakeState {
 
 std::unique_ptr<Directory> openFakeDirectory(std::shared_ptr<FakeState> state, uint64_t inode, std::string path);
 /// Counts the handle in the inode; the state is locked by the caller.
-std::unique_ptr<DiskFile> openFakeFile(std::shared_ptr<FakeState> state, uint64_t inode, std::string path, bool write);
+std::unique_ptr<DiskFile> openFakeFile(std::shared_ptr<FakeState> state, const FakeState::Place& at, std::string path, bool write);
 /// The state is locked by the caller.
 std::unique_ptr<Watcher> openFakeWatcher(std::shared_ptr<FakeState> state, uint64_t root, std::string path);
 void fakeOverflow(FakeWatcher& watcher);

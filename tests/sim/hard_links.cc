@@ -1,0 +1,85 @@
+// One household in thirteen has users who give files a second name, and then edit, move, replace and remove one of the two.
+
+#include "tests/sim/world.h"
+
+namespace realize::test {
+
+/// A name whose file has another one, too.
+std::string World::pickLinked(size_t number) {
+  std::vector<std::string> found;
+  doing(number, [&](Directory& root) {
+    for (const auto& [path, stat] : walk(root))
+      if (stat.type == FileStat::Type::File && stat.links > 1) found.push_back(path);
+  });
+  return found.empty() ? "" : found[below(found.size())];
+}
+
+/// What goes when this name goes, or leads to another file: nothing of a file that has a second name.
+std::set<Token> World::tokensGoing(Directory& root, const std::string& path) {
+  const auto stat = root.stat(path);
+  if (stat.ok() && stat->type == FileStat::Type::File && stat->links > 1) return {};
+  return tokensAt(root, path);
+}
+
+void World::makeLink(size_t number) {
+  const std::string path = pick(number, FileStat::Type::File), to = newPath(number);
+  if (path.empty()) return;
+  const bool only = oneIn(4);
+  say(number, "links " + path + " as " + to + (only ? " and removes its first name" : ""));
+  act(number, {[=, this] {
+                 doing(number, [&](Directory& root) {
+                   if (!root.stat(path).ok() || root.stat(to).ok()) return;
+                   const std::string folder = std::string(kSimFolder) + "/";
+                   machines_[number].peer->disk.hardLink(folder + path, folder + to);
+                   count("hard links made");
+                 });
+               },
+               [=, this] {
+                 doing(number, [&](Directory& root) {
+                   if (only && root.stat(to).ok()) removeAll(number, root, path);
+                 });
+               }});
+}
+
+void World::linkStep(size_t number) {
+  const std::string path = oneIn(3) ? "" : pickLinked(number);
+  if (path.empty()) return makeLink(number);
+  switch (below(5)) {
+    case 0: {
+      const std::string content = newContent(someSize());
+      say(number, "rewrites " + path + ", which has another name");
+      count("edits through one of two names");
+      doing(number, [&](Directory& root) { put(number, root, path, content); });
+      break;
+    }
+    case 1: {
+      say(number, "changes " + path + " in place, which has another name");
+      count("edits through one of two names");
+      const std::string content = newContent(20);
+      doing(number, [&](Directory& root) { patch(number, root, path, content); });
+      break;
+    }
+    case 2:
+      say(number, "removes " + path + ", which has another name");
+      count("one of two names removed");
+      doing(number, [&](Directory& root) { removeAll(number, root, path); });
+      break;
+    case 3: {  // Replaced as an editor does it, or by the other name, which does nothing.
+      const std::string from = pick(number, FileStat::Type::File);
+      if (from == path) return;
+      say(number, "moves " + from + " over " + path + ", which has another name");
+      count("one of two names replaced");
+      doing(number, [&](Directory& root) { move(number, root, from, path); });
+      break;
+    }
+    case 4: {
+      const uint32_t mode = oneIn(2) ? 0600 : 0640;
+      say(number, "chmods " + path + ", which has another name");
+      count("modes set through one of two names");
+      doing(number, [&](Directory& root) { (void)root.setMode(path, mode).ok(); });
+      break;
+    }
+  }
+}
+
+}  // namespace realize::test
