@@ -144,24 +144,30 @@ void World::losePower(size_t number) {
     // Its size and times may be those from before, its bytes are not: nobody but its user can tell.
     const auto written = tokensIn(content);
     const bool byUser = std::any_of(written.begin(), written.end(), [&](Token token) { return machine.unsynced.contains(token); });
-    if (byUser && now != after.end() && now->second != content) machine.torn.insert(inode);
+    if (!byUser || now == after.end() || now->second == content) continue;
+    auto& left = machine.torn[inode];
+    for (auto token : kept)
+      if (machine.unsynced.contains(token)) left.insert(token);
   }
   machine.unsynced.clear();
   machine.rewritten.clear();
   say(number, "lost power" + (lost.empty() ? "" : ", and with it what was not synced:" + lost));
 }
 
-/// Who was writing when the power went looks at it, and saves what there is.
+/// Who was writing when the power went looks at it, and saves what there is. Where another version took its place before, for
+/// its size and times were those of before, what he had never synced went with it.
 void World::saveTornAgain(size_t number) {
   auto& machine = machines_[number];
   doing(number, [&](Directory& root) {
     for (const auto& [path, stat] : walk(root)) {
-      if (!machine.torn.contains(stat.inode)) continue;
+      if (!machine.torn.erase(stat.inode)) continue;
       say(number, "saves what is left of " + path);
       count("torn files saved again");
       (void)root.setTimes(path, machine.peer->clock.nowNs()).ok();
     }
   });
+  for (const auto& [inode, tokens] : machine.torn)
+    for (auto token : tokens) excused_.emplace(token, "never synced, in a file that was torn when " + name(number) + " lost power");
   machine.torn.clear();
 }
 
