@@ -5,7 +5,7 @@
 namespace realize::store {
 
 namespace {
-constexpr size_t kBitsPerId = 16;  // With four of them set for each, one of 400 is asked for in vain.
+constexpr size_t kBitsPerId = 16, kProbes = 6;  // One of a thousand is asked for in vain.
 
 uint64_t wordOf(std::string_view prefix) {
   uint64_t out = 0;
@@ -24,13 +24,13 @@ void PrefixFilter::reset(size_t ids) {
 
 void PrefixFilter::add(std::string_view prefix) {
   const uint64_t hash = wordOf(prefix), mask = bits_.size() * 64 - 1;
-  for (uint64_t at = hash, i = 0; i < 4; ++i, at += (hash >> 32) | 1) bits_[(at & mask) / 64] |= uint64_t(1) << (at % 64);
+  for (uint64_t at = hash, i = 0; i < kProbes; ++i, at += (hash >> 32) | 1) bits_[(at & mask) / 64] |= uint64_t(1) << (at % 64);
   ++added_;
 }
 
 bool PrefixFilter::mayHave(std::string_view prefix) const {
   const uint64_t hash = wordOf(prefix), mask = bits_.size() * 64 - 1;
-  for (uint64_t at = hash, i = 0; i < 4; ++i, at += (hash >> 32) | 1)
+  for (uint64_t at = hash, i = 0; i < kProbes; ++i, at += (hash >> 32) | 1)
     if ((bits_[(at & mask) / 64] >> (at % 64) & 1) == 0) return false;
   return true;
 }
