@@ -35,6 +35,7 @@ struct Exchange::State {
 
   void announceNow();
   void announceDurable();
+  std::function<void()> onTold;
   void ask(const PeerKey& key, bool barrier, int more, std::function<void(const ArenaState*)> done);
   void pullIfBehind(const PeerKey& key);
   bool otherFirst(const PeerKey& key);
@@ -160,13 +161,17 @@ void Exchange::State::announceDurable() {
     announced[key] = state;
     remote->announce(state);
   }
+  if (onTold) onTold();
 }
 
 void Exchange::onAnnounce(const PeerKey& from, const ArenaState& state) {
   auto it = s_->members.find(from);
   if (it != s_->members.end() && it->second.connected) ++it->second.announced;
   said(from, state);
+  if (s_->onTold) s_->onTold();
 }
+
+void Exchange::onTold(std::function<void()> told) { s_->onTold = std::move(told); }
 
 void Exchange::said(const PeerKey& from, const ArenaState& state) {
   auto it = s_->members.find(from);

@@ -25,6 +25,8 @@ class Exchange {
   void setMembers(std::set<PeerKey> admitted);
   /// The tree, the missing bytes or the settling changed: announce soon (after the rest; at once when `urgent`).
   void changed(bool urgent);
+  /// Called on the core whenever a peer was told our state without being asked, or told us its own; replaces the one before.
+  void onTold(std::function<void()> told);
   /// The arena goes on: announces at once, and pulls what the others told while it was suspended.
   void resumed();
   /// Announces soon, also to whom has been told the same already: it may ask for something that is not in it.

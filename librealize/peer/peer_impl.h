@@ -6,6 +6,7 @@
 // folder watch, one a running arena, the pool. Order of locks: core lock of an arena, then any of the small mutexes here;
 // nothing is called to the outside under a small mutex.
 
+#include <atomic>
 #include <condition_variable>
 #include <deque>
 #include <functional>
@@ -167,6 +168,7 @@ class PeerImpl final : public Peer, private ConnectorHost {
   std::mutex mutex_;  // guards what follows, for moments
   std::condition_variable changed_;
   uint64_t changes_ = 0;
+  std::atomic<uint64_t> told_ = 0;  ///< states, to or by peers
   bool refreshPosted_ = false;
   bool stopping_ = false;
   std::string listening_;       // in use

@@ -224,14 +224,20 @@ Result<WaitOutcome> PeerImpl::wait(const std::string& name, int64_t timeoutMs) {
     outcome.missing.clear();
     REALIZE_TRY(hosted->locked([&](ArenaCore& core) -> Result<void> {
       outcome.missing = whatIsMissing(core, *view);
+      // One that comes before the pause has begun costs that pause, no more.
+      core.core().exchange->onTold([this] {
+        ++told_;
+        changed_.notify_all();
+      });
       return {};
     }));
     if (!inTime && outcome.missing.empty()) outcome.missing.push_back("not every connected peer has answered yet");
     outcome.reached = outcome.missing.empty();
     if (outcome.reached || SteadyClock::now() >= deadline) return outcome;
     std::unique_lock held(mutex_);
-    const uint64_t seen = changes_;
-    changed_.wait_until(held, std::min(deadline, SteadyClock::now() + pause), [&] { return stopping_ || changes_ != seen; });
+    const uint64_t seen = changes_, told = told_;
+    changed_.wait_until(held, std::min(deadline, SteadyClock::now() + pause),
+                        [&] { return stopping_ || changes_ != seen || told_ != told; });
     if (stopping_) return Error{Code::Cancelled, name + ": the peer is stopping"};
     pause = std::min(pause * 2, std::chrono::milliseconds(100));
   }
