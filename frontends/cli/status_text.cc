@@ -93,7 +93,8 @@ std::string arenaText(const json& arena) {
 
   if (flag(arena, "suspended")) line("SUSPENDED: " + nameOf(arena, "suspended_why"));
   line(filesAndBytes(number(arena, "files"), number(arena, "bytes")) + " in " +
-       countText(number(arena, "directories"), "folder", "folders") + "; real here: " +
+       countText(number(arena, "directories"), "folder", "folders") +
+       (number(arena, "symlinks") ? ", " + countText(number(arena, "symlinks"), "symlink", "symlinks") : "") + "; real here: " +
        filesAndBytes(number(arena, "real_files"), number(arena, "real_bytes")) + "; cached " +
        sizeText(number(arena, "cached_bytes")));
   if (flag(arena, "scanning")) line("scanning: " + countText(number(arena, "scanned_entries"), "entry", "entries") + " so far");

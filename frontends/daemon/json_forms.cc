@@ -86,6 +86,7 @@ json toJson(const ArenaStatus& arena) {
               {"settling", arena.settling},
               {"consensus", arena.consensus},
               {"files", arena.files},
+              {"symlinks", arena.symlinks},
               {"directories", arena.directories},
               {"bytes", arena.bytes},
               {"real_files", arena.realFiles},

@@ -226,7 +226,8 @@ ArenaStatus ArenaCore::status() {
   status.scannedEntries = c.folder->scannedEntries();
   status.settling = c.folder->settling();
   const auto& counts = c.store.counts();
-  status.files = counts.files + counts.symlinks;
+  status.files = counts.files;
+  status.symlinks = counts.symlinks;
   status.directories = counts.directories;
   status.bytes = counts.bytes;
   status.realFiles = c.store.disk().files().count;

@@ -183,11 +183,8 @@ void Folder::State::finishHashes(std::vector<HashJob>& jobs) {
         const auto there = root ? root->stat(job.path) : Result<FileStat>(Error{});
         if ((job.content.code() == Code::PermissionDenied || job.content.code() == Code::Io) && there.ok() &&
             there->unchanged(job.stat)) {
-          const bool closed = job.content.code() == Code::PermissionDenied;
-          problem(job.path, "unreadable", joinPath(core.options.folder, job.path) + ": cannot be read; it is left as it was. " +
-                                              (closed ? "Give this program's user the right to read it"
-                                                      : "The disk has an error: " + job.content.error().message));
-          if (!closed) readAgainLater(job.path);
+          problem(job.path, "unreadable", joinPath(core.options.folder, job.path) + kUnreadable + whyUnreadable(job.content.error()));
+          if (job.content.code() == Code::Io) readAgainLater(job.path);
         } else {
           lookAgain(job);  // It changed or went while it was read: look again after the rest.
         }

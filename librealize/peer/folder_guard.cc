@@ -259,7 +259,7 @@ bool Folder::holdsContent(const std::string& path) {
 Result<uint64_t> Folder::confirmHeld(bool keep) {
   auto& s = *s_;
   if (s.root && !s.guard.held().empty()) s.noteReturned();
-  if (s.guard.held().empty() && s.heldContents.empty()) return Error{Code::NotFound, "nothing is held back"};
+  if (s.guard.held().empty() && s.heldContents.empty()) return Error{Code::NotFound, s.core.options.name + ": nothing is held back"};
   const auto contents = std::exchange(s.heldContents, {});
   s.origins.clear();
   s.toldHeldContents = 0;

@@ -95,12 +95,6 @@ class ScopeReader {
   std::map<std::string, logic::IgnoreScope> scopes_;
 };
 
-std::string whyUnreadable(const Error& error) {
-  if (error.code == Code::PermissionDenied) return "Give this program's user the right to read it";
-  if (error.code == Code::TooLarge) return error.message + ": make it smaller";
-  return "The disk has an error; it is tried again once a minute";
-}
-
 /// A directory to be read.
 struct ToList {
   std::string path;
@@ -178,6 +172,12 @@ std::shared_ptr<ListingBatch> listAll(Directory& root, SharedWatch& watch, const
 }
 
 }  // namespace
+
+std::string whyUnreadable(const Error& error) {
+  if (error.code == Code::PermissionDenied) return "Give this program's user the right to read it";
+  if (error.code == Code::TooLarge) return error.message + ": make it smaller";
+  return "The disk has an error, and it is tried again once a minute: " + error.message;
+}
 
 bool canBeListed(Directory& root, const std::string& path) {
   return root.list(path).ok() && ScopeReader(root).scopeOf(path).ok();
@@ -445,8 +445,7 @@ void Folder::State::onListed(std::shared_ptr<ListingBatch> batch, std::shared_pt
     const bool anyProblem = core.store.problems().count() > 0;
     for (const auto& listing : input->listings) {
       if (listing.state == logic::Listing::State::Unreadable) {
-        problem(listing.path, "unreadable", joinPath(core.options.folder, listing.path) +
-                                                ": cannot be read; what is in it is left as it was. " + listing.why);
+        problem(listing.path, "unreadable", joinPath(core.options.folder, listing.path) + kUnreadable + listing.why);
         readAgainLater(listing.path);
       } else if (anyProblem)
         for (const char* kind : {"unreadable", "absent"}) core.store.problems().erase(listing.path, kind);

@@ -35,6 +35,10 @@ struct ListingBatch {
   std::set<std::pair<uint64_t, uint64_t>> linked;  ///< device and inode of files that have several names
 };
 
+/// Said of a path, before why.
+inline constexpr char kUnreadable[] = ": cannot be read; it is left as it was. ";
+std::string whyUnreadable(const Error& error);
+
 /// What a file holds that was to replace its known content, and may not yet.
 struct HeldContent {
   FileStat stat;  ///< when it was read

@@ -74,7 +74,7 @@ struct ArenaStatus {
   bool settling = false;  ///< local changes seen but not read yet
   bool consensus = false; ///< with every member ever heard of and active; false while one is not connected and behind
   std::string consensusWhy;  ///< why not
-  uint64_t files = 0, directories = 0, bytes = 0;
+  uint64_t files = 0, directories = 0, symlinks = 0, bytes = 0;
   uint64_t realFiles = 0, realBytes = 0;
   uint64_t missingFiles = 0, missingBytes = 0;  ///< marked real, not here yet
   uint64_t unconfirmedFiles = 0, unconfirmedBytes = 0;  ///< kept here because no holder has confirmed them yet

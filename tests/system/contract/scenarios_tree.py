@@ -314,8 +314,12 @@ def removal_guard_and_confirm(h):
 
 def a_slow_removal_is_counted_as_one(h):
     a, b, folder_a, folder_b = h.pair({f"d{i % 4}/f{i}": f"{i}" for i in range(400)})
+    check("docs: nothing is held back" in a.fails(4, "confirm", "docs"))
+    (folder_a / "link").symlink_to("d0")
     b.run("mark", "real", "docs:")
     h.agree(a, b)
+    status = a.arena()
+    equal((status["files"], status["real_files"], status["symlinks"]), (400, 400, 1), "a link is no file that could be real")
     for path in list(folder_a.glob("d0/*"))[:60]:
         path.unlink()
     h.agree(a, b)
