@@ -65,10 +65,22 @@ Result<void> copyBytes(DiskFile& from, DiskFile& to, uint64_t sizeBytes) {
 }
 
 namespace {
+/// Attributes and owner. What the disk does not take is left out: better without than not on the disk at all. Other hard links keep the old file.
+void copyWhatIsTheUsers(Directory& root, const std::string& from, const FileStat& stat, const std::string& to) {
+  (void)root.setOwner(to, stat.uid, stat.gid).ok();
+  const auto names = root.listXattrs(from);
+  if (!names.ok()) return;
+  for (const auto& name : *names) {
+    const auto value = name.starts_with("user.") ? root.getXattr(from, name) : Result<std::string>(Error{});
+    if (value.ok()) (void)root.setXattr(to, name, *value, 0).ok();
+  }
+}
+
 Result<void> copyTo(Directory& root, const std::string& to, HashJob& job) {
   REALIZE_ASSIGN(auto from, root.open(job.path, OpenMode::Read));
   REALIZE_ASSIGN(auto copy, root.open(to, OpenMode::CreateNew, 0600));
   REALIZE_TRY(copyBytes(*from, *copy, job.stat.sizeBytes));
+  copyWhatIsTheUsers(root, job.path, job.stat, to);
   REALIZE_TRY(copy->setMode(job.stat.mode & 07777));
   REALIZE_TRY(copy->setTimes(job.stat.mtimeNs));
   REALIZE_TRY(copy->sync(true));

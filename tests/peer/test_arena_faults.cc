@@ -188,6 +188,25 @@ TEST_CASE_FIXTURE(SimArenas, "what others told while the folder was away is pull
   CHECK(read(*b, "plan.txt") == "told meanwhile");
 }
 
+TEST_CASE_FIXTURE(SimArenas, "the copy of a file whose sync failed has its owner and its attributes") {
+  start();
+  REQUIRE(settles());
+
+  auto folder = std::move(*a->disk.openRoot(test::kSimFolder));
+  a->disk.fail(FakeOp::FileSync, "/arena/plan.txt", Code::Io);
+  write(*a, "plan.txt", "text");
+  REQUIRE(folder->setXattr("plan.txt", "user.note", "mine", 0).ok());
+  REQUIRE(folder->setOwner("plan.txt", 7, 8).ok());
+  const auto before = folder->stat("plan.txt");
+  REQUIRE(until([&] { return read(*b, "plan.txt") == "text"; }, 120'000));
+
+  const auto copy = folder->stat("plan.txt");
+  CHECK_FALSE(copy->sameObject(*before));
+  CHECK(folder->getXattr("plan.txt", "user.note").ok());
+  CHECK(copy->uid == 7);
+  CHECK(copy->gid == 8);
+}
+
 TEST_CASE_FIXTURE(SimArenas, "of a file whose sync failed a copy is told, and no later sync is believed") {
   uint64_t lost = 0;
   for (uint64_t seed = 0; seed < 20; ++seed) {
