@@ -134,7 +134,10 @@ void Exchange::changed(bool urgent) {
 
 void Exchange::resumed() {
   changed(true);
-  for (auto* remote : remotes()) s_->pullIfBehind(remote->key());
+  for (auto* remote : remotes()) {
+    const auto it = s_->members.find(remote->key());
+    if (it != s_->members.end() && it->second.said) said(it->first, ArenaState(*it->second.said));
+  }
 }
 
 void Exchange::tellAgain() {

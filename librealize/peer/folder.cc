@@ -111,7 +111,7 @@ Result<void> Folder::State::openRoot(bool fresh) {
 
 /// What a crash left among our own is of no use, unless it is a file of the user's: one displaced by a version that was
 /// being put in its place, or on its way out. That one goes back.
-void Folder::State::clearLeftovers(const std::vector<Placed>& placed) {
+Result<void> Folder::State::clearLeftovers(const std::vector<Placed>& placed) {
   auto rowOf = [&](const FileStat& item) -> std::optional<store::DiskRow> {
     for (auto& row : core.store.disk().getByInode(item.device, item.inode)) {
       if (row.birthNs == item.birthNs && row.kind != EntryKind::Directory) return row;
@@ -120,9 +120,8 @@ void Folder::State::clearLeftovers(const std::vector<Placed>& placed) {
   };
   const auto problems = core.store.problems().list(1000);
   for (const char* folder : {kTempFolder, kCacheFolder}) {
-    auto items = root->list(folder);
-    if (!items.ok()) continue;
-    for (const auto& item : *items) {
+    REALIZE_ASSIGN(const auto items, root->list(folder));
+    for (const auto& item : items) {
       if (item.failed) continue;
       const std::string from = std::string(folder) + "/" + item.name;
       if (auto row = rowOf(item.stat)) {
@@ -168,6 +167,7 @@ void Folder::State::clearLeftovers(const std::vector<Placed>& placed) {
       (void)gone;  // Only takes space.
     }
   }
+  return {};
 }
 
 /// Where a leftover belongs that a user may have written into while it had a name of his: of an exchange that was being
@@ -203,11 +203,10 @@ std::optional<BlobId> blobNamed(const std::string& name) {
 
 /// Bytes of which the database speaks are in their files: a power cut can take the names of those. Of what is in a file that
 /// it does not speak of nothing is known; it takes space, and goes first when that is needed.
-void Folder::State::checkCache() {
-  auto items = root->list(kCacheFolder);
-  if (!items.ok()) return;
+Result<void> Folder::State::checkCache() {
+  REALIZE_ASSIGN(const auto items, root->list(kCacheFolder));
   std::map<std::string, uint64_t> sizes;
-  for (const auto& item : *items) {
+  for (const auto& item : items) {
     if (item.failed) continue;
     sizes[item.name] = item.stat.sizeBytes;
     const auto blob = blobNamed(item.name);
@@ -224,6 +223,7 @@ void Folder::State::checkCache() {
     auto there = sizes.find(blob.hex());
     if (row && (there == sizes.end() || there->second != row->sizeBytes)) core.store.cache().erase(blob);
   }
+  return {};
 }
 
 namespace {
@@ -250,36 +250,49 @@ Result<void> Folder::start(const Beginning& how) {
 /// The root is open: notes what it is, watches it and scans it.
 Result<void> Folder::State::begin() {
   guard.setSettings(guardSettings(core.settings.guardShare));
-  auto stat = root->stat("");
-  if (!stat.ok()) return stat.error();
+  if (auto noted = noteWhatIsThere(); !noted.ok())
+    return Error{noted.code(), core.options.folder + ": what this program keeps there cannot be read (" + noted.error().message +
+                                   "). Nothing was removed; it is tried again"};
+  beginWatch(true);
+  beginGuards();
+  core.folder->rescanAll();
+  return {};
+}
+
+/// What a crash left, what a backup brought back, what the power took. Nothing is concluded from what cannot be read; it may
+/// be done anew from its beginning.
+Result<void> Folder::State::noteWhatIsThere() {
+  REALIZE_ASSIGN(const auto stat, root->stat(""));
   placingNew.clear();
   std::vector<Placed> placed;
+  Result<void> read;
   if (anyPlacing()) {
     core.transact([&] {
-      placed = placedBefore();
+      auto found = placedBefore();
+      if (!found.ok()) return void(read = found.error());
+      placed = std::move(*found);
       keepPlacing(placed);
     });
+    REALIZE_TRY(read);
     // Before the files go that tell what was not placed.
     REALIZE_TRY(store::catching([&] { core.store.makeDurable(); }));
   }
   core.transact([&] {
     auto row = core.store.disk().get(kRootNode).value_or(store::DiskRow());
     // What lies on it has its number. A disk that is mounted in it and had that number before has another one now, too.
-    if (row.device != stat->device) changeDevices({{row.device, stat->device}, {stat->device, kNoDevice}});
-    clearLeftovers(placed);
-    lookWhatWasBroughtBack();
-    checkCache();
+    if (row.device != stat.device) changeDevices({{row.device, stat.device}, {stat.device, kNoDevice}});
     row.node = kRootNode;
     row.kind = EntryKind::Directory;
-    row.setStat(*stat);
+    row.setStat(stat);
     core.store.disk().put(row);
-    takePlaced(placed, stat->device);
-    forgetUnsynced();
+    read = clearLeftovers(placed);
+    if (read.ok()) read = lookWhatWasBroughtBack();
+    if (read.ok()) read = checkCache();
+    if (!read.ok()) return;
+    takePlaced(placed, stat.device);
+    read = forgetUnsynced();
   });
-  beginWatch(true);
-  beginGuards();
-  core.folder->rescanAll();
-  return {};
+  return read;
 }
 
 /// Before a scan, which adds all directories. Without a watch, or with one that failed, it is tried anew.
@@ -319,6 +332,8 @@ void Folder::State::lost(const std::string& why) {
   core.env.scheduler.onCoreAfter(kResumeMs, [this, alive = alive, why] {
     if (!*alive || core.stopping || core.suspendedWhy != why) return;
     auto opened = openRoot(false);
+    for (const char* own : {kTempFolder, kCacheFolder})
+      if (opened.ok() && !root->list(own).ok()) return lost(why);
     if (!opened.ok()) return lost(why);
     core.suspended = false;
     core.suspendedWhy.clear();
@@ -341,7 +356,7 @@ bool Folder::State::sameBootAsBefore() {
 
 /// What was put in place shortly before a crash may not have reached the disk, and what was about to leave may have
 /// left: neither is a removal by the user.
-void Folder::State::forgetUnsynced() {
+Result<void> Folder::State::forgetUnsynced() {
   auto& unsynced = core.store.unsynced();
   // Without a new start of the machine nothing was lost; only what was leaving may be gone by our own doing.
   const bool sameBoot = sameBootAsBefore();
@@ -358,6 +373,7 @@ void Folder::State::forgetUnsynced() {
     if (!row || how == kOnDisk || (sameBoot && !(how & kLeaving))) continue;
     auto path = core.folder->diskPath(node);
     auto stat = path ? root->stat(*path) : Result<FileStat>(Error{Code::NotFound, ""});
+    if (!stat.ok() && stat.code() == Code::Io) return stat.error();
     const bool there = stat.ok() && stat->inode == row->inode && stat->device == row->device && stat->birthNs == row->birthNs;
     // Its bytes may have been hashed before they were on the disk, and then the disk has others under those times: also where
     // it has another name, as a crash between a rename and its transaction leaves it.
@@ -385,6 +401,7 @@ void Folder::State::forgetUnsynced() {
   // What the machine found when it started is on its disk. What only another process put there may still be lost.
   if (!sameBoot) unsynced.clearThrough(last);
   else if (unsynced.count()) flushUnsyncedSoon();
+  return {};
 }
 
 void Folder::State::flushUnsyncedSoon() {

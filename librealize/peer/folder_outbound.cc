@@ -124,34 +124,6 @@ Result<std::string> Folder::State::takeAside(const store::DiskRow& row, const st
   return Error{Code::Busy, path + ": changed here at this moment"};
 }
 
-/// What was undone is on the disk before anything is said of it: a crash must not bring back what we took away, or leave
-/// among our own what the user has long since synced.
-void Folder::State::syncNames(const std::string& ours, const std::string& path) {
-  for (const auto& folder : {parentPath(path), parentPath(ours)}) {
-    auto synced = root->syncDirectory(folder);
-    (void)synced;  // Failing, it is the disk's last word.
-  }
-}
-
-/// Bytes of the user's that ended up among our own: under their name again or, where that is taken, beside it.
-void Folder::State::giveBack(const std::string& from, const std::string& path) {
-  hint(parentPath(path));
-  if (root->rename(from, path, RenameKind::NoReplace).ok()) return syncNames(from, path);
-  for (const std::string& stem : {path, std::string("rescued"), std::string(kTempFolder) + "/rescued"}) {
-    for (int i = 1; i < 100; ++i) {
-      const std::string beside = stem + "~" + std::to_string(i);
-      auto moved = root->rename(from, beside, RenameKind::NoReplace);
-      if (!moved.ok() && moved.code() == Code::Exists) continue;
-      if (!moved.ok()) break;
-      syncNames(from, beside);
-      hint(parentPath(beside));
-      return problem(beside, "rescued", path + ": changed here while another peer's version took its place; what it held is "
-                                               "kept under this name");
-    }
-  }
-  problem(from, "rescued", path + ": changed here while another peer's version took its place; what it held is kept here");
-}
-
 /// The object on disk is not what we know: what happened there is read first.
 bool Folder::State::leftAlone(const store::DiskRow& row, const std::string& path) {
   if (faulty(Fault::TrustTheRow)) return false;

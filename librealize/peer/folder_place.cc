@@ -15,6 +15,49 @@
 
 namespace realize::peer {
 
+/// What was undone is on the disk before anything is said of it: a crash must not bring back what we took away, or leave
+/// among our own what the user has long since synced.
+void Folder::State::syncNames(const std::string& ours, const std::string& path) {
+  for (const auto& folder : {parentPath(path), parentPath(ours)}) {
+    auto synced = root->syncDirectory(folder);
+    (void)synced;  // Failing, it is the disk's last word.
+  }
+}
+
+/// Bytes of the user's that ended up among our own: under their name again or, where that is taken, beside it.
+void Folder::State::giveBack(const std::string& from, const std::string& path) {
+  hint(parentPath(path));
+  if (root->rename(from, path, RenameKind::NoReplace).ok()) return syncNames(from, path);
+  const std::string what = path + ": changed here while another peer's version took its place; what it held is kept ";
+  for (const std::string& stem : {path, std::string("rescued"), std::string(kTempFolder) + "/rescued"}) {
+    const bool ours = stem.starts_with(kTempFolder);
+    if (ours && from.starts_with(stem)) break;
+    for (int i = 1; i < 100; ++i) {
+      const std::string beside = stem + "~" + std::to_string(i);
+      auto moved = root->rename(from, beside, RenameKind::NoReplace);
+      if (!moved.ok() && moved.code() == Code::Exists) continue;
+      if (!moved.ok()) break;
+      syncNames(from, beside);
+      if (!ours) hint(parentPath(beside));
+      problem(beside, "rescued", what + "under this name");
+      return ours ? giveBackLater(beside, path) : void();
+    }
+  }
+  problem(from, "rescued", what + "here");
+  giveBackLater(from, path);
+}
+
+/// The disk did not let it go.
+void Folder::State::giveBackLater(const std::string& from, const std::string& path) {
+  const auto kept = root->stat(from);
+  core.env.scheduler.onCoreAfter(kReadAgainMs, [this, alive = alive, from, path, kept] {
+    if (!*alive || core.stopping || core.suspended || !root) return;
+    const auto there = root->stat(from);
+    if (there.ok() ? kept.ok() && !there->sameObject(*kept) : there.code() == Code::NotFound) return;  // It went back.
+    giveBack(from, path);
+  });
+}
+
 /// Somebody was quicker than an exchange: his bytes go back under the name, and are read as the edit that they are.
 void Folder::State::undoPlacing(NodeId node, const FileStat& fresh, const std::string& from, const std::string& tempPath,
                                 const std::string& path) {

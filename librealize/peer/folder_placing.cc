@@ -75,16 +75,15 @@ void Folder::placingDone() { s_->core.store.setValue(kPlacingKey, s_->placingNew
 
 /// Which of those that were noted came to their place. Before anything among our own is cleared away: what is still there
 /// did not; what is not went to the folder, if a power cut did not take its name.
-std::vector<Folder::State::Placed> Folder::State::placedBefore() {
+Result<std::vector<Folder::State::Placed>> Folder::State::placedBefore() {
   const bool sameBoot = sameBootAsBefore();
   const auto noted = decode(core.store.getValue(kPlacingKey).value_or(""));
   std::vector<Placed> out;
   if (noted.empty()) return out;
   std::vector<FileStat> ours;
   for (const char* folder : {kTempFolder, kCacheFolder}) {
-    auto items = root->list(folder);
-    if (!items.ok()) return out;
-    for (const auto& item : *items)
+    REALIZE_ASSIGN(const auto items, root->list(folder));
+    for (const auto& item : items)
       if (!item.failed) ours.push_back(item.stat);
   }
   for (const auto& [node, dot, file, named] : noted) {
@@ -98,6 +97,7 @@ std::vector<Folder::State::Placed> Folder::State::placedBefore() {
     const auto above = core.folder->diskPath(parent);
     if (!above || (row && row->inode == file.inode && row->birthNs == file.birthNs)) continue;
     const auto there = root->stat(joinPath(*above, name));
+    if (!there.ok() && there.code() == Code::Io) return there.error();
     const bool before = there.ok() && row && there->inode == row->inode && there->birthNs == row->birthNs;
     const bool kept = std::any_of(ours.begin(), ours.end(), [&file = file](const auto& item) { return sameFile(item, file); });
     const bool asPlaced = there.ok() && sameFile(*there, file);

@@ -40,18 +40,18 @@ void Folder::State::bringBack(BroughtBack what) {
 }
 
 /// The marker goes with the folder, and is never written again: another one is a copy.
-void Folder::State::lookWhatWasBroughtBack() {
-  auto marker = root->stat(kMarkerPath);
-  if (!marker.ok()) return;
+Result<void> Folder::State::lookWhatWasBroughtBack() {
+  REALIZE_ASSIGN(const auto marker, root->stat(kMarkerPath));
   const auto then = core.store.getValue(kMarkerKey);
-  if (then && !sameMarker(*then, *marker)) bringBack(BroughtBack::Folder);
-  const std::string now = std::to_string(marker->inode) + " " + std::to_string(marker->birthNs);
+  if (then && !sameMarker(*then, marker)) bringBack(BroughtBack::Folder);
+  const std::string now = std::to_string(marker.inode) + " " + std::to_string(marker.birthNs);
   if (then != now) core.store.setValue(kMarkerKey, now);
   const std::string what = core.store.getValue(kBroughtBackKey).value_or("");
-  if (what.empty()) return;
+  if (what.empty()) return {};
   broughtBack = what == "folder" ? BroughtBack::Folder : BroughtBack::Database;
   forgetCache();
   if (core.options.shared && core.options.userFolder) waitingForTree = true;
+  return {};
 }
 
 /// Which chunks are in the files of the cache is of another time than they are. What is whole, its name proves.

@@ -106,10 +106,11 @@ struct Folder::State {
     NodeId parent = 0;
     std::string name;
   };
-  void clearLeftovers(const std::vector<Placed>& placed), changeDevices(const std::map<uint64_t, uint64_t>& changes);
-  void checkCache();
+  Result<void> noteWhatIsThere(), clearLeftovers(const std::vector<Placed>& placed);
+  void changeDevices(const std::map<uint64_t, uint64_t>& changes);
+  Result<void> checkCache();
   bool sameBootAsBefore();
-  void forgetUnsynced();
+  Result<void> forgetUnsynced();
   void noteUnsynced(NodeId node, uint8_t how = 0);
   void flushUnsyncedSoon();
 
@@ -125,7 +126,7 @@ struct Folder::State {
   static Result<void> syncChanges(Directory& root, const std::vector<ToSync>& changes, bool all);  ///< thread: any
 
   // folder_restored.cc
-  void lookWhatWasBroughtBack();
+  Result<void> lookWhatWasBroughtBack();
   void bringBack(BroughtBack what);
   void forgetCache();
   void recogniseCache(std::shared_ptr<std::vector<std::string>> names);
@@ -140,7 +141,7 @@ struct Folder::State {
   std::string placingNew;  ///< the notes of what the pool puts in place
   std::string notesOf(const std::vector<Placing>& files);
   bool anyPlacing();
-  std::vector<Placed> placedBefore();
+  Result<std::vector<Placed>> placedBefore();
   void keepPlacing(const std::vector<Placed>& placed);
   void takePlaced(const std::vector<Placed>& placed, uint64_t device);
 
@@ -261,7 +262,7 @@ struct Folder::State {
   Result<std::string> swapIn(const std::string& tempPath, const FileStat& fresh, const store::DiskRow& row, const std::string& path);
   Result<void> exchangeIn(const std::string& tempPath, const FileStat& fresh, const store::DiskRow& row, const std::string& path);
   Result<std::string> takeAside(const store::DiskRow& row, const std::string& path);
-  void giveBack(const std::string& from, const std::string& path);
+  void giveBack(const std::string& from, const std::string& path), giveBackLater(const std::string& from, const std::string& path);
   void syncNames(const std::string& ours, const std::string& path);
   void undoPlacing(NodeId node, const FileStat& fresh, const std::string& from, const std::string& tempPath, const std::string& path);
   bool outOfTheWay(NodeId parent, const std::string& name);

@@ -61,3 +61,58 @@ TEST_CASE_FIXTURE(Settled, "what is below a folder that a scan might not read is
     CHECK(until([&] { return read(*b, "sub/below/plan.txt") == text; }, 10'000));
   }
 }
+
+// realize-sim --hard disk-errors, seed 643.
+TEST_CASE_FIXTURE(Settled, "a folder that came back from a backup is known as that, also where the disk fails as it is begun with") {
+  const auto backup = b->disk.snapshot();
+  write(*a, "sub/below/plan.txt", "two");
+  REQUIRE(settles());
+  end(*b);
+  b->restore(backup, false, true);
+  REQUIRE(read(*b, "sub/below/plan.txt") == "one");
+  b->disk.fail(FakeOp::Stat, "/arena/.realize/arena", Code::Io);
+  goOn(*b);
+
+  REQUIRE(settles());
+  CHECK(read(*a, "sub/below/plan.txt") == "two");
+  CHECK(read(*b, "sub/below/plan.txt") == "two");
+}
+
+TEST_CASE_FIXTURE(Settled, "what a crash left is looked at also where the disk fails to list it first") {
+  for (const char* own : {"tmp", "cache"}) {
+    CAPTURE(own);
+    end(*b);
+    write(*b, ".realize/tmp/w1-0", "half a version");
+    b->disk.fail(FakeOp::List, std::string("/arena/.realize/") + own, Code::Io);
+    goOn(*b);
+    CHECK(b->core->status().suspendedWhy.find("tried again") != std::string::npos);
+
+    REQUIRE(settles());
+    CHECK_FALSE(has(*b, ".realize/tmp/w1-0"));
+  }
+}
+
+// realize-sim --hard disk-errors, seeds 735, 904.
+TEST_CASE_FIXTURE(Settled, "what a user wrote and the disk did not let go of our own folder goes back later") {
+  const std::string path = "/arena/sub/below/plan.txt";
+  bool over = false;
+  b->onCall = [&](const test::FakeCall& call) {
+    if (b->userActing || over || call.op != FakeOp::Rename || call.path2 != path) return;
+    over = true;
+    write(*b, "sub/below/plan.txt", "mine");
+    b->disk.fail(FakeOp::Rename, "", Code::Io, 1, 1000);  // After this one.
+  };
+  write(*a, "sub/below/plan.txt", "two");
+  REQUIRE(until([&] { return b->core->status().problemCount > 0; }, 10'000));
+  const auto problems = b->core->status().problems;
+  REQUIRE(problems.at(0).kind == "rescued");
+  CHECK(problems.at(0).path.starts_with(".realize/tmp/"));
+  pass(100'000);
+  CHECK(b->core->status().problems.at(0).path == problems.at(0).path);
+
+  b->disk.clearFailures();
+  CHECK(until([&] { return read(*b, "sub/below/plan.txt~1") == "mine"; }, 120'000));
+  REQUIRE(settles());
+  CHECK(read(*a, "sub/below/plan.txt~1") == "mine");
+  CHECK_FALSE(problem(*b, problems.at(0).path, "rescued"));
+}

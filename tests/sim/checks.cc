@@ -56,7 +56,7 @@ void World::checkTrees() {
   say("all show\n" + first);
 }
 
-/// What its status says cannot be read, and has not been. A folder, and what is not there any more, is read again within a minute;
+/// What its status says cannot be read, and has not been; and what of the user's it still has among its own, to be given back. A folder, and what is not there any more, is read again within a minute;
 /// status may say so longer, until somebody asks.
 std::string World::unreadAt(size_t number) {
   auto& store = machines_[number].peer->core->core().store;
@@ -64,8 +64,9 @@ std::string World::unreadAt(size_t number) {
   std::string unread;
   doing(number, [&](Directory& root) {
     for (const auto& problem : store.problems().list(100)) {
-      if (problem.kind != "unreadable") continue;
       const auto there = root.stat(problem.path);
+      if (problem.kind == "rescued" && problem.path.starts_with(peer::kOwnFolder) && there.ok()) unread = "/" + problem.path;
+      if (problem.kind != "unreadable") continue;
       const bool file = there.ok() && there->type == FileStat::Type::File;
       const auto rows = file ? store.disk().getByInode(there->device, there->inode) : std::vector<store::DiskRow>();
       const bool read = std::any_of(rows.begin(), rows.end(), [&](const auto& row) { return row.matches(*there) && !row.dirty; });
