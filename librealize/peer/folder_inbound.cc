@@ -81,11 +81,13 @@ class ScopeReader {
     scopes_.emplace(directory, scope);
     return scope;
   }
+  std::map<std::string, FileStat> files;  ///< that were read, by the directories that they are in
 
  private:
   Result<logic::IgnoreRules> read(const std::string& path) {
     REALIZE_ASSIGN(auto stat, root_.stat(path));
     if (stat.type != FileStat::Type::File) return Error{Code::NotFound, path};
+    files.insert_or_assign(parentPath(path), stat);
     REALIZE_ASSIGN(auto file, root_.open(path, OpenMode::Read));
     Bytes bytes(logic::kMaxIgnoreFileBytes + 1);
     REALIZE_ASSIGN(const size_t got, file->read(0, bytes));
@@ -167,6 +169,7 @@ std::shared_ptr<ListingBatch> listAll(Directory& root, SharedWatch& watch, const
     }
     batch->listings.push_back(std::move(listing));
   }
+  batch->patterns = std::move(scopes.files);
   batch->marker = checkPlace(root, place);
   return batch;
 }
@@ -365,24 +368,6 @@ void Folder::State::listThen(const std::vector<std::string>& paths, bool scan, s
   });
 }
 
-/// Patterns speak of what is not known yet; what the arena has already stays followed, as in git.
-void Folder::State::keepKnownNames(logic::ReconcileInput& input) {
-  for (auto& listing : input.listings) {
-    if (listing.ignored.empty()) continue;
-    std::erase_if(listing.ignored, [&](const std::string& name) {
-      if (name == kOwnFolder) return false;
-      auto stat = root->stat(joinPath(listing.path, name));
-      if (!stat.ok()) return false;
-      const auto rows = core.store.disk().getByInode(stat->device, stat->inode);
-      const bool known = std::any_of(rows.begin(), rows.end(), [&](const auto& row) {
-        return row.name == name && row.birthNs == stat->birthNs;
-      });
-      if (known) listing.items.push_back({name, *stat, std::nullopt});
-      return known;
-    });
-  }
-}
-
 /// The watch tells of it as of what anybody does there.
 void Folder::State::putInto(NodeId folder) {
   if (newIn.size() >= kMostNewIn) newIn.clear();
@@ -412,6 +397,7 @@ void Folder::State::onListed(std::shared_ptr<ListingBatch> batch, std::shared_pt
   scannedEntries += batch->entries;
   if (linked.size() < kMostLinked) linked.merge(batch->linked);
   input->root = batch->root;
+  notePatterns(*batch);
   // Under the lock that we change the folder under: else what we did meanwhile would be undone as if done by someone.
   if (!changedMeanwhile.empty()) {
     std::vector<ToList> again;

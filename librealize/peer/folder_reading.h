@@ -2,6 +2,7 @@
 
 // What is read of a folder: its watch, directories, and files to be hashed.
 
+#include <map>
 #include <memory>
 #include <mutex>
 #include <set>
@@ -32,6 +33,7 @@ struct ListingBatch {
   std::vector<logic::Listing> listings;
   Result<void> marker;   ///< still the arena's folder, before and after
   uint64_t entries = 0;
+  std::map<std::string, FileStat> patterns;  ///< the pattern files that were read, by their directories, from before that
   std::set<std::pair<uint64_t, uint64_t>> linked;  ///< device and inode of files that have several names
 };
 

@@ -150,7 +150,7 @@ struct Folder::State {
   void startPass();
   void listThen(const std::vector<std::string>& paths, bool scan, std::shared_ptr<logic::ReconcileInput> input, int round);
   void onListed(std::shared_ptr<ListingBatch> batch, std::shared_ptr<logic::ReconcileInput> input, int round);
-  void keepKnownNames(logic::ReconcileInput& input), leaveOutKnown(logic::ReconcileInput& input);
+  void leaveOutKnown(logic::ReconcileInput& input);
   void endPass();
   void beginWatch(bool anew);
   void watchFailed(const Error& error);
@@ -164,6 +164,11 @@ struct Folder::State {
   void directoryMoved(const std::string& from, const std::string& to, bool byUs);
   void leaveBehind(const logic::ReconcileInput& input);
   void takeNotes(const std::vector<logic::Note>& notes);
+
+  // folder_patterns.cc
+  void keepKnownNames(logic::ReconcileInput& input);
+  void notePatterns(const ListingBatch& batch);
+  std::map<std::string, FileStat> patterns;  ///< the pattern files as they were last read, by their directories
 
   // folder_steps.cc
   void carryOut(logic::Plan& plan, const logic::ReconcileInput& input);

@@ -1,0 +1,49 @@
+// What is ignored: nothing that the arena has already, and by the patterns of today.
+
+#include <algorithm>
+#include <optional>
+
+#include "librealize/peer/folder_state.h"
+
+namespace realize::peer {
+
+/// Patterns speak of what is not known yet; what the arena has already stays followed, as in git: by its name, whoever
+/// has it now, or wherever it was moved to under the same.
+void Folder::State::keepKnownNames(logic::ReconcileInput& input) {
+  for (auto& listing : input.listings) {
+    std::optional<store::DiskRow> folder;
+    if (!listing.ignored.empty()) folder = listing.path.empty() ? core.store.disk().get(kRootNode) : rowAtPath(listing.path);
+    std::erase_if(listing.ignored, [&](const std::string& name) {
+      if (name == kOwnFolder) return false;
+      auto stat = root->stat(joinPath(listing.path, name));
+      if (!stat.ok()) return false;
+      const auto before = folder ? core.store.disk().getAt(folder->node, name) : std::nullopt;
+      bool known = before && (before->kind == EntryKind::Directory) == (stat->type == FileStat::Type::Directory);
+      if (!known) {
+        const auto rows = core.store.disk().getByInode(stat->device, stat->inode);
+        known = std::any_of(rows.begin(), rows.end(),
+                            [&](const auto& row) { return row.name == name && row.birthNs == stat->birthNs; });
+      }
+      if (known) listing.items.push_back({name, *stat, std::nullopt});
+      return known;
+    });
+  }
+}
+
+/// Other patterns concern all that is below them.
+void Folder::State::notePatterns(const ListingBatch& batch) {
+  bool changed = false;
+  for (const auto& [directory, file] : batch.patterns) {
+    auto [known, fresh] = patterns.emplace(directory, file);
+    if (fresh ? scanning : known->second.unchanged(file)) continue;  // A scan reads with them what is below.
+    known->second = file;
+    changed = true;
+  }
+  if (!patterns.empty())
+    for (const auto& listing : batch.listings)
+      if (listing.state == logic::Listing::State::Complete && !batch.patterns.contains(listing.path))
+        changed = patterns.erase(listing.path) > 0 || changed;
+  if (changed) core.folder->rescanAll();
+}
+
+}  // namespace realize::peer
