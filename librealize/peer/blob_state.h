@@ -120,7 +120,8 @@ struct Saving {
   store::CacheRow row;
   uint64_t drops = 0;  ///< of pieces, until then
   std::function<void(Result<void>)> done;
-  std::vector<ByteRange> again{};  ///< to be written once more before that
+  std::shared_ptr<DiskFile> file{};  ///< of `blob`, which may get another
+  std::vector<ByteRange> again{};    ///< to be written once more before that
   Result<void> synced{};
 };
 

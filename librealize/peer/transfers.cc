@@ -259,7 +259,7 @@ void Transfers::State::save(const std::shared_ptr<BlobState>& blob, std::functio
   row.complete = blob->complete();
   if (!row.complete) row.present = encodePresent(blob->present);
   row.lastReadNs = core.env.clock.nowNs();
-  toSave.push_back({blob, std::move(row), blob->drops, std::move(done)});
+  toSave.push_back({blob, std::move(row), blob->drops, std::move(done), blob->file});
   for (uint32_t i = 0; blob->unwritten && i < blob->present.size(); ++i)
     if (blob->present[i]) toSave.back().again.push_back({blob->layout->offsets[i], blob->layout->pieceBytes(i)});
   saveNext();
@@ -268,10 +268,10 @@ void Transfers::State::save(const std::shared_ptr<BlobState>& blob, std::functio
 namespace {
 /// Where all together could not be synced, each file tells whether it is one of those. Thread: pool.
 void syncSaved(std::vector<Saving>& group, Directory* root) {
-  for (auto& saving : group) saving.synced = writeAgain(*saving.blob->file, saving.again);
+  for (auto& saving : group) saving.synced = writeAgain(*saving.file, saving.again);
   if (faulty(Fault::SkipFileSync) || (group.size() > kSyncOneByOne && root && root->syncAll().ok())) return;
   for (auto& saving : group)
-    if (saving.synced.ok()) saving.synced = saving.blob->file->sync(false);
+    if (saving.synced.ok()) saving.synced = saving.file->sync(false);
 }
 }  // namespace
 
@@ -282,6 +282,7 @@ void Transfers::State::saveNext() {
   auto group = std::make_shared<std::vector<Saving>>(std::exchange(toSave, {}));
   core.env.scheduler.onPool(false, [this, alive = alive, &scheduler = core.env.scheduler, group, root = core.folder->root()] {
     syncSaved(*group, root.get());
+    for (auto& saving : *group) saving.file = nullptr;  // Who waits for this may want to be the only one at it.
     scheduler.onCore([this, alive, group] {
       if (*alive) saved(*group);
     });

@@ -311,7 +311,7 @@ bool Transfers::State::copyLocal(const std::shared_ptr<BlobState>& blob, const s
     auto done = std::make_shared<std::vector<uint32_t>>();
     std::map<std::string, std::shared_ptr<DiskFile>> opened;
     for (const auto& copy : *copies) {
-      std::shared_ptr<DiskFile> from = copy.source.cached ? copy.source.cached->file : nullptr;
+      std::shared_ptr<DiskFile> from = copy.source.file;
       if (!from) {
         auto& slot = opened[copy.source.path];
         if (!slot) {

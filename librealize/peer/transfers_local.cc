@@ -82,7 +82,7 @@ void Transfers::State::copyFrom(std::optional<Source> source, const store::BlobT
     auto outcome = std::make_shared<Result<void>>([&]() -> Result<void> {
       REALIZE_ASSIGN(auto file, root->open(temp, OpenMode::CreateNew, 0600));
       if (source) {
-        std::shared_ptr<DiskFile> from = source->cached ? source->cached->file : nullptr;
+        std::shared_ptr<DiskFile> from = source->file;
         if (!from) {
           REALIZE_ASSIGN(from, openUnchanged(*root, source->path, *source->row));
         }
@@ -151,6 +151,15 @@ bool Transfers::State::syncNames(Directory& root, const std::vector<NodeId>& nod
   });
 }
 
+/// Who reads it goes on with that file, wherever it goes; and none of us may write to what the user gets: it would be taken
+/// for his writing. Errors: as of openCacheFile(); Busy.
+Result<void> Transfers::State::openToMove(BlobState& blob) {
+  REALIZE_TRY(openCacheFile(blob));
+  if (blob.saving || blob.unsavedPieces || blob.file.use_count() > 1) return Error{Code::Busy, "the cached file is in use at this moment"};
+  REALIZE_ASSIGN(blob.file, core.folder->root()->open(cachePath(blob.blob), OpenMode::Read));
+  return {};
+}
+
 void Transfers::State::moveFromCache(const std::vector<store::BlobTask>& tasks) {
   struct Move {
     store::BlobTask task;
@@ -166,8 +175,7 @@ void Transfers::State::moveFromCache(const std::vector<store::BlobTask>& tasks) 
     inFlight.erase({task.node, task.blob});
     auto& move = moves.emplace_back(Move{.task = task});
     Result<void> ready = named;
-    // Who has it open goes on with that file, wherever it goes.
-    if (const auto known = blobs.find(task.blob); ready.ok() && known != blobs.end()) ready = openCacheFile(*known->second);
+    if (const auto known = blobs.find(task.blob); ready.ok() && known != blobs.end()) ready = openToMove(*known->second);
     move.file = ready.ok() ? root->stat(cachePath(task.blob)) : Result<FileStat>(ready.error());
     if (!move.file.ok()) move.settled = move.file.error();
     else if (auto head = headToPlace(task.node, task.blob)) placing.push_back({head->first, head->second, *move.file, true, task.node});
@@ -198,6 +206,7 @@ void Transfers::State::moveFromCache(const std::vector<store::BlobTask>& tasks) 
   if (done && !all) core.store.makeDurable();  // Before a file may go that tells that it was not placed.
   if (!all) lookAgainAtWanted();
   for (const auto& move : moves) {
+    if (auto known = blobs.find(move.task.blob); known != blobs.end()) known->second->file = nullptr;  // It stayed: openToMove().
     if (!done) settleFailed(move.task.node, move.task.blob, {Code::Suspended, core.suspendedWhy});
     else if (!move.settled.ok()) settleFailed(move.task.node, move.task.blob, move.settled.error());
   }

@@ -70,7 +70,7 @@ void Transfers::State::placeCopy(const EntryId& id, Dot dot, const BlobId& blob,
                                    &scheduler = core.env.scheduler] {
     auto copied = std::make_shared<Result<void>>([&]() -> Result<void> {
       if (!source) return copyTo(*root, temp, nullptr, blob, sizeBytes);
-      if (source->cached) return copyTo(*root, temp, source->cached->file.get(), blob, sizeBytes);
+      if (source->cached) return copyTo(*root, temp, source->file.get(), blob, sizeBytes);
       REALIZE_ASSIGN(auto file, openUnchanged(*root, source->path, *source->row));
       return copyTo(*root, temp, file.get(), blob, sizeBytes);
     }());

@@ -112,7 +112,7 @@ std::optional<Transfers::State::Source> Transfers::State::sourceOf(const BlobId&
   if (!openCacheFile(*state).ok() || state->presentCount == 0) return std::nullopt;
   const uint32_t last = state->layout->pieces() - 1;
   return Source{"", std::nullopt, state,
-                pieces.empty() ? lease(*state, 0, last) : lease(*state, pieces.front(), pieces.back())};
+                pieces.empty() ? lease(*state, 0, last) : lease(*state, pieces.front(), pieces.back()), state->file};
 }
 
 void Transfers::serveChunkList(const PeerKey& from, const BlobId& blob, uint8_t hops,
@@ -182,7 +182,7 @@ void Transfers::State::serveListed(const PeerKey& from, const GetRequest& reques
     scheduler.onPool(request.interactive, [serving, group, root, &scheduler, &core = core, alive = alive] {
       Gatherer gatherer(serving->sink);
       for (auto& piece : *group) {
-        std::shared_ptr<DiskFile> file = piece.source.cached ? piece.source.cached->file : nullptr;
+        std::shared_ptr<DiskFile> file = piece.source.file;
         if (!file) {
           auto opened = openUnchanged(*root, piece.source.path, *piece.source.row);
           if (opened.ok()) file = std::move(*opened);

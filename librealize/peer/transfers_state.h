@@ -71,6 +71,7 @@ struct Transfers::State {
   // transfers.cc
   std::shared_ptr<BlobState> stateOf(const BlobId& blob, uint64_t sizeBytes);
   Result<void> openCacheFile(BlobState& blob);
+  Result<void> openToMove(BlobState& blob);
   void dropSpare(const BlobId& blob);
   bool realHere(const BlobId& blob);
   void loadPresent(BlobState& blob);
@@ -197,6 +198,7 @@ struct Transfers::State {
     std::optional<store::DiskRow> row;     ///< what it must still be
     std::shared_ptr<BlobState> cached;
     std::shared_ptr<void> lease{};         ///< of the pieces of `cached` that were asked for
+    std::shared_ptr<DiskFile> file{};      ///< of `cached`, which may get another
   };
   std::optional<Source> sourceAt(store::DiskRow row);
   std::optional<Source> sourceOf(const BlobId& blob, const std::vector<uint32_t>& pieces);

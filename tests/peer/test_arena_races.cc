@@ -122,6 +122,9 @@ struct Several {
 // --- somebody else at the folder in the wrong moment --------------------------------------------------------------
 
 TEST_CASE("an edit at the moment a new version is put in place becomes a head beside it") {
+  std::string text;
+  SUBCASE("of a small file") { text = "new from a"; }
+  SUBCASE("of a large file, which comes from the cache") { text.assign(3'000'000, 'n'); }
   Planned peers;
   std::atomic<bool> once{false};
   peers.b->disk.meddler.beforeRename = [&](const std::string&, const std::string& to, RenameKind kind) -> std::optional<Error> {
@@ -129,12 +132,14 @@ TEST_CASE("an edit at the moment a new version is put in place becomes a head be
     return std::nullopt;
   };
 
-  peers.a->write("plan.txt", "new from a");
+  peers.a->write("plan.txt", text);
   REQUIRE(peers.settle());
 
   CHECK(once);
   CHECK(peers.b->read("plan.txt") == "mine, at this moment");
+  CHECK_FALSE(peers.b->has("plan.txt~1"));
   CHECK(peers.b->with([](ArenaCore& core) { return core.conflicts(); })->size() == 1);
+  CHECK((peers.a->read("plan.txt") == text));
 }
 
 TEST_CASE("bytes displaced by an exchange that cannot be undone stay in sight") {
