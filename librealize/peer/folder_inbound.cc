@@ -443,6 +443,7 @@ void Folder::State::onListed(std::shared_ptr<ListingBatch> batch, std::shared_pt
       }
     }
   });
+  tellIgnoredInTheWay(*input);
   leaveBehind(*input);
   carryOut(plan, *input);
   takeNotes(plan.notes);

@@ -297,7 +297,7 @@ bool Folder::State::moveOnDisk(const logic::Record& record, store::DiskRow& row,
   if (!renamed.ok()) {
     if (renamed.code() == Code::NoSpace || renamed.code() == Code::Io || renamed.code() == Code::NameTooLong)
       problem(move->from, "not-moved", renamed.error().message);
-    if (renamed.code() == Code::Exists) hint(parentPath(move->to));
+    if (renamed.code() == Code::Exists) inTheWay(parentPath(move->to), record.shownName);
     retry(id);
     return false;
   }
@@ -468,7 +468,7 @@ bool Folder::State::applySymlink(const logic::Record& record, const std::optiona
   } else if (auto made = root->makeSymlink(path, target); !made.ok()) {
     auto there = made.code() == Code::Exists ? root->readSymlink(path) : Result<std::string>(made.error());
     if (!there.ok() || *there != target) {
-      hint(*parent);
+      inTheWay(*parent, record.shownName);
       retry(id);
       return false;
     }
@@ -553,7 +553,7 @@ Result<std::string> Folder::materialize(const EntryId& id) {
   auto stat = s.root->stat(path);
   if (!stat.ok()) return stat.error();
   if (stat->type != FileStat::Type::Directory) {
-    s.hint(parent);
+    s.inTheWay(parent, name);
     return Error{Code::Busy, path + ": something else is in the way"};
   }
   core.transact([&] {

@@ -46,4 +46,25 @@ void Folder::State::notePatterns(const ListingBatch& batch) {
   if (changed) core.folder->rescanAll();
 }
 
+/// Something that is not known has the name of what a peer has: it is read, unless it is ignored.
+void Folder::State::inTheWay(const std::string& directory, const std::string& name) {
+  namesInTheWay[directory].insert(name);
+  hint(directory);
+}
+
+void Folder::State::tellIgnoredInTheWay(const logic::ReconcileInput& input) {
+  if (namesInTheWay.empty()) return;
+  core.transact([&] {
+    for (const auto& listing : input.listings) {
+      const auto names = namesInTheWay.extract(listing.path);
+      if (names.empty()) continue;
+      for (const auto& name : listing.ignored)
+        if (names.mapped().contains(name))
+          problem(joinPath(listing.path, name), "ignored-in-the-way",
+                  "what a peer has under this name is not put on this disk, where an ignored one has it. Rename that, or "
+                  "take it out of the " + std::string(logic::kIgnoreFileName) + ": it goes on by itself");
+    }
+  });
+}
+
 }  // namespace realize::peer

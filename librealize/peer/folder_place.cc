@@ -265,7 +265,7 @@ Result<void> Folder::place(const EntryId& id, Dot dot, const std::string& tempPa
     auto placed = s.root->rename(tempPath, path, faulty(Fault::OverwriteUnknown) ? RenameKind::Replace : RenameKind::NoReplace);
     if (!placed.ok()) {
       if (placed.code() != Code::Exists) return placed;
-      s.hint(parent);  // Somebody has made a file of that name: it is read first.
+      s.inTheWay(parent, record->shownName);  // Somebody has made a file of that name: it is read first.
       return Error{Code::Busy, path + ": a file that is not known yet is in the way"};
     }
   } else {

@@ -60,6 +60,7 @@ bool Folder::State::stillTrue(const store::ProblemRow& problem) {
     if (there->type == FileStat::Type::File) return !root->open(path, OpenMode::Read).ok();
     return there->type == FileStat::Type::Directory && !canBeListed(*root, path);
   }
+  if (kind == "ignored-in-the-way") return stat().ok() && !rowAtPath(path) && core.recordAt(path).ok();
   if (kind == "not-taken") return stat().ok() && !rowAtPath(path);
   if (kind == "not-removed" || kind == "not-moved" || kind == "attributes") {
     auto row = rowAtPath(path);

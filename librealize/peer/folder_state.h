@@ -168,6 +168,9 @@ struct Folder::State {
   // folder_patterns.cc
   void keepKnownNames(logic::ReconcileInput& input);
   void notePatterns(const ListingBatch& batch);
+  void inTheWay(const std::string& directory, const std::string& name);
+  void tellIgnoredInTheWay(const logic::ReconcileInput& input);
+  std::map<std::string, std::set<std::string>> namesInTheWay;  ///< by their directories, which are listed next
   std::map<std::string, FileStat> patterns;  ///< the pattern files as they were last read, by their directories
 
   // folder_steps.cc

@@ -79,3 +79,51 @@ TEST_CASE_FIXTURE(Ignoring, "what other patterns no longer ignore is read, howev
   }
   REQUIRE(settles());
 }
+
+namespace {
+struct InTheWay : Ignoring {
+  InTheWay() : onB(*b->disk.openRoot(test::kSimFolder)) {
+    makeDirectory("sub");
+    write(*a, "sub/known", "of the peer");
+    start();
+    REQUIRE(settles());
+    link->cut();
+    write(*a, "sub/.realizeignore", "*.log\n");
+    write(*a, "sub/x.log", "mine");
+  }
+  void meet() {
+    pass(10'000);
+    link->connect();
+    pass(60'000);
+    CHECK(problem(*a, "sub/x.log", "ignored-in-the-way"));
+    CHECK(read(*a, "sub/x.log") == "mine");
+  }
+  std::unique_ptr<Directory> onB;
+};
+}  // namespace
+
+TEST_CASE_FIXTURE(InTheWay, "what has the name of an ignored file here is told until that has another name") {
+  SUBCASE("a file") { write(*b, "sub/x.log", "of the peer"); }
+  SUBCASE("one that was renamed") { REQUIRE(onB->rename("sub/known", "sub/x.log", RenameKind::NoReplace).ok()); }
+  SUBCASE("a folder") { REQUIRE(onB->makeDirectory("sub/x.log", 0755).ok()); }
+  SUBCASE("a symlink") { REQUIRE(onB->makeSymlink("sub/x.log", "there").ok()); }
+  meet();
+
+  rename("sub/x.log", "sub/y.log");
+  CHECK(settles());
+  CHECK(read(*a, "sub/y.log") == "mine");
+  CHECK(has(*a, "sub/x.log"));
+  CHECK(a->core->status().problemCount == 0);
+}
+
+TEST_CASE_FIXTURE(InTheWay, "what has the name of an ignored file here is told until that is no longer ignored") {
+  write(*b, "sub/x.log", "of the peer");
+  meet();
+
+  write(*a, "sub/.realizeignore", "*.tmp\n");
+  CHECK(settles());
+  const auto seen = core(*a).recordAt("sub/x.log");  // A conflict like any other.
+  REQUIRE(seen.ok());
+  CHECK(core(*a).tree.shownHeads(seen->entry.id).size() == 2);
+  CHECK(a->core->status().problemCount == 0);
+}
