@@ -33,12 +33,15 @@ void Transfers::State::placeNext(std::shared_ptr<PlacingGroup> finished) {
     arrived.pop_front();
   }
   std::vector<WantedItem> others;
-  const bool noted = core.transact([&] {
+  bool noted = core.transact([&] {
     if (finished) others = noteNew(*finished);
     if (group->batch) prepareNew(*group, others);
     notePlacing(*group);
   });
-  if (noted) placeOthers(others);
+  if (noted && !others.empty()) {
+    placeOthers(others);
+    noted = core.transact([&] { notePlacing(*group); });  // Folder::place() has ended what was on its way, and its notes.
+  }
   for (const auto& job : std::exchange(afterPlacing, {})) job();
   if (noted && !group->files.files.empty()) {
     placing.push_back(group);
@@ -142,7 +145,6 @@ std::vector<WantedItem> Transfers::State::noteNew(PlacingGroup& group) {
 
 /// What was wanted and is more than a new name, or never came.
 void Transfers::State::placeOthers(std::vector<WantedItem>& items) {
-  if (items.empty()) return;
   auto root = core.folder->root();
   std::vector<Folder::Placing> files;
   for (auto& item : items) {
