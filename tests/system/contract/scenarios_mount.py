@@ -208,6 +208,8 @@ def a_mount_comes_back_after_a_kill(h):
         except OSError as error:
             equal(error.errno, errno.ENOTCONN)
         b.serve()
+        until(lambda: b.connection(a)["connected"], "the bytes can be fetched")
+        b.wait()
         equal(read(mount / "sub/x.txt"), b"one", "it is there again, though somebody worked in the old one")
         equal(b.arena()["mounts"], [str(mount)])
         equal(b.status()["problems"], [])
