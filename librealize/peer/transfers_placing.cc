@@ -42,7 +42,7 @@ void Transfers::State::placeNext(std::shared_ptr<PlacingGroup> finished) {
     placeOthers(others);
     noted = core.transact([&] { notePlacing(*group); });  // Folder::place() has ended what was on its way, and its notes.
   }
-  for (const auto& job : std::exchange(afterPlacing, {})) job();
+  runAfterPlacing();
   if (noted && !group->files.files.empty()) {
     placing.push_back(group);
     core.env.scheduler.onPool(false, [this, alive = alive, group, put = core.folder->putNew({group, &group->files}),
@@ -79,9 +79,20 @@ void Transfers::State::letGo(const PlacingGroup& group) {
 }
 
 void Transfers::State::placeSoon() {
-  post([this] {
-    placeMore();
-  });
+  post([this] { placeMore(); });
+}
+
+void Transfers::State::runAfterPlacing() {
+  for (const auto& job : std::exchange(afterPlacing, {})) job();
+}
+
+/// The wanted content has its place in the folder. `path`: as shown; empty: not known.
+void Transfers::State::isReal(const store::BlobTask& task, const std::string& path) {
+  core.store.wanted().erase(task);
+  core.emit(Event{.whenNs = 0, .type = "real", .arena = "", .path = path, .peer = "", .detail = ""});
+  if (!core.store.problems().count()) return;
+  core.store.problems().eraseKind("no-space");
+  if (!path.empty()) core.store.problems().erase(path, "not-placed");
 }
 
 /// What of the batch needs only a name; the others are added to `others`.
@@ -126,13 +137,7 @@ std::vector<WantedItem> Transfers::State::noteNew(PlacingGroup& group) {
       continue;
     }
     core.folder->noteNew(file);
-    const std::string path = joinPath(file.folder->shown, file.plan.name);
-    core.store.wanted().erase({item.node, item.blob, item.sizeBytes});
-    core.emit(Event{.whenNs = 0, .type = "real", .arena = "", .path = path, .peer = "", .detail = ""});
-    if (core.store.problems().count()) {
-      core.store.problems().eraseKind("no-space");
-      core.store.problems().erase(path, "not-placed");
-    }
+    isReal({item.node, item.blob, item.sizeBytes}, joinPath(file.folder->shown, file.plan.name));
     if (asPlanned) {
       plans.erase(item.entry);
       continue;
@@ -190,7 +195,7 @@ void Transfers::finishPlacing() {
     std::lock_guard ended(group->files.mutex);
   }
   s.post([&s] {
-    for (const auto& job : std::exchange(s.afterPlacing, {})) job();
+    s.runAfterPlacing();
     s.placeMore();
   });
   auto rest = std::make_shared<WantedBatch>();
@@ -230,13 +235,8 @@ Result<bool> Transfers::State::settle(NodeId node, const BlobId& blob, uint64_t 
     if (shown && shown->second.blob == blob) {
       REALIZE_TRY(core.folder->place(*id, head.dot, tempPath, known));
       moved = true;
-      core.store.wanted().erase({node, blob, sizeBytes});
-      auto path = core.shownPath(*id);
-      core.emit(Event{.whenNs = 0, .type = "real", .arena = "", .path = path.ok() ? *path : "", .peer = "", .detail = ""});
-      if (core.store.problems().count()) {
-        core.store.problems().eraseKind("no-space");
-        if (path.ok()) core.store.problems().erase(*path, "not-placed");
-      }
+      const auto path = core.shownPath(*id);
+      isReal({node, blob, sizeBytes}, path.ok() ? *path : "");
     } else if (tempPath != cachePath(blob)) {
       auto root = core.folder->root();
       if (!root) return Error{Code::Suspended, core.suspendedWhy};

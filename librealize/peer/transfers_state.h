@@ -169,7 +169,8 @@ struct Transfers::State {
   void placeSmall(std::shared_ptr<WantedBatch> batch);
   std::vector<std::function<void()>> afterPlacing;
   void placeNext(std::shared_ptr<PlacingGroup> finished);
-  void placeMore(), placeSoon();
+  void placeMore(), placeSoon(), runAfterPlacing();
+  void isReal(const store::BlobTask& task, const std::string& path);
   void notePlacing(const PlacingGroup& next);
   void prepareNew(PlacingGroup& group, std::vector<WantedItem>& others);
   std::vector<WantedItem> noteNew(PlacingGroup& group);
