@@ -155,6 +155,7 @@ bool Folder::State::putCopy(HashJob& job) {
   if (!aside.ok()) return false;
   changedByUs(parentPath(job.path));
   core.unwritten->forget(job.stat);
+  core.folder->lookAtOtherNames(job.stat);  // They keep the file that was replaced here.
   if (!there.ok() || !there->sameObject(job.copy) || there->mtimeNs != job.copy.mtimeNs) return false;
   job.stat = *there;
   return true;
