@@ -205,8 +205,8 @@ PageRequest Tree::requestFor(const PeerKey& sender) {
 bool Tree::isFreshFor(const PeerKey& sender) {
   if (!state_.vector.empty()) return false;
   TreeStore& store = records_.store();
-  if (records_.dirtyCount() == 0 && store.touchOrigins().empty()) return true;
-  return !store.getValue(cursorKey(sender)).value_or("").empty() && store.getValue(kFreshKey) == sender.hex();
+  if (!store.getValue(cursorKey(sender)).value_or("").empty() && store.getValue(kFreshKey) == sender.hex()) return true;
+  return records_.dirtyCount() == 0 && store.touchOrigins().empty();
 }
 
 Result<void> Tree::applyPage(const PeerKey& sender, const ChangePage& page) {

@@ -44,7 +44,12 @@ struct FilterKey {
   operator std::string_view() const { return {reinterpret_cast<const char*>(&hash), sizeof hash}; }
 };
 
-FilterKey keyOf(NodeId node) { return {node * 0x9e3779b97f4a7c15}; }  // Of the golden ratio (Knuth).
+/// Numbers count up, and a filter wants bits at random: the last steps of SplitMix64 (Steele, Lea and Flood 2014).
+FilterKey keyOf(NodeId node) {
+  node = (node ^ (node >> 30)) * 0xbf58476d1ce4e5b9;
+  node = (node ^ (node >> 27)) * 0x94d049bb133111eb;
+  return {node ^ (node >> 31)};
+}
 
 FilterKey keyOf(NodeId parentNode, std::string_view name) {
   return {std::hash<std::string_view>()(name) ^ keyOf(parentNode).hash};

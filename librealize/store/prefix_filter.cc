@@ -5,7 +5,7 @@
 namespace realize::store {
 
 namespace {
-constexpr size_t kBitsPerId = 16, kProbes = 6;  // One of a thousand is asked for in vain.
+constexpr size_t kBitsPerId = 24, kProbes = 8;  // One of 25,000 is asked for in vain.
 
 uint64_t wordOf(std::string_view prefix) {
   uint64_t out = 0;

@@ -516,12 +516,17 @@ const TreeCounts& TreeTable::counts() {
 }
 
 std::optional<std::string> TreeTable::getValue(std::string_view key) {
+  if (const auto known = values_.find(key); known != values_.end()) return known->second;
   std::optional<std::string> out;
   getValue_.first([&](Row row) { out = row.string(0); }, Text{key});
+  values_.emplace(key, out);
   return out;
 }
 
-void TreeTable::setValue(std::string_view key, std::string_view value) { setValue_.run(Text{key}, value); }
+void TreeTable::setValue(std::string_view key, std::string_view value) {
+  values_[std::string(key)] = value;
+  setValue_.run(Text{key}, value);
+}
 
 void TreeTable::writeBack() {
   if (nextNodeChanged_) {
@@ -540,6 +545,7 @@ void TreeTable::forget() {
   ids_.clear();
   absent_.clear();
   anyClash_.reset();
+  values_.clear();
   nextNode_ = 0;
   nextNodeChanged_ = false;
   files_.forget();

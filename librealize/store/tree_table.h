@@ -2,6 +2,7 @@
 
 // The entries: how ArenaStore is a TreeStore. Private to the store.
 
+#include <map>
 #include <optional>
 #include <string>
 #include <unordered_map>
@@ -82,6 +83,7 @@ class TreeTable {
   AbsenceFilter known_;                      ///< of the ids of all rows
   std::unordered_set<EntryId> absent_;       ///< looked for lately, and there is no row; bounded
   std::optional<bool> anyClash_;             ///< something is shown under another name than its base; false for sure only
+  std::map<std::string, std::optional<std::string>, std::less<>> values_;  ///< what was asked for or set; few, some of them at every page
   NodeId nextNode_ = 0;                      ///< 0: not read yet
   bool nextNodeChanged_ = false;
   TreeCounts counts_;
