@@ -4,22 +4,7 @@
 #include <map>
 #include <utility>
 
-#include "librealize/base/path.h"
-#include "librealize/peer/alike_names.h"
-#include "librealize/peer/arena_file_system.h"
-#include "librealize/peer/authors.h"
-#include "librealize/peer/catching_remote.h"
-#include "librealize/peer/conflict_folder.h"
-#include "librealize/peer/conflict_policy.h"
-#include "librealize/peer/copies.h"
-#include "librealize/peer/exchange.h"
-#include "librealize/peer/folder.h"
-#include "librealize/peer/guarded_file_system.h"
-#include "librealize/peer/invalidations.h"
-#include "librealize/peer/marks.h"
-#include "librealize/peer/transfers.h"
-#include "librealize/peer/trimmer.h"
-#include "librealize/peer/unwritten.h"
+#include "librealize/peer/arena_core_state.h"
 
 namespace realize::peer {
 
@@ -32,101 +17,7 @@ constexpr int64_t kReviveMs = 1000;
 constexpr int64_t kReviveMostMs = 60'000;
 constexpr int64_t kSteadyNs = 60'000'000'000;  // A database that fails again sooner is given more time.
 
-std::string_view whatHappened(const logic::Effect& effect) {
-  if (effect.appeared()) return "create";
-  if (effect.gone()) return "remove";
-  if (effect.moved()) return "move";
-  if (effect.contentChanged) return "edit";
-  return "attributes";
-}
-
-/// Of several, the newest.
-std::string versionText(const logic::Effect& effect, const std::vector<logic::ShownHead>& heads) {
-  if (effect.kind != EntryKind::File || heads.empty()) return "";
-  return contentText(heads.front().version);
-}
-
 }  // namespace
-
-/// What an arena's parts post runs with a failing database caught: it ends the arena's work, not the process.
-class CatchingScheduler final : public Scheduler {
- public:
-  explicit CatchingScheduler(Scheduler& inner) : inner_(inner) {}
-  void onCore(std::function<void()> job) override { inner_.onCore(caught(std::move(job))); }
-  void onCoreAfter(int64_t delayMs, std::function<void()> job) override { inner_.onCoreAfter(delayMs, caught(std::move(job))); }
-  void onPool(bool interactive, std::function<void()> job) override { inner_.onPool(interactive, std::move(job)); }
-  FairMutex& coreLock() override { return inner_.coreLock(); }
-
-  std::function<void(const Error&)> failed;
-  std::shared_ptr<bool> alive;
-
- private:
-  std::function<void()> caught(std::function<void()> job) {
-    return [this, alive = alive, job = std::move(job)] {
-      auto outcome = store::catching(job);
-      if (!outcome.ok() && *alive && failed) failed(outcome.error());
-    };
-  }
-  Scheduler& inner_;
-};
-
-struct ArenaCore::State {
-  State(Environment environment, ArenaOptions options, ArenaSettings settings, std::unique_ptr<store::ArenaStore> opened)
-      : catching(environment.scheduler),
-        env{environment.clock, environment.random, environment.disk, catching, std::move(environment.watch),
-            std::move(environment.bootId)},
-        store(std::move(opened)), tree(*store, env.clock, env.random, options.self),
-        authors(*store, tree, options.self), core{env, std::move(options), settings, *store, tree} {
-    core.authors = &authors;
-    core.unwritten = &unwritten;
-  }
-
-  CatchingScheduler catching;
-  Environment env;
-  std::unique_ptr<store::ArenaStore> store;
-  logic::Tree tree;
-  Authors authors;
-  Core core;
-  Unwritten unwritten{core};
-  Invalidations invalidations;
-  std::unique_ptr<Folder> folder;
-  std::unique_ptr<Transfers> transfers;
-  std::unique_ptr<Marks> marks;
-  std::unique_ptr<Exchange> exchange;
-  std::unique_ptr<Trimmer> trimmer;
-  std::unique_ptr<Copies> copies;
-  std::unique_ptr<ConflictPolicy> conflictPolicy;
-  std::unique_ptr<AlikeNames> alikeNames;
-  std::unique_ptr<ArenaFileSystem> fileSystem;
-  std::unique_ptr<ConflictFolder> conflictFolder;
-  std::unique_ptr<GuardedFileSystem> guardedFileSystem;
-  Hooks hooks;
-  int depth = 0;
-  std::map<PeerKey, std::shared_ptr<CatchingRemote>> remotes;
-  std::vector<Event> told;  ///< by the transaction that is open
-  uint64_t realBytes = 0;         ///< when last looked at
-  bool databaseFailed = false;
-  int64_t reviveMs = 0;   ///< until the next try
-  int64_t revivedNs = 0;  ///< monotonic
-  uint64_t applyRound = 0;
-  bool fresh = false;
-  std::shared_ptr<bool> alive = std::make_shared<bool>(true);
-
-  bool transact(const std::function<void()>& work, bool rested);
-  void distribute(const std::vector<logic::Effect>& effects, bool rested);
-  struct Paths;
-  void note(const logic::Effect& effect, Paths& paths);
-  void invalidate(const logic::Effect& effect, NodeId node);
-  void suspend(const std::string& why);
-  void databaseFails(const Error& error);
-  bool guarded(const std::function<void()>& work);
-  void reviveLater(const Error& error);
-  void revive();
-  void goOn();
-  Folder::Beginning noteIdentity();
-  void applyAll(uint64_t round, NodeId after);
-  void allApplied();
-};
 
 Result<std::unique_ptr<ArenaCore>> ArenaCore::open(Environment env, ArenaOptions options, ArenaSettings settings,
                                                    Hooks hooks, bool fresh, const std::string& sqliteVfs) {
@@ -163,6 +54,12 @@ Result<std::unique_ptr<ArenaCore>> ArenaCore::open(Environment env, ArenaOptions
   s.core.alikeNames = s.alikeNames.get();
   s.core.invalidations = &s.invalidations;
   s.core.transactHook = [state = &s](const std::function<void()>& work, bool rested) { return state->transact(work, rested); };
+  s.core.transactLater = [state = &s](const auto& work, auto committed) { return state->transactLater(work, std::move(committed)); };
+  s.store->database().onSettleDue([state = &s, alive = s.alive, &scheduler = s.env.scheduler] {
+    scheduler.onCore([state, alive] {
+      if (*alive && !state->databaseFailed) state->guarded([&] { state->store->database().settle(); });
+    });
+  });
   s.core.emit = [state = &s](Event event) {
     event.arena = state->core.options.name;
     if (event.whenNs == 0) event.whenNs = state->env.clock.nowNs();
@@ -261,140 +158,6 @@ Folder::Beginning ArenaCore::State::noteIdentity() {
   if (ranIn == env.bootId || databaseFailed) return out;
   if (auto kept = store::catching([&] { store->makeDurable(); }); !kept.ok()) databaseFails(kept.error());
   return out;
-}
-
-bool ArenaCore::State::transact(const std::function<void()>& work, bool rested) {
-  if (depth > 0) {
-    work();
-    return true;
-  }
-  if (databaseFailed) return false;
-  const VersionVector before = tree.vector();
-  ++depth;
-  auto outcome = store::catching([&] {
-    store->transact([&] {
-      tree.beginBatch();
-      work();
-      tree.writeBack();
-      std::vector<EntryId> quiet;
-      transfers->touched(tree.touched());
-      distribute(tree.drainEffects(&quiet), rested);
-      for (const auto& id : quiet) folder->entryChanged(id);  // Its row's base follows the claims.
-      tree.flush();
-    });
-  });
-  --depth;
-  auto events = std::exchange(told, {});
-  if (!outcome.ok()) {
-    databaseFails(outcome.error());
-    return false;
-  }
-  if (hooks.emit && !events.empty()) hooks.emit(std::make_shared<std::vector<Event>>(std::move(events)));
-  if (tree.vector() != before) exchange->changed(rested);
-  // Real files take of what the cache may have.
-  if (const uint64_t real = store->disk().files().bytes; real > std::exchange(realBytes, real)) transfers->limitChanged();
-  return true;
-}
-
-/// Paths of folders as they are, and as they were before these effects.
-struct ArenaCore::State::Paths {
-  Paths(State& state, const std::vector<logic::Effect>& effects) : state(state) {
-    for (const auto& effect : effects)
-      if (effect.kind == EntryKind::Directory && (effect.gone() || effect.moved())) changed.emplace(effect.id, &effect);
-  }
-
-  const std::string& now(const EntryId& id) {
-    auto known = shown.find(id);
-    if (known == shown.end()) {
-      auto path = state.core.shownPath(id);
-      known = shown.emplace(id, path.ok() ? *path : "").first;
-    }
-    return known->second;
-  }
-  std::string before(EntryId id) {
-    if (changed.empty()) return now(id);
-    std::string out;
-    for (int left = 10'000; left > 0 && id != kRootEntry; --left) {
-      auto was = changed.find(id);
-      const auto* record = was == changed.end() ? state.tree.peek(id) : nullptr;
-      if (was == changed.end() && (!record || !record->shown)) break;
-      const std::string& name = record ? record->shownName : was->second->oldName;
-      out = out.empty() ? name : name + "/" + out;
-      id = record ? record->shownParent : was->second->oldParent;
-    }
-    return out;
-  }
-
-  /// In hexadecimal; mostly the same as before. None: empty.
-  const std::string& textOf(const PeerKey& key) {
-    if (key != lastPeer) text = key == PeerKey() ? "" : key.hex();
-    lastPeer = key;
-    return text;
-  }
-
-  State& state;
-  PeerKey lastPeer;
-  std::string text;
-  std::map<EntryId, const logic::Effect*> changed;
-  std::map<EntryId, std::string> shown;
-};
-
-void ArenaCore::State::distribute(const std::vector<logic::Effect>& effects, bool rested) {
-  Paths paths(*this, effects);
-  for (const auto& effect : effects) {
-    note(effect, paths);
-    conflictFolder->noteChange(effect);
-    conflictPolicy->noteChange(effect);
-    alikeNames->noteChange(effect);
-    if (effect.kind == EntryKind::File && effect.wasShown && (effect.gone() || effect.contentChanged))
-      for (const auto& head : effect.oldHeads) transfers->noteGone(head.version.blob);
-    if (effect.kind == EntryKind::File && effect.isShown && (effect.appeared() || effect.contentChanged))
-      for (const auto& head : effect.heads) transfers->noteNamed(head.version.blob, effect.id);
-    if (marks->entryChanged(effect.id)) folder->entryChanged(effect.id);
-    if (effect.kind == EntryKind::Directory && effect.moved()) marks->directoryMoved(effect.id);
-    // What a mount did itself, its kernel knows; telling it would drop names under the feet of those who use them.
-    if (rested) {
-      if (const auto* record = tree.peek(effect.id)) invalidate(effect, record->node);
-    }
-  }
-}
-
-void ArenaCore::State::note(const logic::Effect& effect, Paths& paths) {
-  store::HistoryRow row;
-  row.whenNs = env.clock.nowNs();
-  row.what = whatHappened(effect);
-  if (const auto* record = tree.peek(effect.id)) row.node = record->node;
-  const bool there = effect.isShown;
-  row.path = joinPath(there ? paths.now(effect.parent) : paths.before(effect.oldParent), there ? effect.name : effect.oldName);
-  if (effect.moved()) row.detail = joinPath(paths.before(effect.oldParent), effect.oldName);
-  row.peer = authors.of(effect, tree);
-  if (effect.wasShown && !effect.oldHeads.empty() && (effect.gone() || (effect.contentChanged && effect.kind != EntryKind::Directory))) {
-    // Of several versions, the one that was shown here.
-    const auto* disk = store->disk().peek(row.node);
-    auto old = effect.oldHeads.begin();
-    for (auto head = old; disk && head != effect.oldHeads.end(); ++head)
-      if (head->version.blob == disk->blob) old = head;
-    row.kind = effect.kind;
-    if (old->version.target == EntryId()) row.old = old->version;  // The bytes of a hard link are another entry's.
-  }
-  const std::string& peer = paths.textOf(row.peer);
-  if (effect.isShown && effect.kind == EntryKind::File && effect.heads.size() > 1)
-    core.emit(Event{.whenNs = row.whenNs, .type = "conflict", .arena = "", .path = row.path, .peer = peer, .detail = ""});
-  store->history().add(row);
-  core.emit(Event{.whenNs = row.whenNs, .type = row.what, .arena = "", .path = row.path, .peer = peer,
-                  .detail = row.detail, .before = versionText(effect, effect.oldHeads),
-                  .after = versionText(effect, effect.heads)});
-}
-
-void ArenaCore::State::invalidate(const logic::Effect& effect, NodeId node) {
-  const bool nameGone = effect.gone() || effect.moved();
-  if (nameGone) {
-    if (auto parent = store->nodeOf(effect.oldParent)) invalidations.nameChanged(*parent, effect.oldName, node);
-  }
-  if (effect.appeared() || effect.moved()) {
-    if (auto parent = store->nodeOf(effect.parent)) invalidations.nameChanged(*parent, effect.name, 0);
-  }
-  if (effect.headsChanged && effect.wasShown && effect.isShown) invalidations.nodeChanged(node, effect.contentChanged);
 }
 
 void ArenaCore::State::databaseFails(const Error& error) {

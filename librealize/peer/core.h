@@ -98,6 +98,10 @@ struct Core {
   /// suspends the arena until it can be written again; false then.
   bool transact(const std::function<void()>& work, bool rested = true) { return transactHook(work, rested); }
   std::function<bool(const std::function<void()>& work, bool rested)> transactHook{};
+  /// The same for work that others need not hear of at once, and on which nothing outside the database rests before
+  /// `committed`, which is called a little later, by any thread, and never where that fails; or before the next
+  /// transact() or settle(). See Database::transactLater. Not within another.
+  std::function<bool(const std::function<void()>& work, std::function<void()> committed)> transactLater{};
   /// For `watch` and applications. Cheap.
   std::function<void(Event)> emit{};
   std::function<std::string(const PeerKey&)> nameOf{};  ///< for peerName(); may be empty

@@ -10,6 +10,7 @@ namespace realize::peer {
 namespace {
 constexpr size_t kMaxPageBytes = 1 << 20;
 constexpr int64_t kRetryMs = 1000;
+constexpr int64_t kBytesRestMs = 500;  // Each telling makes the database durable first.
 constexpr int kAsksAgain = 3;
 }  // namespace
 
@@ -21,6 +22,7 @@ struct Exchange::State {
   std::map<PeerKey, RemoteArena*> remotes;
   bool announcing = false;        // an announcement is scheduled after the rest
   bool announcingNow = false;     // ... at the end of the current job
+  bool announcingBytes = false;   // ... after kBytesRestMs
   std::map<PeerKey, ArenaState> announced;  ///< the last told on this connection
   // Jobs that come back after a reconnect must not touch the new connection: each has a number.
   std::map<PeerKey, uint64_t> connection;
@@ -130,6 +132,17 @@ void Exchange::changed(bool urgent) {
   };
   if (urgent) core.env.scheduler.onCore(job);
   else core.env.scheduler.onCoreAfter(core.settings.restMs, job);
+}
+
+void Exchange::bytesCame() {
+  auto& core = s_->core;
+  if (core.store.wanted().totals().count == 0) return changed(true);
+  if (core.stopping || std::exchange(s_->announcingBytes, true)) return;
+  core.env.scheduler.onCoreAfter(kBytesRestMs, [s = s_.get(), alive = s_->alive] {
+    if (!*alive) return;
+    s->announcingBytes = false;
+    s->announceNow();
+  });
 }
 
 void Exchange::resumed() {
@@ -278,12 +291,13 @@ void Exchange::State::pullPage(const PeerKey& key, uint64_t number) {
 void Exchange::State::onPage(const PeerKey& key, uint64_t number, Result<PullPage> page) {
   if (!page.ok()) return pullFailed(key, number, page.error());
   Result<void> applied;
-  const bool committed = core.transact([&] {
+  const auto apply = [&] {
     for (const auto& [origin, peer] : page->authors) core.authors->learn(origin, peer, false);
     applied = core.tree.applyPage(key, *page);
     if (applied.ok() && page->done) noteSeen(key);
-  });
-  if (!committed) return pullFailed(key, number, Error{Code::Io, core.suspendedWhy});
+  };
+  const bool taken = page->done ? core.transact(apply) : core.transactLater(apply, [] {});
+  if (!taken) return pullFailed(key, number, Error{Code::Io, core.suspendedWhy});
   if (!applied.ok()) return pullFailed(key, number, applied.error());
   if (!page->done) return pullPage(key, number);
   pulled(key);

@@ -25,6 +25,8 @@ class Exchange {
   void setMembers(std::set<PeerKey> admitted);
   /// The tree, the missing bytes or the settling changed: announce soon (after the rest; at once when `urgent`).
   void changed(bool urgent);
+  /// Bytes that were wanted have come: announce at once if they are all, else not too often.
+  void bytesCame();
   /// Called on the core whenever a peer was told our state without being asked, or told us its own; replaces the one before.
   void onTold(std::function<void()> told);
   /// The arena goes on: announces at once, and pulls what the others told while it was suspended.

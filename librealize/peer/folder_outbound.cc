@@ -537,6 +537,7 @@ Result<std::string> Folder::materialize(const EntryId& id) {
   const auto record = core.tree.get(id);
   if (!record || !record->shown || record->shownParent != above || record->shownName != name)
     return Error{Code::Busy, path + ": was moved meanwhile"};
+  core.store.settle();
   if (auto row = core.store.disk().get(record->node)) {
     if (!s.applyMove(*record, *row, 0)) return Error{Code::Busy, path + ": cannot be moved there yet"};
     return path;

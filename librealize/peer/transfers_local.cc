@@ -210,8 +210,7 @@ void Transfers::State::moveFromCache(const std::vector<store::BlobTask>& tasks) 
     if (!done) settleFailed(move.task.node, move.task.blob, {Code::Suspended, core.suspendedWhy});
     else if (!move.settled.ok()) settleFailed(move.task.node, move.task.blob, move.settled.error());
   }
-  // What is still missing is told when it has rested, as in placeSmall().
-  core.exchange->changed(core.store.wanted().totals().count == 0);
+  core.exchange->bytesCame();
   pumpSoon();
 }
 

@@ -12,7 +12,7 @@
 namespace realize::peer {
 
 namespace {
-constexpr size_t kMaxPlacing = 2;  // groups: while one is put in place, the one before is noted
+constexpr size_t kMaxPlacing = 4;  // groups: while one is put in place, the one before is noted
 }
 
 void Transfers::State::placeSmall(std::shared_ptr<WantedBatch> batch) {
@@ -33,32 +33,39 @@ void Transfers::State::placeNext(std::shared_ptr<PlacingGroup> finished) {
     arrived.pop_front();
   }
   std::vector<WantedItem> others;
-  bool noted = core.transact([&] {
+  const auto noteAll = [&] {
     if (finished) others = noteNew(*finished);
     if (group->batch) prepareNew(*group, others);
     notePlacing(*group);
+    group->alone = others.empty();
+  };
+  const auto put = putLater(group);
+  bool noted = core.transactLater(noteAll, [group, put] {
+    if (group->alone && !group->files.files.empty()) put();
   });
   if (noted && !others.empty()) {
     placeOthers(others);
     noted = core.transact([&] { notePlacing(*group); });  // Folder::place() has ended what was on its way, and its notes.
+    if (noted && !group->files.files.empty()) put();
   }
   runAfterPlacing();
-  if (noted && !group->files.files.empty()) {
-    placing.push_back(group);
-    core.env.scheduler.onPool(false, [this, alive = alive, group, put = core.folder->putNew({group, &group->files}),
-                                      &scheduler = core.env.scheduler] {
+  if (noted && !group->files.files.empty()) placing.push_back(group);
+  else letGo(*group);
+  if (!arrived.empty()) placeSoon();
+  core.exchange->bytesCame();
+  pumpWanted();
+}
+
+/// To be called by any thread, once what is noted of the group is committed.
+std::function<void()> Transfers::State::putLater(const std::shared_ptr<PlacingGroup>& group) {
+  return [this, alive = alive, group, put = core.folder->putNew({group, &group->files}), &scheduler = core.env.scheduler] {
+    scheduler.onPool(false, [this, alive, group, put, &scheduler] {
       put();
       scheduler.onCore([this, alive, group] {
         if (*alive && std::erase(placing, group) > 0) placeNext(group);
       });
     });
-  } else {
-    letGo(*group);
-  }
-  if (!arrived.empty()) placeSoon();
-  // What is still missing is told when it has rested: each telling makes the database durable first.
-  core.exchange->changed(core.store.wanted().totals().count == 0);
-  pumpWanted();
+  };
 }
 
 /// Of all that is with the pool, and of what goes there next.

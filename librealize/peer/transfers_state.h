@@ -169,6 +169,7 @@ struct Transfers::State {
   void placeSmall(std::shared_ptr<WantedBatch> batch);
   std::vector<std::function<void()>> afterPlacing;
   void placeNext(std::shared_ptr<PlacingGroup> finished);
+  std::function<void()> putLater(const std::shared_ptr<PlacingGroup>& group);
   void placeMore(), placeSoon(), runAfterPlacing();
   void isReal(const store::BlobTask& task, const std::string& path);
   void notePlacing(const PlacingGroup& next);

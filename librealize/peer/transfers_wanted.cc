@@ -15,7 +15,7 @@ namespace {
 
 constexpr size_t kBatchFiles = kMaxWantsPerGet;
 constexpr uint64_t kBatchBytes = 4 << 20;
-constexpr uint32_t kMaxSmallBatches = 6;
+constexpr uint32_t kMaxSmallBatches = 10;
 constexpr uint32_t kMaxLargeFetches = 3;
 constexpr size_t kLookAhead = 4096;
 constexpr size_t kMaxWishes = 1 << 16;

@@ -36,6 +36,7 @@ struct PlacingGroup {
   std::shared_ptr<WantedBatch> batch;
   std::vector<size_t> items;  ///< in the batch, of each of `files.files`
   NewFiles files;
+  bool alone = true;  ///< nothing was left for the core to place before these
 };
 
 }  // namespace realize::peer

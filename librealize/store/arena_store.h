@@ -56,6 +56,11 @@ class ArenaStore final : public logic::TreeStore {
   /// See Database::transact.
   template <typename F>
   auto transact(F&& fn) { return db_->transact(std::forward<F>(fn)); }
+  /// See Database::transactLater.
+  template <typename F>
+  void transactLater(F&& fn, std::function<void()> committed) { db_->transactLater(std::forward<F>(fn), std::move(committed)); }
+  /// See Database::settle: before what rests on it is done on the disk.
+  void settle() { db_->settle(); }
   /// See Database::makeDurable: call it before a change or an acknowledgement leaves for a peer.
   void makeDurable() { db_->makeDurable(); }
   /// See Database::reopen: after a failure. Also throws while the disk has no room for some work to go on.

@@ -157,6 +157,8 @@ Result<void> Database::configure(bool create) {
 }
 
 Database::~Database() {
+  auto settled = catching([&] { settle(); });
+  (void)settled;  // Nothing was promised to anyone that is not committed.
   close(!syncFailed_);
 }
 
@@ -188,6 +190,7 @@ sqlite3_file* Database::log() {
 
 void Database::makeDurable() {
   if (depth_ > 0) throw DatabaseError(Code::Internal, "makeDurable() within a transaction");
+  settle();
   if (syncFailed_) throw DatabaseError(Code::Io, "the " + what_ + " (" + path_ + ") could not be written to its disk before");
   if (durable_ || faulty(Fault::SkipDurable)) return;
   // Every commit since the last checkpoint is in the log, written but not synced; a checkpoint syncs by itself.
@@ -202,10 +205,13 @@ void Database::makeDurable() {
 
 void Database::reopen() {
   if (depth_ > 0) throw DatabaseError(Code::Internal, "reopen() within a transaction");
+  auto settled = catching([&] { settle(); });
+  (void)settled;  // It is forgotten with all that rested on it.
   for (Statement* statement : statements_) statement->release();
   close(false);
   if (forget_) forget_();
   broken_ = false;
+  lost_ = std::nullopt;
   try {
     connect(false);
     if (syncFailed_) rewriteLog();
@@ -235,6 +241,7 @@ void Database::rewriteLog() {
 }
 
 void Database::checkpoint() {
+  settleAll();
   int rc = sqlite3_wal_checkpoint_v2(handle_, "main", SQLITE_CHECKPOINT_TRUNCATE, nullptr, nullptr);
   if (rc != SQLITE_OK) fail(rc, "checkpoint");
 }
@@ -254,12 +261,16 @@ void Database::setHooks(std::function<void()> writeBack, std::function<void()> f
 
 // Nested transactions are savepoints; all may have one name, as the latest is meant.
 
-Transaction::Transaction(Database& db) : db_(db), depth_(db.depth_) {
-  if (db_.broken_) throw DatabaseError(Code::Io, "the transaction was rolled back after an error within it");
+Transaction::Transaction(Database& db, bool later) : db_(db), depth_(db.depth_) {
+  db_.check();
   // What is only in memory belongs to the outer transaction: a rollback of the inner one must not take it along.
   if (depth_ > 0 && db_.writeBack_) db_.writeBack_();
-  db_.writes_.settle();
-  db_.exec(depth_ == 0 ? "BEGIN IMMEDIATE" : "SAVEPOINT part");
+  if (later && depth_ == 0 && !db_.writes_.empty()) {
+    db_.queue(Database::Job::Begin);
+  } else {
+    db_.settleAll();
+    db_.exec(depth_ == 0 ? "BEGIN IMMEDIATE" : "SAVEPOINT part");
+  }
   ++db_.depth_;
 }
 
@@ -270,13 +281,13 @@ Transaction::~Transaction() {
 void Transaction::commit() {
   if (done_ || db_.depth_ != depth_ + 1) throw DatabaseError(Code::Internal, "transactions ended out of order");
   try {
-    if (db_.broken_) throw DatabaseError(Code::Io, "the transaction was rolled back after an error within it");
+    db_.check();
     if (depth_ > 0) {
-      db_.writes_.settle();
+      db_.settleAll();
       db_.exec("RELEASE part");
     } else {
       if (db_.writeBack_) db_.writeBack_();
-      db_.writes_.settle();
+      db_.settleAll();
       // Before, since a failed commit may be in the log all the same.
       db_.durable_ = false;
       db_.exec("COMMIT");
@@ -290,8 +301,36 @@ void Transaction::commit() {
   done_ = true;
 }
 
+void Transaction::commitLater(std::function<void()> committed) {
+  if (done_ || db_.depth_ != 1 || depth_ != 0) throw DatabaseError(Code::Internal, "transactions ended out of order");
+  try {
+    db_.check();
+    if (db_.writeBack_) db_.writeBack_();
+    db_.durable_ = false;
+    {
+      std::lock_guard lock(db_.laterMutex_);
+      db_.later_.push_back(std::move(committed));
+    }
+    db_.queue(Database::Job::Commit);
+    ++db_.commits_;
+  } catch (...) {
+    rollback();
+    throw;
+  }
+  db_.depth_ = 0;
+  done_ = true;
+  if (db_.writes_.handOn()) return;
+  if (db_.settleDue_) db_.settleDue_();
+  else db_.settleAll();
+}
+
 void Transaction::rollback() noexcept {
   done_ = true;
+  // Those before it are to be committed, not forgotten with it.
+  try {
+    if (db_.anyToCommit()) db_.settleAll();
+  } catch (...) {  // It is lost; who asks next is told.
+  }
   db_.writes_.drop();
   db_.depth_ = depth_;
   // A full disk or a failed write makes SQLite roll back by itself; then there is nothing left to undo.
@@ -305,13 +344,84 @@ void Transaction::rollback() noexcept {
   if (db_.forget_) db_.forget_();
 }
 
+// --- What is queued: jobs of statements, and between them the ends and beginnings of transactions.
+
+void Database::check() const {
+  if (lost_) throw DatabaseError(lost_->code, lost_->message);
+  if (broken_) throw DatabaseError(Code::Io, "the transaction was rolled back after an error within it");
+}
+
+void Database::queue(Job job) {
+  writes_.append([&](std::string& jobs) {
+    const Statement* none = nullptr;
+    jobs.append(reinterpret_cast<const char*>(&none), sizeof none);
+    jobs.push_back(char(job));
+  });
+}
+
+void Database::queueFailed() {
+  if (settleDue_ && anyToCommit()) settleDue_();
+}
+
 void Database::runJobs(std::string_view jobs) {
   if (broken_) throw DatabaseError(Code::Io, "the transaction was rolled back after an error within it");
   for (const char* at = jobs.data(); at != jobs.data() + jobs.size();) {
     Statement* next = nullptr;
     std::memcpy(&next, at, sizeof next);
-    at = next->runQueued(at + sizeof next);
+    at += sizeof next;
+    if (next != nullptr) at = next->runQueued(at);
+    else if (Job(*at++) == Job::Commit) commitQueued();
+    else exec("BEGIN IMMEDIATE");
   }
+}
+
+void Database::commitQueued() {
+  exec("COMMIT");
+  std::function<void()> committed;
+  {
+    std::lock_guard lock(laterMutex_);
+    committed = std::move(later_.front());
+    later_.pop_front();
+  }
+  if (committed) committed();
+}
+
+bool Database::anyToCommit() {
+  std::lock_guard lock(laterMutex_);
+  return !later_.empty();
+}
+
+void Database::settle() {
+  check();
+  if (anyToCommit()) settleAll();
+}
+
+void Database::settleAll() {
+  if (lost_) throw DatabaseError(lost_->code, lost_->message);
+  try {
+    writes_.settle();
+  } catch (const DatabaseError& e) {
+    lost(e.error());
+    throw;
+  } catch (...) {
+    lost({Code::Internal, "the " + what_ + " (" + path_ + ") could not be written"});
+    throw;
+  }
+}
+
+/// A failure among what is queued. Where a transaction was to be committed by it, those that used what it wrote have ended:
+/// memory and disk agree again only once all is read anew.
+void Database::lost(const Error& error) {
+  if (!anyToCommit()) return;
+  lost_ = error;
+  {
+    std::lock_guard lock(laterMutex_);
+    later_.clear();
+  }
+  writes_.drop();
+  if (depth_ > 0) return;  // Who is within a transaction rolls it back.
+  if (sqlite3_get_autocommit(handle_) == 0) sqlite3_exec(handle_, "ROLLBACK", nullptr, nullptr, nullptr);
+  if (forget_) forget_();
 }
 
 }  // namespace realize::store

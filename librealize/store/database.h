@@ -5,14 +5,18 @@
 //
 // Thread: a Database and everything made from it belong to whoever holds one mutex of the caller's; SQLite's own
 // locks are off. Lifetime: statements and transactions end before their Database. Within a transaction, what is written
-// with run() is queued (write_queue.h), and what fails in it fails the next read or the commit.
+// with run() is queued (write_queue.h), and what fails in it fails the next read or the commit. With transactLater() the
+// commit is queued too.
 //
 // Durability: a commit survives a crash of the process; it survives a power cut only once makeDurable() returned.
 
 #include <cstdint>
+#include <deque>
 #include <exception>
 #include <functional>
 #include <memory>
+#include <mutex>
+#include <optional>
 #include <set>
 #include <span>
 #include <string>
@@ -93,6 +97,16 @@ class Database {
   /// Within another transaction it is a part of it that can be rolled back alone.
   template <typename F>
   auto transact(F&& fn);
+  /// The same for work that may be committed a little later, if `fn` returns true: before anything is read, made durable,
+  /// or begun with transact(). `committed` is called then, by any thread; not where the commit fails. That fails everything
+  /// from then on, until reopen(): what was done since may rest on it. Only outside a transaction.
+  template <typename F>
+  void transactLater(F&& fn, std::function<void()> committed);
+  /// What was to be committed later is, when this returns: costs nothing where nothing was. Throws DatabaseError where it failed.
+  void settle();
+  /// Called by any thread when settle() is to be called soon: a commit has failed, or has no thread to run it. Without
+  /// this, who has no thread commits at once.
+  void onSettleDue(std::function<void()> due) { settleDue_ = std::move(due); }
   /// For what takes several statements: as a part of the transaction that is open, or in one of its own.
   template <typename F>
   void together(F&& fn) {
@@ -103,9 +117,18 @@ class Database {
  private:
   friend class Statement;
   friend class Transaction;
-  explicit Database(bool thread) : writes_([this](std::string_view jobs) { runJobs(jobs); }, thread) {}
+  explicit Database(bool thread)
+      : writes_([this](std::string_view jobs) { runJobs(jobs); }, [this] { queueFailed(); }, thread) {}
   void connect(bool create);
+  enum class Job : char { Begin, Commit };  ///< of what is queued, the jobs that are no statement's
+  void queue(Job job);
   void runJobs(std::string_view jobs);
+  void queueFailed();
+  void commitQueued();
+  bool anyToCommit();
+  void settleAll();
+  void lost(const Error& error);
+  void check() const;
   Result<void> configure(bool create);
   void rewriteLog();
   void close(bool checkpoint);
@@ -129,6 +152,10 @@ class Database {
   bool durable_ = true;       ///< no commit since the last makeDurable()
   bool syncFailed_ = false;   ///< what the kernel dropped then, no later sync brings to the disk
   bool broken_ = false;       ///< SQLite rolled everything back under an inner transaction: the outer must fail
+  std::optional<Error> lost_;  ///< why a transaction could not be committed later
+  std::mutex laterMutex_;
+  std::deque<std::function<void()>> later_;  ///< for each commit in the queue, in order
+  std::function<void()> settleDue_;
   std::function<void()> writeBack_;
   std::function<void()> forget_;
 };
@@ -136,12 +163,14 @@ class Database {
 /// Ends with commit() or, when dropped without, is rolled back. Transactions nest; the inner end first.
 class Transaction {
  public:
-  explicit Transaction(Database& db);
+  explicit Transaction(Database& db, bool later = false);  ///< `later`: its beginning may be queued, for commitLater()
   ~Transaction();
   Transaction(const Transaction&) = delete;
   Transaction& operator=(const Transaction&) = delete;
   /// Throws DatabaseError; then it is rolled back.
   void commit();
+  /// See Database::transactLater. Of an outermost one.
+  void commitLater(std::function<void()> committed);
 
  private:
   void rollback() noexcept;
@@ -169,6 +198,14 @@ auto Database::transact(F&& fn) {
     transaction.commit();
     return result;
   }
+}
+
+template <typename F>
+void Database::transactLater(F&& fn, std::function<void()> committed) {
+  Transaction transaction(*this, true);
+  if (fn()) return transaction.commitLater(std::move(committed));
+  transaction.commit();
+  committed();
 }
 
 /// Runs `fn` and returns its value as a Result; a DatabaseError becomes the Error. Where `fn` returns a Result

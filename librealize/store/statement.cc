@@ -30,9 +30,11 @@ Statement::Use::Use(Statement& statement) : statement_(statement) {
   Database& db = statement.db_;
   if (statement.inUse_) throw DatabaseError(Code::Internal, std::string("used within its own rows: ") + statement.sql_);
   if (db.handle_ == nullptr) db.fail(SQLITE_CANTOPEN, statement.sql_);
-  if (!db.writes_.empty()) db.writes_.settle();
-  if (db.broken_) throw DatabaseError(Code::Io, "the transaction was rolled back after an error within it");
+  if (!db.writes_.empty()) db.settleAll();
+  db.check();
   statement.prepare();
+  // Outside a transaction each writing statement commits by itself.
+  if (db.depth_ == 0 && sqlite3_stmt_readonly(statement.statement_) == 0) db.durable_ = false;
   statement.inUse_ = true;
   db.writes_.hold();
 }
@@ -119,11 +121,7 @@ void Statement::bindText(int index, std::string_view value) {
 bool Statement::step() {
   int rc = sqlite3_step(statement_);
   if (rc == SQLITE_ROW) return true;
-  if (rc == SQLITE_DONE) {
-    // Outside a transaction each writing statement commits by itself.
-    if (db_.depth_ == 0 && sqlite3_stmt_readonly(statement_) == 0) db_.durable_ = false;
-    return false;
-  }
+  if (rc == SQLITE_DONE) return false;
   db_.fail(rc, sql_);
 }
 

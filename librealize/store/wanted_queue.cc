@@ -184,7 +184,13 @@ void WantedQueue::noneLost() {
 }
 
 void WantedQueue::reopened() {
-  forget();
+  table_.forget();
+  memory_.clear();
+  byBlob_.clear();
+  memoryBytes_ = 0;
+  changes_.clear();
+  outerChanges_.clear();
+  noted_.reset();
   lost_.reset();
 }
 

@@ -43,7 +43,7 @@ class WantedQueue {
   bool someLost();
   /// All of it is here again, as far as there is still a wish for it.
   void noneLost();
-  void reopened();  ///< the database was, and what was committed last is perhaps there, perhaps not
+  void reopened();  ///< the database was, and what was committed last is perhaps there, perhaps not: as a new process begins
 
   void writeBack();  ///< before a commit or a nested transaction
   void forget();     ///< after a rollback

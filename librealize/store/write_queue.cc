@@ -32,6 +32,16 @@ void WriteQueue::handOver() {
     filling_.clear();
     return;
   }
+  giveToThread();
+}
+
+bool WriteQueue::handOn() {
+  if (held_ > 0 || !begin()) return false;
+  if (!filling_.empty()) giveToThread();
+  return true;
+}
+
+void WriteQueue::giveToThread() {
   std::unique_lock lock(mutex_);
   done_.wait(lock, [&] { return batches_.size() < kMaxBatches; });
   batches_.push_back(std::exchange(filling_, std::exchange(spare_, {})));
@@ -65,12 +75,12 @@ void WriteQueue::drop() noexcept {
 }
 
 void WriteQueue::run(std::string_view jobs) noexcept {
-  if (failure_) return;
   try {
-    work_(jobs);
+    if (!failure_) work_(jobs);
   } catch (...) {
     failure_ = std::current_exception();
   }
+  if (failure_) failed_();
 }
 
 void WriteQueue::loop() {

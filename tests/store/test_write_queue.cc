@@ -1,5 +1,7 @@
 #include <doctest/doctest.h>
 
+#include <atomic>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -147,5 +149,83 @@ TEST_CASE("a statement may end before what it queued was run") {
       Statement(*things.db, "DELETE FROM thing WHERE number >= ?").run(5);
     });
     CHECK(things.count() == 5);
+  }
+}
+
+TEST_CASE("what may be committed later is before anything is read, made durable or begun, and when the database is closed") {
+  for (bool thread : {false, true}) {
+    CAPTURE(thread);
+    std::atomic<int> committed = 0, due = 0;
+    auto open = std::make_unique<Things>(thread);
+    Things& things = *open;
+    things.db->onSettleDue([&] { ++due; });
+    const auto addLater = [&](int from, int to) {
+      things.db->transactLater([&] { things.addMany(from, to); return true; }, [&] { ++committed; });
+    };
+    addLater(0, 10);
+    if (!thread) CHECK(committed == 0);
+    CHECK(due == (thread ? 0 : 1));
+    CHECK(things.count() == 10);
+    CHECK(committed == 1);
+
+    addLater(10, kMany);
+    addLater(kMany, 2 * kMany);
+    things.db->makeDurable();
+    CHECK(committed == 3);
+
+    addLater(2 * kMany, 2 * kMany + 10);
+    things.db->transact([&] {
+      CHECK(committed == 4);
+      things.addMany(2 * kMany + 10, 2 * kMany + 20);
+    });
+    things.db->transactLater([&] { things.addMany(2 * kMany + 20, 2 * kMany + 30); return false; }, [&] { ++committed; });
+    CHECK(committed == 5);
+    CHECK(!things.db->inTransaction());
+
+    addLater(2 * kMany + 30, 3 * kMany);
+    open.reset();
+    CHECK(committed == 6);
+  }
+}
+
+TEST_CASE("of what may be committed later, what is given up takes only itself along") {
+  for (bool thread : {false, true}) {
+    CAPTURE(thread);
+    Things things(thread);
+    struct GivenUp {};
+    things.db->transactLater([&] { things.addMany(0, kMany); return true; }, [] {});
+    CHECK_THROWS_AS(things.db->transactLater([&]() -> bool {
+      things.addMany(kMany, 2 * kMany);
+      throw GivenUp();
+    }, [] {}), GivenUp);
+    CHECK(things.count() == kMany);
+  }
+}
+
+TEST_CASE("where what was to be committed later fails, so does all that follows, until the database is opened anew") {
+  for (bool thread : {false, true}) {
+    CAPTURE(thread);
+    Things things(thread);
+    std::atomic<int> committed = 0, due = 0;
+    things.db->onSettleDue([&] { ++due; });
+    things.db->transact([&] { things.addMany(0, 10); });
+    const auto addLater = [&](int from, int to) {
+      return catching([&] { things.db->transactLater([&] { things.addMany(from, to); return true; }, [&] { ++committed; }); });
+    };
+    CHECK(addLater(9, 20).ok());  // 9 is there.
+    CHECK((addLater(20, kMany).ok() || thread));  // It may be known already.
+    CHECK(!catching([&] { things.db->settle(); }).ok());
+    CHECK(due > 0);
+    CHECK(!catching([&] { things.db->makeDurable(); }).ok());
+    CHECK(!catching([&] { (void)things.count(); }).ok());
+    CHECK(!catching([&] { things.db->transact([&] { things.addMany(kMany, kMany + 1); }); }).ok());
+    CHECK(!addLater(kMany, kMany + 1).ok());
+    CHECK(committed == 0);
+
+    things.db->reopen();
+    CHECK(things.count() == 10);
+    CHECK(addLater(10, 20).ok());
+    CHECK(things.count() == 20);
+    CHECK(committed == 1);
   }
 }
