@@ -159,7 +159,10 @@ bool Folder::State::takeOldContent(const HashJob& job, const logic::Record& befo
   const bool old = isOld(before.entry, job.content->blob);
   // Where others have moved it from there, it may be the file of whoever came after it.
   const bool moved = core.store.nodeOf(before.shownParent) != row.parentNode || before.shownName != row.name;
-  if (old || ((job.broughtBack == BroughtBack::Folder || moved) && !core.store.witnessed().hasNode(row.node))) row.base.clear();
+  // And one that an old database does not know may be new: what that knew there had left, or was let go.
+  const bool another = job.stat.inode != row.inode || job.stat.birthNs != row.birthNs;
+  const bool doubtful = job.broughtBack == BroughtBack::Folder || moved || another;
+  if (old || (doubtful && !core.store.witnessed().hasNode(row.node))) row.base.clear();
   return old;
 }
 

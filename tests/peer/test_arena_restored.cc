@@ -98,6 +98,19 @@ TEST_CASE_FIXTURE(BackedUp, "a database from an old backup beside the folder of 
   CHECK(conflicts() == 0);
 }
 
+// realize-sim --hard failed-syncs, seed 599.
+TEST_CASE_FIXTURE(BackedUp, "a file that is new under a name which only an old database knows in the folder is no edit of what it knows") {
+  core(*b).marks->set(*core(*b).recordAt("f"), Mark::Unreal);
+  REQUIRE(settles());
+  REQUIRE_FALSE(has(*b, "f"));
+
+  bringBack(true, false);
+  write(*b, "f", "mine");  // He has not seen the first.
+  goOn();
+
+  CHECK(core(*a).tree.shownHeads(core(*a).recordAt("f")->entry.id).size() == 2);
+}
+
 // realize-sim, seed 21001511.
 TEST_CASE_FIXTURE(BackedUp, "an old database reads nothing of the folder before the others' tree is here, though it puts something back there") {
   core(*b).marks->set(*core(*b).recordAt("i"), Mark::Unreal);
