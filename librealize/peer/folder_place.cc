@@ -58,8 +58,9 @@ void Folder::State::giveBackLater(const std::string& from, const std::string& pa
   });
 }
 
-/// Somebody was quicker than an exchange: his bytes go back under the name, and are read as the edit that they are.
-void Folder::State::undoPlacing(NodeId node, const FileStat& fresh, const std::string& from, const std::string& tempPath,
+/// Somebody was quicker than an exchange: his bytes go back under the name, and are read as the edit that they are. False: what
+/// was to come was in somebody's hands meanwhile, too.
+bool Folder::State::undoPlacing(NodeId node, const FileStat& fresh, const std::string& from, const std::string& tempPath,
                                 const std::string& path) {
   // What has had a name of his for a moment is not ours any more; a crash in between must not make it so.
   std::string aside = std::string(kTempFolder) + "/" + kUndoPrefix + std::to_string(node);
@@ -70,11 +71,15 @@ void Folder::State::undoPlacing(NodeId node, const FileStat& fresh, const std::s
   auto ours = root->stat(aside);
   const bool untouched = quiet && ours.ok() && ours->sameObject(fresh) && ours->sizeBytes == fresh.sizeBytes &&
                          ours->mtimeNs == fresh.mtimeNs;
-  if (!back || !untouched) return giveBack(aside, path);
+  if (!back || !untouched) {
+    giveBack(aside, path);
+    return false;
+  }
   syncNames(aside, path);
   auto kept = root->rename(aside, tempPath, RenameKind::NoReplace);
   (void)kept;  // Else, or after a power cut, the next start finds it there (clearLeftovers).
   hint(parentPath(path));
+  return true;
 }
 
 /// The name, among our own, of what leaves the user's folder for a file `from` there (or in tmp/, for nothing). It tells who
@@ -189,7 +194,7 @@ bool Folder::State::leftWithFolder(const store::DiskRow& row, const std::string&
 }
 
 /// What is at the path makes way for what is in tmp/ or in the cache, if it is as known; returns where it is then. Else it
-/// stays, and what was to come is where it was. Errors: Busy.
+/// stays, and what was to come is where it was. Errors: Busy; Conflict, when somebody has seen that.
 Result<std::string> Folder::State::swapIn(const std::string& tempPath, const FileStat& fresh, const store::DiskRow& row,
                                           const std::string& path) {
   const std::string aside = asideName(tempPath, row, &fresh);
@@ -203,8 +208,8 @@ Result<std::string> Folder::State::swapIn(const std::string& tempPath, const Fil
     return put.error();
   }
   if (asKnown(row, aside)) return aside;
-  undoPlacing(row.node, fresh, aside, tempPath, path);
-  return Error{Code::Busy, path + ": changed here at this moment"};
+  const bool unseen = undoPlacing(row.node, fresh, aside, tempPath, path);
+  return Error{unseen ? Code::Busy : Code::Conflict, path + ": changed here at this moment"};
 }
 
 Result<void> Folder::State::exchangeIn(const std::string& tempPath, const FileStat& fresh, const store::DiskRow& row,
@@ -272,13 +277,12 @@ Result<void> Folder::place(const EntryId& id, Dot dot, const std::string& tempPa
     if (s.leftAlone(*row, path)) return Error{Code::Busy, path + ": changed here, and is read first"};
     if (!s.nobodyWrites(path)) return Error{Code::Busy, path + ": is open for writing"};
     auto exchanged = s.exchangeIn(tempPath, fresh, *row, path);
-    const bool undone = !exchanged.ok() && exchanged.code() == Code::Busy;  // Else it never had the name.
-    auto left = undone ? s.root->stat(tempPath) : Result<FileStat>(fresh);
-    if (!left.ok() && left.code() == Code::NotFound) {
+    if (!exchanged.ok() && exchanged.code() == Code::Conflict) {
       // Somebody wrote into it, or over it, where it was for a moment: he has seen it, and it may have been the only one.
       row->addSeen(Core::baseOf(record->entry, &*head));
       row->dirty = true;  // Until it is read, nobody says otherwise what it has seen.
       core.store.disk().put(*row);
+      return Error{Code::Busy, exchanged.error().message};
     }
     REALIZE_TRY(exchanged);
     core.invalidations->nodeChanged(record->node, true);  // Told when the tree changed; what was read since was the old one.

@@ -272,7 +272,7 @@ struct Folder::State {
   Result<std::string> takeAside(const store::DiskRow& row, const std::string& path);
   void giveBack(const std::string& from, const std::string& path), giveBackLater(const std::string& from, const std::string& path);
   void syncNames(const std::string& ours, const std::string& path);
-  void undoPlacing(NodeId node, const FileStat& fresh, const std::string& from, const std::string& tempPath, const std::string& path);
+  bool undoPlacing(NodeId node, const FileStat& fresh, const std::string& from, const std::string& tempPath, const std::string& path);
   bool outOfTheWay(NodeId parent, const std::string& name);
   void retry(const EntryId& id);
   void applied(const EntryId& id);

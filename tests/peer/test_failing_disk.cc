@@ -116,3 +116,22 @@ TEST_CASE_FIXTURE(Settled, "what a user wrote and the disk did not let go of our
   CHECK(read(*a, "sub/below/plan.txt~1") == "mine");
   CHECK_FALSE(problem(*b, problems.at(0).path, "rescued"));
 }
+
+// realize-sim --hard disk-errors, seed 631.
+TEST_CASE_FIXTURE(Settled, "an edit that a new version had to make way for again has not seen it, though the disk did not let go of that") {
+  const std::string path = "/arena/sub/below/plan.txt";
+  bool over = false;
+  b->onCall = [&](const test::FakeCall& call) {
+    if (b->userActing || over || call.op != FakeOp::Rename || call.path2 != path) return;
+    over = true;
+    write(*b, "sub/below/plan.txt", "mine");
+    b->disk.fail(FakeOp::Rename, "undo-", Code::Io, 2);  // It is called that, and gives the name back.
+  };
+  write(*a, "sub/below/plan.txt", "two");
+  REQUIRE(until([&] { return over; }, 10'000));
+  REQUIRE(settles());
+
+  const auto record = core(*a).recordAt("sub/below/plan.txt");
+  REQUIRE(record.ok());
+  CHECK(core(*a).tree.shownHeads(record->entry.id).size() == 2);
+}
