@@ -59,7 +59,8 @@ void World::checkTrees() {
 /// What its status says cannot be read, and has not been; and what of the user's it still has among its own, to be given back. A folder, and what is not there any more, is read again within a minute;
 /// status may say so longer, until somebody asks.
 std::string World::unreadAt(size_t number) {
-  auto& store = machines_[number].peer->core->core().store;
+  auto& core = machines_[number].peer->core->core();
+  auto& store = core.store;
   const bool lately = machines_[number].failedNs > queue_.nowNs() - 70'000'000'000;
   std::string unread;
   doing(number, [&](Directory& root) {
@@ -69,7 +70,10 @@ std::string World::unreadAt(size_t number) {
       if (problem.kind != "unreadable") continue;
       const bool file = there.ok() && there->type == FileStat::Type::File;
       const auto rows = file ? store.disk().getByInode(there->device, there->inode) : std::vector<store::DiskRow>();
-      const bool read = std::any_of(rows.begin(), rows.end(), [&](const auto& row) { return row.matches(*there) && !row.dirty; });
+      // Under this name: another one of the same file may have been read.
+      const bool read = std::any_of(rows.begin(), rows.end(), [&](const auto& row) {
+        return row.matches(*there) && !row.dirty && core.folder->diskPath(row.node) == problem.path;
+      });
       if (file ? !read : lately) unread = "/" + problem.path;
     }
   });

@@ -101,10 +101,12 @@ std::map<uint64_t, std::string> World::contentsAt(Directory& root) {
     if (stat.type == FileStat::Type::File) out[stat.inode] = contentOf(root, path);
   };
   for (const auto& [path, stat] : walk(root)) add(path, stat);
-  // Where the program had them at that moment, too: on their way out of the folder, or back.
+  // Where the program had them at that moment, too: on their way out of the folder, or back. Not what it was still copying,
+  // as a sync of the user's file had failed (peer::copyUnwritten): that may be part of it, and is made again.
   for (const char* ours : {peer::kTempFolder, peer::kCacheFolder})
     if (auto items = root.list(ours); items.ok())
-      for (const auto& item : *items) add(std::string(ours) + "/" + item.name, item.stat);
+      for (const auto& item : *items)
+        if (!item.name.starts_with("copy-of-") || item.name.find('~') != std::string::npos) add(std::string(ours) + "/" + item.name, item.stat);
   return out;
 }
 
