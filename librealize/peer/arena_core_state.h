@@ -60,6 +60,7 @@ struct ArenaCore::State {
         authors(*store, tree, options.self), core{env, std::move(options), settings, *store, tree} {
     core.authors = &authors;
     core.unwritten = &unwritten;
+    core.syncAll = std::make_shared<SyncAll>();
   }
 
   CatchingScheduler catching;

@@ -37,6 +37,7 @@ class CacheQuota;
 class Copies;
 class ConflictPolicy;
 class AlikeNames;
+class SyncAll;
 class Unwritten;
 
 struct ArenaOptions {
@@ -91,6 +92,7 @@ struct Core {
   ConflictPolicy* conflictPolicy = nullptr;
   AlikeNames* alikeNames = nullptr;
   Unwritten* unwritten = nullptr;
+  std::shared_ptr<SyncAll> syncAll{};  ///< pool jobs keep it
 
   /// Runs `work` in one transaction of the store, then hands what changed in the visible tree to folder, marks,
   /// invalidations and history, and schedules an announcement: at once if the change has `rested` (it was read from

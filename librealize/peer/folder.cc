@@ -411,10 +411,11 @@ void Folder::State::flushUnsyncedSoon() {
     if (!*alive || !root) return;
     // What is noted again once the sync has begun is not synced by it.
     const uint64_t last = core.store.unsynced().lastTurn();
-    core.env.scheduler.onPool(false, [this, alive = this->alive, last, root = root, &scheduler = core.env.scheduler] {
-      const bool synced = root->syncAll().ok();
+    core.env.scheduler.onPool(false, [this, alive = this->alive, last, root = root, all = core.syncAll, &scheduler = core.env.scheduler] {
+      const bool synced = all->sync(*root, all->failures()).ok();
       scheduler.onCore([this, alive, last, synced] {
         if (!*alive) return;
+        core.unwritten->noteFailures();
         flushScheduled = false;
         if (synced) core.transact([&] { core.store.unsynced().clearThrough(last); });
         if (core.store.unsynced().count()) flushUnsyncedSoon();

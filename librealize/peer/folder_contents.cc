@@ -19,7 +19,7 @@ constexpr size_t kSyncedSingly = 8;
 
 /// What is told to others is on the disk first: else a power cut leaves something torn or older here, which would look
 /// like a newer version than the whole one that they have.
-void syncWritten(Directory& root, std::vector<HashJob>& jobs, int64_t nowNs) {
+void syncWritten(Directory& root, SyncAll& syncAll, std::vector<HashJob>& jobs, int64_t nowNs) {
   std::vector<HashJob*> written;
   for (auto& job : jobs) {
     const bool lately = nowNs - std::max(job.stat.mtimeNs, job.stat.ctimeNs) < kWrittenBackNs;
@@ -27,7 +27,7 @@ void syncWritten(Directory& root, std::vector<HashJob>& jobs, int64_t nowNs) {
   }
   if (written.empty() || faulty(Fault::TellUnwritten)) return;
   // Whose bytes they are that did not get there, each file tells by itself.
-  const bool all = written.size() > kSyncedSingly && root.syncAll().ok();
+  const bool all = written.size() > kSyncedSingly && syncAll.syncsAnything(root);
   std::set<std::string> folders;
   for (auto* job : written) {
     if (all && !job->unwritten) continue;
@@ -124,11 +124,12 @@ void Folder::State::pumpHashes() {
     toHash.pop_front();
     ++hashing;
     const int64_t nowNs = core.env.clock.nowNs();
-    core.env.scheduler.onPool(false, [this, alive = alive, jobs, root = root, nowNs, &scheduler = core.env.scheduler] {
+    core.env.scheduler.onPool(false, [this, alive = alive, jobs, root = root, all = core.syncAll, nowNs, &scheduler = core.env.scheduler] {
       for (auto& job : *jobs) job.content = hashFile(*root, job.path, job.stat);
-      syncWritten(*root, *jobs, nowNs);
+      syncWritten(*root, *all, *jobs, nowNs);
       scheduler.onCore([this, alive, jobs] {
         if (!*alive) return;
+        core.unwritten->noteFailures();
         --hashing;
         finishHashes(*jobs);
         pumpHashes();
@@ -167,6 +168,10 @@ void Folder::State::finishHashes(std::vector<HashJob>& jobs) {
   core.transact([&] {
     for (auto& job : jobs) {
       if (job.node) hashingNodes.erase(job.node);
+      if (!job.unwritten && job.content.ok() && core.unwritten->has(job.stat)) {
+        addHash(job);  // Somebody was told meanwhile that it could not be written.
+        continue;
+      }
       if (job.unwritten && job.content.ok() && !putCopy(job)) {
         suspects.erase(job.node);
         releaseOrigin(job.node);

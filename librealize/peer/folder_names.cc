@@ -28,25 +28,38 @@ std::vector<Folder::State::ToSync> Folder::State::changesToSync() {
 }
 
 /// What cannot be synced by itself (a link; it moved meanwhile, or may not be read) is synced with all others.
-Result<void> Folder::State::syncChanges(Directory& root, const std::vector<ToSync>& changes, bool all) {
-  if (all || changes.size() > kSyncedSingly) return root.syncAll();
-  for (const auto& change : changes) {
+Folder::State::SyncedChanges Folder::State::syncChanges(Directory& root, SyncAll& syncAll, const std::vector<ToSync>& changes, bool all) {
+  SyncedChanges out;
+  bool singly = !all && changes.size() <= kSyncedSingly;
+  for (size_t i = 0; i < changes.size() && singly; ++i) {
+    const auto& change = changes[i];
     Result<void> synced = Error{Code::Unsupported, "a link cannot be synced"};
     if (change.kind == EntryKind::Directory) {
       synced = root.syncDirectory(change.path);
     } else if (change.kind == EntryKind::File) {
       auto file = root.open(change.path, OpenMode::Read);
-      synced = file.ok() ? (*file)->sync(true) : Result<void>(file.error());
+      const auto stat = file.ok() ? (*file)->stat() : Result<FileStat>(file.error());
+      synced = stat.ok() ? (*file)->sync(true) : Result<void>(stat.error());
+      if (stat.ok() && !synced.ok()) out.unwritten.push_back(*stat);
     }
-    if (!synced.ok()) return root.syncAll();
+    singly = synced.ok();
   }
-  return {};
+  if (!singly) out.done = syncAll.sync(root, syncAll.failures());
+  return out;
+}
+
+/// The user may have written into these what is not read yet, and no later sync of it will tell.
+void Folder::State::noteUnwritten(const SyncedChanges& synced) {
+  core.unwritten->noteFailures();
+  for (const auto& file : synced.unwritten) core.unwritten->note(file);
 }
 
 void Folder::makeNamesDurable() {
   auto& s = *s_;
   if ((s.changedByUser.empty() && !s.allUnsynced) || !s.root) return;
-  throwIfUnsynced(State::syncChanges(*s.root, s.changesToSync(), s.allUnsynced));
+  const auto synced = State::syncChanges(*s.root, *s.core.syncAll, s.changesToSync(), s.allUnsynced);
+  s.noteUnwritten(synced);
+  throwIfUnsynced(synced.done);
   s.changedByUser.clear();
   s.allUnsynced = false;
 }
@@ -55,11 +68,12 @@ void Folder::makeNamesDurableThen(std::function<void()> done) {
   auto& s = *s_;
   if ((s.changedByUser.empty() && !s.allUnsynced) || !s.root) return done();
   auto& scheduler = s.core.env.scheduler;
-  scheduler.onPool(true, [changes = s.changesToSync(), all = s.allUnsynced, turn = s.lastChange, root = s.root, &s, alive = s.alive,
+  scheduler.onPool(true, [changes = s.changesToSync(), all = s.allUnsynced, turn = s.lastChange, root = s.root, syncAll = s.core.syncAll, &s, alive = s.alive,
                           done = std::move(done), &scheduler] {
-    auto synced = State::syncChanges(*root, changes, all);
+    auto synced = State::syncChanges(*root, *syncAll, changes, all);
     scheduler.onCore([synced, all, turn, &s, alive, done] {
-      if (*alive && synced.ok()) {
+      if (*alive) s.noteUnwritten(synced);
+      if (*alive && synced.done.ok()) {
         std::erase_if(s.changedByUser, [&](const auto& change) { return change.second <= turn; });
         if (all) s.allUnsynced = false;
       }

@@ -122,8 +122,13 @@ struct Folder::State {
     std::string path;
     EntryKind kind = EntryKind::Directory;  ///< of a folder, its names, too
   };
+  struct SyncedChanges {
+    Result<void> done;
+    std::vector<FileStat> unwritten;  ///< files of which the sync failed
+  };
   std::vector<ToSync> changesToSync();
-  static Result<void> syncChanges(Directory& root, const std::vector<ToSync>& changes, bool all);  ///< thread: any
+  static SyncedChanges syncChanges(Directory& root, SyncAll& syncAll, const std::vector<ToSync>& changes, bool all);  ///< thread: any
+  void noteUnwritten(const SyncedChanges& synced);
 
   // folder_restored.cc
   Result<void> lookWhatWasBroughtBack();

@@ -5,6 +5,7 @@
 #include "librealize/model/blob.h"
 #include "librealize/peer/arena_file_system_state.h"
 #include "librealize/peer/invalidations.h"
+#include "librealize/peer/unwritten.h"
 #include "librealize/store/database.h"
 
 namespace realize::peer {
@@ -267,7 +268,16 @@ Result<void> ArenaFileSystem::sync(FileHandle number, bool dataOnly) {
   auto handle = s_->handleOf(number);
   if (!handle) return s_->closed ? Error{Code::Suspended, "the arena is closed"} : kNoHandle;
   if (!handle->file) return {};
-  return handle->file->sync(!dataOnly);
+  auto synced = handle->file->sync(!dataOnly);
+  const auto file = synced.ok() ? Result<FileStat>(Error{}) : handle->file->stat();
+  if (!file.ok()) return synced;
+  // That was told to who asked, and will not be told to us.
+  auto& s = *s_;
+  std::lock_guard held(s.lock());
+  if (!s.usable().ok()) return synced;
+  s.core.unwritten->note(*file);
+  (void)s.core.folder->hintContent(handle->node);
+  return synced;
 }
 
 Result<void> ArenaFileSystem::syncDirectory(NodeId node) {

@@ -79,7 +79,12 @@ struct Marks::State {
     store::DiskRow row;
   };
   Result<Kept> kept(const EntryContent& asked, KeepAnswer& why);
-  static std::vector<bool> syncAll(Directory& root, const std::vector<std::pair<size_t, Kept>>& files);
+  struct Synced {
+    bool all = false;
+    bool failed = false;  ///< of its bytes: no later sync will tell that
+  };
+  static std::vector<Synced> sync(Directory& root, SyncAll& syncAll, const std::vector<std::pair<size_t, Kept>>& files);
+  void readAsUnwritten(const store::DiskRow& row);
   bool promised(const BlobId& blob) { return locks.locked(blob); }
   void endRound(bool anyLeft);
   void startRound();
@@ -134,20 +139,28 @@ void Marks::State::load() {
 }
 
 /// Contents and names are on the disk when this says so. Thread: pool.
-std::vector<bool> Marks::State::syncAll(Directory& root, const std::vector<std::pair<size_t, Kept>>& files) {
+std::vector<Marks::State::Synced> Marks::State::sync(Directory& root, SyncAll& syncAll, const std::vector<std::pair<size_t, Kept>>& files) {
   constexpr size_t kOneByOne = 4;
-  std::vector<bool> out(files.size(), false);
-  if (files.size() > kOneByOne) {
-    if (root.syncAll().ok()) out.assign(files.size(), true);
-    return out;
-  }
+  if (files.size() > kOneByOne && syncAll.syncsAnything(root)) return std::vector<Synced>(files.size(), {true, false});
+  std::vector<Synced> out(files.size());
   std::set<std::string> folders;
   for (size_t i = 0; i < files.size(); ++i) {
     const auto& kept = files[i].second;
     auto file = openUnchanged(root, kept.path, kept.row);
-    out[i] = file.ok() && syncWithNames(root, **file, kept.path, folders).ok();
+    if (!file.ok()) continue;
+    out[i].failed = !(*file)->sync(true).ok();
+    out[i].all = !out[i].failed && syncNamesAbove(root, kept.path, folders).ok();
   }
   return out;
+}
+
+/// Read again, it gets a copy that is on the disk.
+void Marks::State::readAsUnwritten(const store::DiskRow& row) {
+  FileStat file;
+  file.inode = row.inode;
+  file.birthNs = row.birthNs;
+  core.unwritten->note(file);
+  (void)core.folder->hintContent(row.node);
 }
 
 void Marks::resumed() {
@@ -333,16 +346,18 @@ void Marks::promise(const PeerKey& from, const std::vector<EntryContent>& asked,
   s_->locks.prune();
   for (const auto& [i, file] : *files) s_->locks.take(from, asked[i]);
   // The user wrote the file, and nobody may have brought it to the disk.
-  core.env.scheduler.onPool(false, [s = s_.get(), alive = s_->alive, from, asked, files, answers, root, done, &scheduler = core.env.scheduler] {
-    auto synced = std::make_shared<std::vector<bool>>(State::syncAll(*root, *files));
+  core.env.scheduler.onPool(false, [s = s_.get(), alive = s_->alive, from, asked, files, answers, root, all = core.syncAll, done, &scheduler = core.env.scheduler] {
+    auto synced = std::make_shared<std::vector<State::Synced>>(State::sync(*root, *all, *files));
     scheduler.onCore([s, alive, from, asked, files, answers, synced, done] {
       if (!*alive) return done(Error{Code::Suspended, "the arena was left"});
+      s->core.unwritten->noteFailures();
       KeepAnswers out = answers;
       const bool noted = s->core.transact([&] {
         for (size_t at = 0; at < files->size(); ++at) {
           const auto& [i, file] = (*files)[at];
           auto still = s->kept(asked[i], out.each[i]);
-          if (still.ok() && !(*synced)[at]) out.each[i] = KeepAnswer::Changing;
+          if (still.ok() && !(*synced)[at].all) out.each[i] = KeepAnswer::Changing;
+          if (still.ok() && (*synced)[at].failed) s->readAsUnwritten(still->row);
           if (out.each[i] != KeepAnswer::Promised) {
             s->locks.release(from, asked[i]);
             continue;

@@ -12,6 +12,7 @@
 #include "librealize/peer/peer_impl.h"
 #include "librealize/peer/transfers.h"
 #include "librealize/peer/undo.h"
+#include "librealize/peer/unwritten.h"
 #include "librealize/peer/verify.h"
 
 namespace realize::peer {
@@ -376,8 +377,12 @@ Result<UndoReport> ArenaHandle::undo(const UndoRequest& request, bool dryRun, st
       if (!fetched.ok()) unreachable[i] = fetched.code() == Code::Unreachable ? "no connected peer has its bytes any more" : fetched.error().message;
     }
     // The bytes and their names are on the disk before a version speaks of them.
-    REALIZE_ASSIGN(auto root, arena_->locked([](ArenaCore& arena) -> Result<std::shared_ptr<Directory>> { return arena.core().folder->root(); }));
-    if (!dryRun && root) REALIZE_TRY(root->syncAll());
+    std::shared_ptr<SyncAll> all;
+    REALIZE_ASSIGN(auto root, arena_->locked([&all](ArenaCore& arena) -> Result<std::shared_ptr<Directory>> {
+      all = arena.core().syncAll;
+      return arena.core().folder->root();
+    }));
+    if (!dryRun && root) REALIZE_TRY(all->sync(*root, all->failures()));
     REALIZE_TRY(arena_->locked([&](ArenaCore& arena) -> Result<void> {
       auto& core = arena.core();
       const bool done = core.transact([&] {

@@ -267,9 +267,9 @@ void Transfers::State::save(const std::shared_ptr<BlobState>& blob, std::functio
 
 namespace {
 /// Where all together could not be synced, each file tells whether it is one of those. Thread: pool.
-void syncSaved(std::vector<Saving>& group, Directory* root) {
+void syncSaved(std::vector<Saving>& group, Directory* root, SyncAll& syncAll) {
   for (auto& saving : group) saving.synced = writeAgain(*saving.file, saving.again);
-  if (faulty(Fault::SkipFileSync) || (group.size() > kSyncOneByOne && root && root->syncAll().ok())) return;
+  if (faulty(Fault::SkipFileSync) || (group.size() > kSyncOneByOne && root && syncAll.syncsAnything(*root))) return;
   for (auto& saving : group)
     if (saving.synced.ok()) saving.synced = saving.file->sync(false);
 }
@@ -280,8 +280,8 @@ void Transfers::State::saveNext() {
   if (toSave.empty() || savesUnderWay >= kSavesAtOnce) return;
   ++savesUnderWay;
   auto group = std::make_shared<std::vector<Saving>>(std::exchange(toSave, {}));
-  core.env.scheduler.onPool(false, [this, alive = alive, &scheduler = core.env.scheduler, group, root = core.folder->root()] {
-    syncSaved(*group, root.get());
+  core.env.scheduler.onPool(false, [this, alive = alive, &scheduler = core.env.scheduler, group, root = core.folder->root(), all = core.syncAll] {
+    syncSaved(*group, root.get(), *all);
     for (auto& saving : *group) saving.file = nullptr;  // Who waits for this may want to be the only one at it.
     scheduler.onCore([this, alive, group] {
       if (*alive) saved(*group);
@@ -291,6 +291,7 @@ void Transfers::State::saveNext() {
 
 void Transfers::State::saved(const std::vector<Saving>& group) {
   --savesUnderWay;
+  core.unwritten->noteFailures();
   std::vector<const Saving*> present;
   for (const auto& saving : group) {
     auto& blob = *saving.blob;

@@ -144,7 +144,7 @@ bool Transfers::State::syncNames(Directory& root, const std::vector<NodeId>& nod
       row = core.store.disk().peek(row->parentNode);
     if (!row) return false;
   }
-  if (folders.size() > kSyncOneByOne) return root.syncAll().ok();
+  if (folders.size() > kSyncOneByOne) return core.syncAll->sync(root, core.syncAll->failures()).ok();  // Names: no bytes went with another.
   return std::all_of(folders.begin(), folders.end(), [&](NodeId node) {
     const auto path = core.folder->diskPath(node);
     return path && root.syncDirectory(*path).ok();

@@ -208,6 +208,7 @@ void Transfers::State::startSmall(std::shared_ptr<WantedBatch> batch) {
     return retryLater(2000);
   }
   ++smallBatches;
+  batch->failures = core.syncAll->failures();
   request.hops = 2;
   const PeerKey key = peer->remote->key();
   auto onChunks = [batch, root](ChunkArrivals chunks) {
@@ -251,10 +252,12 @@ void Transfers::State::finishSmall(std::shared_ptr<WantedBatch> batch, const Pee
   }
   auto root = core.folder->root();
   if (!any || !root) return placeSmall(batch);
-  core.env.scheduler.onPool(false, [this, alive = alive, batch, root, &scheduler = core.env.scheduler] {
-    batch->synced = faulty(Fault::SkipFileSync) ? Result<void>() : root->syncAll();
+  core.env.scheduler.onPool(false, [this, alive = alive, batch, root, all = core.syncAll, &scheduler = core.env.scheduler] {
+    batch->synced = faulty(Fault::SkipFileSync) ? Result<void>() : all->sync(*root, batch->failures);
     scheduler.onCore([this, alive, batch] {
-      if (*alive) placeSmall(batch);
+      if (!*alive) return;
+      core.unwritten->noteFailures();
+      placeSmall(batch);
     });
   });
 }

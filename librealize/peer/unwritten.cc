@@ -12,7 +12,16 @@ namespace realize::peer {
 namespace {
 constexpr char kUnwrittenKey[] = "folder: unwritten";
 constexpr size_t kPieceBytes = 1 << 20;
+constexpr std::pair<uint64_t, int64_t> kAnyFile{0, 0};  ///< a sync of all failed
 }  // namespace
+
+Result<void> SyncAll::sync(Directory& root, uint64_t failures) {
+  std::lock_guard held(mutex_);
+  auto synced = root.syncAll();
+  if (!synced.ok()) ++failures_;
+  else if (failures_ != failures) synced = Error{Code::Io, "the disk failed to write something of late"};
+  return synced;
+}
 
 void Unwritten::load(bool sameBoot) {
   if (!sameBoot) {
@@ -21,6 +30,11 @@ void Unwritten::load(bool sameBoot) {
   }
   std::istringstream noted(core_.store.getValue(kUnwrittenKey).value_or(""));
   for (std::pair<uint64_t, int64_t> file; noted >> file.first >> file.second;) files_.insert(file);
+  if (files_.contains(kAnyFile) && core_.syncAll->failures() == 0) core_.syncAll->failures_ = 1;
+}
+
+void Unwritten::noteFailures() {
+  if (core_.syncAll->failures() && files_.insert(kAnyFile).second) save();
 }
 
 void Unwritten::note(const FileStat& file) {

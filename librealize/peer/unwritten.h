@@ -1,6 +1,8 @@
 #pragma once
 
+#include <atomic>
 #include <cstdint>
+#include <mutex>
 #include <set>
 #include <string>
 #include <utility>
@@ -14,6 +16,23 @@ namespace realize::peer {
 struct Core;
 struct HashJob;
 
+/// Syncs of all that was written to the arena's disk, one at a time. The kernel tells a failure to one of them only, and what
+/// was lost with it may be anybody's who comes later and is told nothing. Thread: any.
+class SyncAll {
+ public:
+  /// How many have failed. To be asked before that is written which is to be synced.
+  uint64_t failures() const { return failures_; }
+  /// Errors: of the disk; Io where one has failed since there were so many.
+  Result<void> sync(Directory& root, uint64_t failures);
+  /// The same for what was written nobody knows when: no other one is to have failed, ever since the machine started.
+  bool syncsAnything(Directory& root) { return failures_ == 0 && sync(root, 0).ok(); }
+
+ private:
+  friend class Unwritten;
+  std::mutex mutex_;
+  std::atomic<uint64_t> failures_ = 0;
+};
+
 /// The files in the arena's folder of which a sync failed. The kernel says that once and takes their pages for written from
 /// then on: no later sync of them is to be believed, by this process or the next one. What they still show goes into a copy.
 class Unwritten {
@@ -25,6 +44,8 @@ class Unwritten {
   bool has(const FileStat& file) const { return !files_.empty() && files_.contains({file.inode, file.birthNs}); }
   void note(const FileStat& file);
   void forget(const FileStat& file);
+  /// Where a sync of all has failed, the next process is to know it, too. After each, on the core.
+  void noteFailures();
 
  private:
   void save();

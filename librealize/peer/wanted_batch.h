@@ -28,6 +28,7 @@ struct WantedItem {
 struct WantedBatch {
   std::vector<WantedItem> items;
   std::mutex mutex;  // guards `written` while pool threads are at it
+  uint64_t failures = 0;  ///< SyncAll::failures() before anything of it was written
   Result<void> synced;
 };
 

@@ -59,7 +59,13 @@ TEST_CASE_FIXTURE(Keepers, "a promised file is on the disk for good before it is
   CHECK(syncs == 1);
 
   a->disk.fail(FakeOp::FileSync, "/arena/x", Code::Io);
+  const auto before = (*a->disk.openRoot(test::kSimFolder))->stat("x");
   CHECK_FALSE(promised(asked));
+
+  // No later sync of it is believed.
+  pass(5000);
+  CHECK(promised(asked));
+  CHECK_FALSE((*a->disk.openRoot(test::kSimFolder))->stat("x")->sameObject(*before));
 }
 
 TEST_CASE_FIXTURE(Keepers, "a promise is kept after a restart, and for its time only") {

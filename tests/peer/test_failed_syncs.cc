@@ -1,0 +1,109 @@
+// Syncs that fail: the kernel tells it once, and whoever asks next is told that all is well.
+
+#include "librealize/peer/arena_file_system.h"
+#include "tests/peer/sim_arenas.h"
+
+using namespace realize;
+using namespace realize::peer;
+using namespace realize::peer::testing;
+using realize::test::FakeOp;
+
+namespace {
+constexpr int kManyFiles = 12;  // Synced together.
+
+struct Failing : SimArenas {
+  Failing() {
+    write(*a, "plan.txt", "one");
+    start();
+    REQUIRE(settles());
+  }
+  /// For the sake of a name, soon: what was written before is lost, and only who asked for names is told.
+  void failsToSyncAll(test::SimPeer& peer) {
+    peer.disk.fail(FakeOp::SyncDirectory, "/arena", Code::Io);
+    peer.disk.fail(FakeOp::SyncAll, "/arena", Code::Io);
+    core(peer).folder->changedByUser(kRootNode);
+    core(peer).folder->makeNamesDurableThen([] {});
+  }
+  static std::string nameOf(int i) { return "of many " + std::to_string(i); }
+  void writeMany() {
+    for (int i = 0; i < kManyFiles; ++i) write(*a, nameOf(i), std::string(5000, char('a' + i)));
+  }
+  void checkMany() {
+    for (int i = 0; i < kManyFiles; ++i) {
+      CAPTURE(i);
+      CHECK(read(*b, nameOf(i)) == std::string(5000, char('a' + i)));
+      CHECK_FALSE(a->disk.hasLost("/arena/" + nameOf(i)));
+    }
+  }
+};
+}  // namespace
+
+// realize-sim --hard failed-syncs,disk-errors, seed 25001485.
+TEST_CASE_FIXTURE(Failing, "what came from a peer is written again where a sync of all failed that was asked for something else") {
+  bool written = false, placed = false, failed = false;
+  b->onCall = [&](const test::FakeCall& call) {
+    if (call.op == FakeOp::SetTimes && call.path.starts_with("/arena/.realize/tmp/w") && !std::exchange(written, true)) failsToSyncAll(*b);
+    placed = placed || call.path2 == "/arena/new.txt";
+    failed = failed || (call.op == FakeOp::SyncAll && !placed);
+  };
+  write(*a, "new.txt", "new");
+  REQUIRE(settles());
+
+  CHECK(failed);
+  CHECK(read(*b, "new.txt") == "new");
+  CHECK_FALSE(b->disk.hasLost("/arena/new.txt"));
+}
+
+TEST_CASE_FIXTURE(Failing, "what a user wrote is copied where a sync of all failed that was asked for something else") {
+  writeMany();
+  pass(10);
+  failsToSyncAll(*a);
+  SUBCASE("and the process goes on") {}
+  SUBCASE("and another process reads it") {
+    pass(60);
+    REQUIRE_FALSE(core(*a).recordAt(nameOf(0)).ok());
+    link->cut();
+    a->vanish();
+    REQUIRE(a->start().ok());
+    link->connect();
+  }
+
+  REQUIRE(settles());
+  checkMany();
+}
+
+TEST_CASE_FIXTURE(Failing, "what a user writes as the sync of another mode of the file fails is copied") {
+  bool failed = false;
+  a->onCall = [&](const test::FakeCall& call) {
+    if (a->userActing || call.op != FakeOp::FileSync || call.path != "/arena/plan.txt" || std::exchange(failed, true)) return;
+    a->userActing = true;
+    write(*a, "plan.txt", "two");
+    a->userActing = false;
+    a->disk.fail(FakeOp::FileSync, "/arena/plan.txt", Code::Io);
+  };
+  REQUIRE((*a->disk.openRoot(test::kSimFolder))->setMode("plan.txt", 0600).ok());
+  REQUIRE(settles());
+
+  CHECK(failed);
+  CHECK(read(*b, "plan.txt") == "two");
+  CHECK_FALSE(a->disk.hasLost("/arena/plan.txt"));
+}
+
+TEST_CASE_FIXTURE(Failing, "what is written through a mount and cannot be synced there is copied") {
+  auto& fs = a->core->guardedFileSystem();
+  const auto found = fs.lookup(kRootNode, "plan.txt");
+  REQUIRE(found.ok());
+  OpenFlags flags;
+  flags.write = true;
+  Result<FileHandle> handle = Error{Code::Busy, "not open yet"};
+  fs.open(found->node, flags, [&](Result<FileHandle> opened) { handle = std::move(opened); });
+  REQUIRE(handle.ok());
+  REQUIRE(fs.write(*handle, 0, std::as_bytes(std::span(std::string_view("two")))).ok());
+  a->disk.fail(FakeOp::FileSync, "/arena/plan.txt", Code::Io);
+  CHECK_FALSE(fs.sync(*handle, false).ok());
+  fs.release(*handle);
+
+  REQUIRE(settles());
+  CHECK(read(*b, "plan.txt") == "two");
+  CHECK_FALSE(a->disk.hasLost("/arena/plan.txt"));
+}
