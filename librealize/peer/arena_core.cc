@@ -53,6 +53,7 @@ Result<std::unique_ptr<ArenaCore>> ArenaCore::open(Environment env, ArenaOptions
   s.core.conflictPolicy = s.conflictPolicy.get();
   s.core.alikeNames = s.alikeNames.get();
   s.core.invalidations = &s.invalidations;
+  s.core.makeDurableHook = [state = &s] { return state->makeDurable(); };
   s.core.transactHook = [state = &s](const std::function<void()>& work, bool rested) { return state->transact(work, rested); };
   s.core.transactLater = [state = &s](const auto& work, auto committed) { return state->transactLater(work, std::move(committed)); };
   s.store->database().onSettleDue([state = &s, alive = s.alive, &scheduler = s.env.scheduler] {
@@ -156,7 +157,7 @@ Folder::Beginning ArenaCore::State::noteIdentity() {
   }, true);
   // Before the first change: lost together, they would not be missed.
   if (ranIn == env.bootId || databaseFailed) return out;
-  if (auto kept = store::catching([&] { store->makeDurable(); }); !kept.ok()) databaseFails(kept.error());
+  makeDurable();
   return out;
 }
 

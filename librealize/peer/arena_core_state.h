@@ -103,6 +103,7 @@ struct ArenaCore::State {
   void note(const logic::Effect& effect, Paths& paths);
   void invalidate(const logic::Effect& effect, NodeId node);
   void suspend(const std::string& why);
+  bool makeDurable();
   void databaseFails(const Error& error);
   bool guarded(const std::function<void()>& work);
   void reviveLater(const Error& error);

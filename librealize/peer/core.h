@@ -104,6 +104,9 @@ struct Core {
   /// `committed`, which is called a little later, by any thread, and never where that fails; or before the next
   /// transact() or settle(). See Database::transactLater. Not within another.
   std::function<bool(const std::function<void()>& work, std::function<void()> committed)> transactLater{};
+  /// What was committed is on the disk. A database that fails in that suspends the arena, too; false then.
+  bool makeDurable() { return makeDurableHook(); }
+  std::function<bool()> makeDurableHook{};
   /// For `watch` and applications. Cheap.
   std::function<void(Event)> emit{};
   std::function<std::string(const PeerKey&)> nameOf{};  ///< for peerName(); may be empty

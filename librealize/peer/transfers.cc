@@ -225,8 +225,7 @@ Result<void> Transfers::State::openCacheFile(BlobState& blob) {
     // says of it goes first, and for good: it must not come to speak of the empty file that is made now.
     if (core.store.cache().get(blob.blob)) {
       if (core.store.inTransaction()) return Error{Code::Busy, "the cache is not what it was"};
-      if (!core.transact([&] { core.store.cache().erase(blob.blob); })) return Error{Code::Suspended, core.suspendedWhy};
-      core.store.makeDurable();
+      if (!core.transact([&] { core.store.cache().erase(blob.blob); }) || !core.makeDurable()) return Error{Code::Suspended, core.suspendedWhy};
     }
     if (!file) {
       REALIZE_ASSIGN(file, root->open(cachePath(blob.blob), OpenMode::CreateOrOpen, 0600));
@@ -348,8 +347,7 @@ void Transfers::State::dropSpare(const BlobId& blob) {
   auto root = core.folder->root();
   if (!root || blobs.contains(blob) || !realHere(blob) || core.store.wanted().hasBlob(blob) || pinned(blob)) return;
   // First what is known of it, and for good: it must not come to speak of another file.
-  if (!core.transact([&] { core.store.cache().erase(blob); })) return;
-  core.store.makeDurable();
+  if (!core.transact([&] { core.store.cache().erase(blob); }) || !core.makeDurable()) return;
   auto gone = root->unlink(cachePath(blob));
   (void)gone;  // No longer there, maybe.
 }
@@ -472,8 +470,7 @@ bool Transfers::discard(const store::CacheRow& row, const std::string& aside) {
   s_->clean();
   if (!root || s_->blobs.contains(row.blob) || core.store.cache().get(row.blob) != row) return false;
   // What the database says of it goes first, and for good.
-  if (!core.transact([&] { core.store.cache().erase(row.blob); })) return false;
-  core.store.makeDurable();
+  if (!core.transact([&] { core.store.cache().erase(row.blob); }) || !core.makeDurable()) return false;
   auto gone = s_->pinned(row.blob) ? root->rename(cachePath(row.blob), aside, RenameKind::Replace) : root->unlink(cachePath(row.blob));
   (void)gone;  // No longer there, maybe; what is there is not trusted any more.
   return true;

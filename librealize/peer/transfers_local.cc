@@ -126,7 +126,8 @@ Result<bool> Transfers::State::noteAndSettle(const store::BlobTask& task, const 
     if (head) core.folder->placingDone();
   });
   if (!done) return Error{Code::Suspended, core.suspendedWhy};
-  if (!settled.ok() || !*settled) core.store.makeDurable();  // Before the file goes that tells that it was not placed.
+  // Before the file goes that tells that it was not placed.
+  if ((!settled.ok() || !*settled) && !core.makeDurable()) return Error{Code::Suspended, core.suspendedWhy};
   return settled;
 }
 
@@ -180,8 +181,7 @@ void Transfers::State::moveFromCache(const std::vector<store::BlobTask>& tasks) 
     if (!move.file.ok()) move.settled = move.file.error();
     else if (auto head = headToPlace(task.node, task.blob)) placing.push_back({head->first, head->second, *move.file, true, task.node});
   }
-  const bool noted = placing.empty() || core.folder->notePlacing(placing);
-  if (noted && !placing.empty()) core.store.makeDurable();
+  const bool noted = placing.empty() || (core.folder->notePlacing(placing) && core.makeDurable());
   const bool done = noted && core.transact([&] {
     std::vector<NodeId> placed;
     for (auto& move : moves) {
@@ -203,7 +203,7 @@ void Transfers::State::moveFromCache(const std::vector<store::BlobTask>& tasks) 
     if (!placing.empty()) core.folder->placingDone();
   });
   const bool all = done && std::all_of(moves.begin(), moves.end(), [](const Move& move) { return move.settled.ok() && *move.settled; });
-  if (done && !all) core.store.makeDurable();  // Before a file may go that tells that it was not placed.
+  if (done && !all) core.makeDurable();  // Before a file may go that tells that it was not placed.
   if (!all) lookAgainAtWanted();
   for (const auto& move : moves) {
     if (auto known = blobs.find(move.task.blob); known != blobs.end()) known->second->file = nullptr;  // It stayed: openToMove().

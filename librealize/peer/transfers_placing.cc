@@ -182,9 +182,8 @@ void Transfers::State::placeOthers(std::vector<WantedItem>& items) {
     }
     if (!files.empty()) core.folder->placingDone();
   });
-  if (done && notedLeft) core.store.makeDurable();
-  for (const auto& temp : left)
-    if (root && done) (void)root->unlink(temp).ok();
+  if (!root || !done || (notedLeft && !core.makeDurable())) return;
+  for (const auto& temp : left) (void)root->unlink(temp).ok();
 }
 
 void Transfers::afterPlacing(std::function<void()> job) {

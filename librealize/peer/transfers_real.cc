@@ -149,7 +149,8 @@ Result<void> Transfers::State::noteAndPlace(const EntryId& id, Dot dot, const st
     core.folder->placingDone();
   });
   if (!done) return Error{Code::Suspended, core.suspendedWhy};
-  if (!placed.ok()) core.store.makeDurable();  // Before the file goes that tells that it was not placed.
+  // Before the file goes that tells that it was not placed.
+  if (!placed.ok() && !core.makeDurable()) return Error{Code::Suspended, core.suspendedWhy};
   return placed;
 }
 

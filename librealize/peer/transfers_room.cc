@@ -353,8 +353,7 @@ bool Transfers::State::beginPassing(BlobState& blob) {
   auto root = core.folder->root();
   if (!root) return false;
   if (core.store.cache().get(blob.blob)) {
-    if (!core.transact([&] { core.store.cache().erase(blob.blob); })) return false;
-    core.store.makeDurable();
+    if (!core.transact([&] { core.store.cache().erase(blob.blob); }) || !core.makeDurable()) return false;
   }
   blob.recordedBytes = 0;
   recount(blob);

@@ -107,3 +107,21 @@ TEST_CASE_FIXTURE(Failing, "what is written through a mount and cannot be synced
   CHECK(read(*b, "plan.txt") == "two");
   CHECK_FALSE(a->disk.hasLost("/arena/plan.txt"));
 }
+
+// realize-sim --hard failed-syncs,disk-errors, seed 1457.
+TEST_CASE_FIXTURE(Failing, "what came together with a file that found no place is asked for again where the database fails just then") {
+  auto open = (*b->disk.openRoot(test::kSimFolder))->open("plan.txt", OpenMode::ReadWrite);  // So it finds none.
+  bool failed = false;
+  b->onCall = [&](const test::FakeCall& call) {
+    if (call.op != FakeOp::SyncAll || (*b->disk.openRoot(test::kSimFolder))->list(kTempFolder)->size() < 2) return;
+    if (!std::exchange(failed, true)) b->disk.fail(FakeOp::FileSync, test::kSimState, Code::Io);
+  };
+  write(*a, "plan.txt", "two");
+  write(*a, "new.txt", "new");
+  REQUIRE(until([&] { return core(*b).suspended; }, 10'000));
+  open->reset();
+  REQUIRE(settles());
+
+  CHECK(read(*b, "plan.txt") == "two");
+  CHECK(read(*b, "new.txt") == "new");
+}
