@@ -109,7 +109,7 @@ void Folder::State::lookAgain(const HashJob& job) {
 
 void Folder::State::addHash(HashJob job) {
   job.joining = joining;
-  job.broughtBack = broughtBack;
+  job.broughtBack = broughtBackAt(job.path);
   job.unwritten = core.unwritten->has(job.stat);
   if (job.node && !hashingNodes.insert(job.node).second) return hint(parentPath(job.path));  // Again when it is through.
   const bool full = toHash.empty() || toHash.back()->size() >= kHashBatchFiles ||

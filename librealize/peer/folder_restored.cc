@@ -49,6 +49,7 @@ Result<void> Folder::State::lookWhatWasBroughtBack() {
   const std::string what = core.store.getValue(kBroughtBackKey).value_or("");
   if (what.empty()) return {};
   broughtBack = what == "folder" ? BroughtBack::Folder : BroughtBack::Database;
+  broughtBackBelow.reset();
   forgetCache();
   if (core.options.shared && core.options.userFolder) waitingForTree = true;
   return {};
@@ -107,7 +108,10 @@ void Folder::State::noteWitnessed(NodeId node) {
 
 void Folder::State::leaveOutAbsent(logic::Plan& plan) {
   auto absent = plan.removed();
-  auto removedSince = [this](NodeId node) { return core.store.witnessed().hasNode(node); };
+  auto removedSince = [this](NodeId node) {
+    const auto path = core.folder->diskPath(node);
+    return core.store.witnessed().hasNode(node) || (path && broughtBackAt(*path) == BroughtBack::Nothing);
+  };
   std::erase_if(absent, removedSince);
   if (absent.empty()) return;
   logic::dropRemovals(plan, removedSince);
@@ -166,9 +170,21 @@ bool Folder::State::takeOldContent(const HashJob& job, const logic::Record& befo
   return old;
 }
 
-/// All that the folder had was read.
+BroughtBack Folder::State::broughtBackAt(const std::string& path) const {
+  const auto holds = [&](const std::string& above) { return above.empty() || path == above || path.starts_with(above + "/"); };
+  const bool read = broughtBackBelow && std::none_of(broughtBackBelow->begin(), broughtBackBelow->end(), holds);
+  return read ? BroughtBack::Nothing : broughtBack;
+}
+
+/// All that the folder had was read, but for what the disk, or a mode, keeps from us: that is what it was until it is.
 void Folder::State::endBroughtBack() {
   if (broughtBack == BroughtBack::Nothing || waitingForTree) return;
+  std::set<std::string> left;
+  for (const auto& path : unreadable)
+    if (broughtBackAt(path) != BroughtBack::Nothing) left.insert(path);
+  broughtBackBelow = std::move(left);
+  if (!broughtBackBelow->empty()) return;
+  broughtBackBelow.reset();
   broughtBack = BroughtBack::Nothing;
   core.transact([&] {
     core.store.witnessed().clear();

@@ -54,6 +54,7 @@ struct Folder::State {
   bool waitingForTree = false;
   bool joining = false;              ///< the first scan of a folder that was joined
   BroughtBack broughtBack = BroughtBack::Nothing;
+  std::optional<std::set<std::string>> broughtBackBelow;  ///< all else was read; these could not be
   bool nobodyTellsMore = false;      ///< it will not be waited for the tree much longer
   bool passRunning = false;
   std::vector<std::string> passPaths;    ///< what it was started for
@@ -140,6 +141,7 @@ struct Folder::State {
   bool isOld(const Entry& entry, const BlobId& blob);
   bool removedMeanwhile(const HashJob& job, const EntryId& parent);
   bool takeOldContent(const HashJob& job, const logic::Record& before, store::DiskRow& row), isOfAnother(const HashJob& job, const EntryId& id);
+  BroughtBack broughtBackAt(const std::string& path) const;
   void endBroughtBack();
 
   // folder_placing.cc

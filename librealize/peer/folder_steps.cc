@@ -280,7 +280,7 @@ NodeId Folder::State::bindDirectory(NodeId parent, const std::string& name, cons
   std::optional<EntryId> id;
   if (auto there = bindable(*parentId, name, EntryKind::Directory)) {
     id = there->entry.id;
-  } else if ((joining || broughtBack != BroughtBack::Nothing) && !core.tree.lookup(*parentId, name)) {
+  } else if ((joining || broughtBackAt(childPath(parent, name)) != BroughtBack::Nothing) && !core.tree.lookup(*parentId, name)) {
     // The same directory by birth, renamed elsewhere since the folder was copied.
     const EntryId born = entryIdFor(*parentId, name, EntryKind::Directory, 0);
     auto record = core.tree.get(born);
@@ -367,7 +367,7 @@ void Folder::State::stepMove(const logic::Step& step, NodeId parent) {
   const auto before = core.tree.get(*id);
   const std::string from = childPath(row->parentNode, row->name);  // Where it was, or is parked.
   // After an old database came back: who moved it since may be a peer, and moved it on.
-  const bool stale = broughtBack != BroughtBack::Nothing && before && before->shown &&
+  const bool stale = broughtBackAt(from) != BroughtBack::Nothing && before && before->shown &&
                      (core.store.nodeOf(before->shownParent) != step.fromParent || before->shownName != step.fromName);
   if (before && before->shown && !stale) {
     // What the folder had there has left it in an earlier step: what is shown there still was not seen here.
@@ -440,7 +440,8 @@ void Folder::State::stepAttributes(const logic::Step& step) {
   const auto before = core.tree.get(*id);
   const bool mode = (row->mode & 0777) != (step.stat.mode & 0777);
   const bool times = row->kind != EntryKind::Directory && row->mtimeNs != step.stat.mtimeNs;
-  if (before && before->shown && (mode || times) && broughtBack == BroughtBack::Nothing) {
+  const bool mine = broughtBackAt(childPath(row->parentNode, row->name)) == BroughtBack::Nothing;
+  if (before && before->shown && (mode || times) && mine) {
     auto shown = core.shownVersion(*before);
     if (row->kind == EntryKind::File && shown && shown->second.blob != row->blob) {
       if (mode) keepMode(step.node, step.stat.mode & 0777);

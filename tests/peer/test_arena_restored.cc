@@ -184,6 +184,28 @@ TEST_CASE_FIXTURE(BackedUp, "a folder from an old backup under the database of t
   CHECK(conflicts() == 0);
 }
 
+// realize-sim --hard disk-errors, seed 25004435.
+TEST_CASE_FIXTURE(BackedUp, "what a folder from an old backup lacks is not removed where the disk fails to list it at first") {
+  write(*a, "new", "new");
+  REQUIRE(settles());
+
+  bringBack(false, true);
+  bool failed = false;
+  b->onCall = [&](const test::FakeCall& call) {
+    if (call.op == test::FakeOp::List && call.path == test::kSimFolder && !std::exchange(failed, true)) b->disk.fail(call.op, call.path, Code::Io);
+  };
+  REQUIRE(b->start().ok());
+  link->connect();
+  REQUIRE(until([&] { return core(*b).store.problems().count() > 0; }, 20'000));
+  pass(120'000);
+
+  CHECK(settles());
+  check("new", "new");
+  REQUIRE((*b->disk.openRoot(test::kSimFolder))->unlink("new").ok());  // Its user does that.
+  CHECK(settles());
+  CHECK_FALSE(has(*a, "new"));
+}
+
 /// While B was gone, a link took the place of a folder: for a while B is not through with what the backup brought back.
 struct StillAtIt : BackedUp {
   StillAtIt() {

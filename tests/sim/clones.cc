@@ -34,6 +34,7 @@ void World::cloneMachine() {
   other.options.settings = sim.options.settings;
   other.started = true;
   other.restore(image, true, true);
+  exposeDisk(copy);  // Its user may replace what is there, and is not known to have seen it.
   clone_ = Clone{number, copy};
   startPeer(copy);
   for (size_t i = links_.size(); i-- > 0;) {
