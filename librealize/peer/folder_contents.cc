@@ -111,6 +111,7 @@ void Folder::State::addHash(HashJob job) {
   job.joining = joining;
   job.broughtBack = broughtBackAt(job.path);
   job.unwritten = core.unwritten->has(job.stat);
+  job.number = ++lastHash;
   if (job.node && !hashingNodes.insert(job.node).second) return hint(parentPath(job.path));  // Again when it is through.
   const bool full = toHash.empty() || toHash.back()->size() >= kHashBatchFiles ||
                     (toHash.back()->size() && toHash.back()->back().stat.sizeBytes > kHashBatchBytes);
@@ -152,11 +153,12 @@ bool Folder::State::putCopy(HashJob& job) {
   std::set<std::string> folders;
   const bool named = aside.ok() && syncNamesAbove(*root, job.path, folders).ok();
   const auto there = named ? root->stat(job.path) : Result<FileStat>(Error{});
+  const auto old = aside.ok() ? root->stat(*aside) : Result<FileStat>(Error{});
   if (root) (void)root->unlink(aside.ok() ? *aside : copy).ok();
   if (!aside.ok()) return false;
   changedByUs(parentPath(job.path));
-  core.unwritten->forget(job.stat);
-  core.folder->lookAtOtherNames(job.stat);  // They keep the file that was replaced here.
+  if (old.ok() && old->links <= 1) core.unwritten->forget(job.stat);
+  core.folder->lookAtOtherNames(job.stat);  // They keep the file that was replaced here, and get copies of their own.
   if (!there.ok() || !there->sameObject(job.copy) || there->mtimeNs != job.copy.mtimeNs) return false;
   job.stat = *there;
   return true;
@@ -172,12 +174,8 @@ void Folder::State::finishHashes(std::vector<HashJob>& jobs) {
         addHash(job);  // Somebody was told meanwhile that it could not be written.
         continue;
       }
-      if (job.unwritten && job.content.ok() && !putCopy(job)) {
-        suspects.erase(job.node);
-        releaseOrigin(job.node);
-        readAgainLater(job.path);
-        continue;
-      }
+      if (job.unwritten && job.content.ok() && !putCopy(job))
+        job.content = Error{Code::Io, "it could not be written to its disk, and a copy found no place"};
       if (!job.content.ok() && job.unwritten && !core.unwritten->has(job.stat)) {
         core.unwritten->note(job.stat);
         addHash(job);

@@ -284,6 +284,8 @@ void Folder::State::directoryMoved(const std::string& from, const std::string& t
     it = dirty.erase(it);
   }
   for (const auto& [path, hint] : moved) dirty.insert_or_assign(path, hint);
+  for (const auto& path : std::set<std::string>(unreadable))
+    if (within(path)) unreadableMoved(path, to + path.substr(from.size()));
   if (!passRunning) return;
   if (scanning && byUs) scanWanted = true;
   for (const auto& path : passPaths)
@@ -518,11 +520,20 @@ void Folder::State::readAgainLater(const std::string& path) {
   });
 }
 
+/// Read at once, as it would be told under its old path for a while.
+void Folder::State::unreadableMoved(const std::string& from, const std::string& to) {
+  unreadable.erase(from);
+  unreadable.insert(to);
+  core.transact([&] { core.store.problems().erase(from, "unreadable"); });
+  for (const auto& path : {to, parentPath(to)}) hint(path);
+}
+
 void Folder::State::readAgain() {
   for (const auto& path : std::set<std::string>(unreadable)) {
     const auto there = root->stat(path);
     hint(parentPath(path));
-    if (there.ok() ? there->type == FileStat::Type::Directory : there.code() != Code::NotFound) {
+    const bool gone = !there.ok() && (there.code() == Code::NotFound || there.code() == Code::NotDirectory);
+    if (there.ok() ? there->type == FileStat::Type::Directory : !gone) {
       hint(path);
       continue;
     }

@@ -65,6 +65,7 @@ struct HashJob {
   BroughtBack broughtBack = BroughtBack::Nothing;
   Result<Content> content = Error{Code::Busy, "not read"};
   bool replacesOld = false;  ///< to be judged by the guard
+  uint64_t number = 0;
   bool unwritten = false;    ///< a sync of it failed: a copy is to take its place (unwritten.h)
   FileStat copy;             ///< of that, in tmp/
 };

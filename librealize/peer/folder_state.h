@@ -67,6 +67,7 @@ struct Folder::State {
   std::deque<std::shared_ptr<std::vector<HashJob>>> toHash;
   uint32_t hashing = 0;              ///< batches on the pool
   std::set<NodeId> hashingNodes;
+  uint64_t lastHash = 0;
   std::vector<std::function<void()>> barriers;
   logic::RemovalGuard guard;
   std::set<NodeId> confirmed;        ///< removals that someone confirmed
@@ -163,6 +164,7 @@ struct Folder::State {
   void watchFailed(const Error& error);
   void sayIfUnwatched();
   void noteRead(const logic::Listing& listing), readAgainLater(const std::string& path), readAgain();
+  void unreadableMoved(const std::string& from, const std::string& to);
   std::set<std::string> unreadable;  ///< read again when a while has passed, or sooner; folders with all that is below
   bool readingAgain = false;         ///< that is scheduled
   bool unwatchedSaid = false;     ///< since the last scan began

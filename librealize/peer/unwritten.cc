@@ -52,7 +52,7 @@ void Unwritten::save() {
   core_.transact([&] { core_.store.setValue(kUnwrittenKey, text); });
 }
 
-std::string copyPathOf(const HashJob& job) { return std::string(kTempFolder) + "/copy-of-" + std::to_string(job.stat.inode); }
+std::string copyPathOf(const HashJob& job) { return std::string(kTempFolder) + "/copy-of-" + std::to_string(job.stat.inode) + "-" + std::to_string(job.number); }
 
 Result<void> writeAgain(DiskFile& file, const std::vector<ByteRange>& ranges) {
   Bytes bytes(ranges.empty() ? 0 : kPieceBytes);

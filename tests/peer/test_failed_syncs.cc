@@ -125,3 +125,31 @@ TEST_CASE_FIXTURE(Failing, "what came together with a file that found no place i
   CHECK(read(*b, "plan.txt") == "two");
   CHECK(read(*b, "new.txt") == "new");
 }
+
+// realize-sim --hard failed-syncs,disk-errors, seed 25005335.
+TEST_CASE_FIXTURE(Failing, "each name of a file whose sync failed gets a copy") {
+  write(*a, "new.txt", "new");
+  for (const char* name : {"second.txt", "third.txt"}) a->disk.hardLink("/arena/new.txt", std::string("/arena/") + name);
+  a->disk.fail(FakeOp::FileSync, "/arena/new.txt", Code::Io);
+  REQUIRE(settles());
+
+  for (const char* name : {"new.txt", "second.txt", "third.txt"}) {
+    CAPTURE(name);
+    CHECK(read(*b, name) == "new");
+    CHECK_FALSE(a->disk.hasLost(std::string("/arena/") + name));
+  }
+}
+
+// realize-sim --hard failed-syncs,disk-errors, seed 25005358.
+TEST_CASE_FIXTURE(Failing, "a file that could not be written to its disk is read with the folder that it moves with") {
+  const auto folder = *a->disk.openRoot(test::kSimFolder);
+  REQUIRE(folder->makeDirectory("sub", 0755).ok());
+  write(*a, "sub/new.txt", "new");
+  a->disk.fail(FakeOp::FileSync, "/arena/sub/new.txt", Code::Io);
+  a->disk.fail(FakeOp::FileSync, "/arena/.realize/tmp/copy-of-", Code::Io);
+  REQUIRE(until([&] { return core(*a).store.problems().count() == 1; }, 10'000));  // To ask for its status would hasten it.
+
+  REQUIRE(folder->rename("sub", "moved", RenameKind::NoReplace).ok());
+  CHECK(until([&] { return read(*b, "moved/new.txt") == "new"; }, 10'000));
+  CHECK(core(*a).store.problems().count() == 0);
+}

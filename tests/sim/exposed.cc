@@ -21,6 +21,7 @@ World::Knowledge World::knowledgeOf(size_t number) {
   FakeRandom random(1);
   store::DiskVfs vfs("look-at-" + sim.options.name, std::move(*state), sim.clock, random);
   auto opened = store::ArenaStore::open("index.db", {.create = false, .vfs = vfs.name()});
+  if (!opened.ok()) opened = store::ArenaStore::open("index.db", {.create = false, .vfs = vfs.name()});  // A failed sync is told once.
   if (!opened.ok()) return out;
   auto& store = **opened;
   out.seen = logic::Tree(store, sim.clock, random, sim.key).vector();
