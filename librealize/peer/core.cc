@@ -4,6 +4,7 @@
 #include <set>
 
 #include "librealize/logic/tree_merge.h"
+#include "librealize/peer/transfers.h"
 
 namespace realize::peer {
 
@@ -52,6 +53,10 @@ Result<logic::Record> Core::recordAt(const std::string& path) {
   return std::move(*record);
 }
 
+bool Core::lostHere(const Version& version) {
+  return version.author == options.self && version.sizeBytes > 0 && !transfers->complete(version.blob);
+}
+
 std::optional<std::pair<Dot, Version>> Core::shownVersion(const logic::Record& record) {
   if (record.entry.heads.size() == 1) return {{record.entry.heads[0].first, record.entry.heads[0].second}};
   const auto heads = logic::shownHeads(record.entry);
@@ -60,7 +65,9 @@ std::optional<std::pair<Dot, Version>> Core::shownVersion(const logic::Record& r
     if (auto row = store.disk().get(record.node)) {
       for (const auto& head : heads)
         if (head.version.blob == row->blob && head.version.sizeBytes == row->sizeBytes) return {{head.dot, head.version}};
-      // The folder's bytes are no head any more (they were replaced), or are not read yet: fall through.
+      // The folder's bytes are no head any more (they were replaced), or are not read yet.
+      for (const auto& head : heads)
+        if (lostHere(head.version)) return {{head.dot, head.version}};
     }
   }
   return {{heads.front().dot, heads.front().version}};

@@ -126,7 +126,9 @@ struct Core {
   static logic::Record rootRecord();
   /// The entry at a path in the visible tree ("": rootRecord()). Errors: NotFound, NotDirectory.
   Result<logic::Record> recordAt(const std::string& path);
-  /// Which of an entry's heads this peer shows: what its folder has if that is one of them, else the newest stamp.
+  /// This peer wrote that version, and has it not any more: what is older here came back with a backup.
+  bool lostHere(const Version& version);
+  /// Which of an entry's heads this peer shows: what its folder has if that is one of them, or is older than; else the newest stamp.
   std::optional<std::pair<Dot, Version>> shownVersion(const logic::Record& record);
   /// What a change made in the folder has seen of an entry when the folder shows `head` of it (null: a directory or a
   /// symlink, all of it): every claim and head but those of other contents. For DiskRow::base.

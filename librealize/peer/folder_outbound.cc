@@ -174,7 +174,8 @@ bool Folder::State::applyOne(const EntryId& id, int depth) {
       else if (headOf(heads, row->blob)) {
         done = applyAttributes(*record, *row);
       } else if (core.marks->effective(*record) == Mark::Unreal && !heads.empty()) {
-        done = applyGone(*row, goneParents, goneNow);  // Old bytes, and the new ones are not wanted here.
+        // Old bytes, and the new ones are not wanted here: they are somewhere, unless only this peer had them.
+        if (!core.lostHere(core.shownVersion(*record)->second)) done = applyGone(*row, goneParents, goneNow);
       }
       break;
     }

@@ -440,7 +440,8 @@ void Folder::State::stepAttributes(const logic::Step& step) {
   const auto before = core.tree.get(*id);
   const bool mode = (row->mode & 0777) != (step.stat.mode & 0777);
   const bool times = row->kind != EntryKind::Directory && row->mtimeNs != step.stat.mtimeNs;
-  const bool mine = broughtBackAt(childPath(row->parentNode, row->name)) == BroughtBack::Nothing;
+  // Else they may be those of the backup.
+  const bool mine = broughtBackAt(childPath(row->parentNode, row->name)) == BroughtBack::Nothing || core.store.witnessed().hasNode(step.node);
   if (before && before->shown && (mode || times) && mine) {
     auto shown = core.shownVersion(*before);
     if (row->kind == EntryKind::File && shown && shown->second.blob != row->blob) {
@@ -454,6 +455,7 @@ void Folder::State::stepAttributes(const logic::Step& step) {
       row->base = rebased(row->base, before, *id);
     }
   }
+  noteWitnessed(step.node);
   row->setStat(step.stat);
   core.store.disk().put(*row);
   if (row->kind == EntryKind::File) core.folder->lookAtOtherNames(step.stat);

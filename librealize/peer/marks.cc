@@ -252,7 +252,7 @@ bool Marks::entryChanged(const EntryId& id) {
         }
         wishFor(head.version);
       }
-    } else if (row && shown && !onDisk(shown->second) && !row->dirty && mark == Mark::None) {
+    } else if (row && shown && !onDisk(shown->second) && !row->dirty && (mark == Mark::None || core.lostHere(shown->second))) {
       wishFor(shown->second);  // Real stays Real, with the newest bytes.
     }
     if (wish.size() == 1 && !row && record->entry.heads.size() == 1 && heads.front().version.target.isZero()) {

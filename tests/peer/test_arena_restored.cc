@@ -272,6 +272,57 @@ TEST_CASE_FIXTURE(StillAtIt, "who removes what he wrote after a backup brought b
   CHECK_FALSE(has(*b, "new"));
 }
 
+TEST_CASE_FIXTURE(BackedUp, "an unreal file that only this peer had newer stays as the backup brought it back") {
+  core(*a).marks->set(*core(*a).recordAt("f"), Mark::Unreal);
+  REQUIRE(until([&] { return !has(*a, "f"); }));
+  core(*b).marks->set(*core(*b).recordAt("f"), Mark::Unreal);
+  pass(5000);
+  backup = b->disk.snapshot();
+  write(*b, "f", "second f");
+  REQUIRE(settles());
+
+  bringBack(true, true);
+  REQUIRE(b->start().ok());
+  link->connect();
+  pass(30'000);
+
+  CHECK(read(*b, "f") == "first f");
+  CHECK(core(*b).marks->missingFiles() == 1);
+}
+
+TEST_CASE_FIXTURE(BackedUp, "of a file in conflict a backup's content makes way for the version that it is older than, no other") {
+  link->cut();
+  write(*b, "f", "B's");
+  for (const char* content : {"A's", "A's second"}) {
+    write(*a, "f", content);
+    pass(2000);
+  }
+  core(*a).marks->set(*core(*a).recordAt("f"), Mark::Unreal);
+  link->connect();
+  REQUIRE(settles());
+  REQUIRE(conflicts() == 1);
+
+  bringBack(false, true);
+  REQUIRE(b->start().ok());
+  link->connect();
+  pass(30'000);
+
+  CHECK(read(*b, "f") == "first f");
+  CHECK(core(*b).marks->missingFiles() == 1);
+}
+
+TEST_CASE_FIXTURE(BackedUp, "two names that a file from a backup got meanwhile come to one mode") {
+  REQUIRE((*b->disk.openRoot(test::kSimFolder))->setMode("f", 0600).ok());
+  REQUIRE(settles());
+
+  bringBack(false, true);
+  b->disk.hardLink("/arena/f", "/arena/second");
+  goOn();
+
+  auto root = *b->disk.openRoot(test::kSimFolder);
+  CHECK((root->stat("f")->mode & 0777) == (core(*a).recordAt("second")->entry.heads.front().second.mode & 0777));
+}
+
 TEST_CASE_FIXTURE(BackedUp, "who lost the database matches the folder with the tree of the others") {
   write(*a, "f", "second f");
   REQUIRE(settles());
