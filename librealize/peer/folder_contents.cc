@@ -278,6 +278,7 @@ void Folder::State::changedFile(const HashJob& job) {
   const Content& content = *job.content;
   const Version version = versionOf(job.stat, &content);
   const auto before = core.tree.get(*id);
+  const bool matching = job.broughtBack != BroughtBack::Nothing;
   const auto takeAsNew = [&] {
     core.store.disk().erase(job.node);
     HashJob again = job;
@@ -305,9 +306,9 @@ void Folder::State::changedFile(const HashJob& job) {
         return problem(job.path, "not-taken", written.error().message);
     }
     row->base = rebased(row->base, before, *id);
-  } else if ((row->blob == content.blob && row->sizeBytes == content.sizeBytes) ||
-             (before && job.broughtBack != BroughtBack::Nothing && isOld(before->entry, content.blob))) {
-    // Removed by a peer, and not edited here: the removal goes on.
+  } else if ((row->blob == content.blob && row->sizeBytes == content.sizeBytes && (row->isObject(job.stat) || matching)) ||
+             (matching && before && isOld(before->entry, content.blob))) {
+    // Removed by a peer, and not edited here, nor put there: the removal goes on.
   } else {
     // A peer removed it while it was edited here: the edit lives.
     return takeAsNew();

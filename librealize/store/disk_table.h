@@ -47,11 +47,10 @@ struct DiskRow {
   bool matches(const FileStat& stat) const;
   /// Into `base`, sorted and each once.
   void addSeen(const std::vector<Dot>& dots);
+  /// This very file, whatever it has now.
+  bool isObject(const FileStat& stat) const { return device == stat.device && inode == stat.inode && birthNs == stat.birthNs; }
   /// The same object with the same bytes: what a rename or a change of mode leaves as it is.
-  bool sameBytes(const FileStat& stat) const {
-    return device == stat.device && inode == stat.inode && birthNs == stat.birthNs && sizeBytes == stat.sizeBytes &&
-           mtimeNs == stat.mtimeNs;
-  }
+  bool sameBytes(const FileStat& stat) const { return isObject(stat) && sizeBytes == stat.sizeBytes && mtimeNs == stat.mtimeNs; }
   bool operator==(const DiskRow&) const = default;
 };
 

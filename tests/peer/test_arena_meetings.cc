@@ -109,3 +109,13 @@ TEST_CASE_FIXTURE(Meeting, "a link that was given another target lives, whatever
   REQUIRE(root(*a).readSymlink("link").ok());
   CHECK(*root(*a).readSymlink("link") == "new target");
 }
+
+TEST_CASE_FIXTURE(Meeting, "a file that a rename put in the place of one that a peer removed stays, though its bytes are the same") {
+  write(*a, "plan.txt~", "one");
+  REQUIRE(settles());
+
+  meets("plan.txt", [&] { REQUIRE(root(*b).rename("plan.txt~", "plan.txt", RenameKind::Replace).ok()); });
+
+  CHECK(read(*a, "plan.txt") == "one");
+  CHECK(read(*b, "plan.txt") == "one");
+}
