@@ -549,9 +549,11 @@ void World::answerGuards(size_t number, bool keep) {
   const uint64_t removals = core.folder->heldRemovals(), contents = core.folder->heldOverwrites();
   if (removals + contents == 0) return;
   std::set<Token> written;
+  std::set<BlobId> wantedBack;
   auto hadElsewhere = [&](const EntryId& id) {
     const auto known = core.tree.get(id);
     const auto shown = known ? core.shownVersion(*known) : std::nullopt;
+    if (shown) wantedBack.insert(shown->second.blob);
     for (size_t i = 0; shown && i < machines_.size(); ++i) {
       if (i == number || !machines_[i].peer->running() || machines_[i].peer->core->core().suspended) continue;
       auto& other = machines_[i].peer->core->core();
@@ -580,6 +582,7 @@ void World::answerGuards(size_t number, bool keep) {
   if (removals) count(keep ? "held removals taken back" : "held removals confirmed");
   if (contents) count(keep ? "held contents taken back" : "held contents confirmed");
   if (keep) letGo(number, written);
+  if (keep) exposed_.merge(wantedBack);  // Who had them may replace them before they are here.
   auto answered = core.folder->confirmHeld(keep);
   (void)answered;  // There is something, as was seen above.
 }

@@ -200,7 +200,7 @@ class World {
   void takeVersion(size_t number, const EntryId& id, const Dot& dot, bool brought);
 
   /// Of each content the tokens are known, also when nobody has it any more.
-  bool keepsContents() const { return disasters_ || options_.wide; }
+  bool keepsContents() const { return disasters_ || options_.wide || guarded(); }
 
   // mount_steps.cc: what they do through a mount
   void mounted(size_t number, const std::function<void(FileSystem&)>& work);
