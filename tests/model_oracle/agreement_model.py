@@ -493,7 +493,7 @@ class Peer:
     def survives(e, seen, forgotten=True):
         """A claim is left that was not seen there; and where it was removed and forgotten, one for others only with such a version."""
         left = {d for d in e.live if not covers(seen, d)}
-        if not on("claims-there") or not forgotten or not left <= e.tombs.keys(): return bool(left)
+        if not left or not on("claims-there") or not forgotten or not left <= e.tombs.keys(): return bool(left)
         return any(not covers(seen, d) for d in e.real_heads())
     def forget_heads(self, i, seen):
         """What was forgotten as removed had let go its versions, where another is left."""
