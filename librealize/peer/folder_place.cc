@@ -34,6 +34,7 @@ void Folder::State::giveBack(const std::string& from, const std::string& path) {
     if (ours && from.starts_with(stem)) break;
     for (int i = 1; i < 100; ++i) {
       const std::string beside = stem + "~" + std::to_string(i);
+      if (!ours && (rowAtPath(beside) || core.recordAt(beside).ok())) continue;  // It would pass for an edit of that file.
       auto moved = root->rename(from, beside, RenameKind::NoReplace);
       if (!moved.ok() && moved.code() == Code::Exists) continue;
       if (!moved.ok()) break;

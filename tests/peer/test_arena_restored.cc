@@ -323,6 +323,29 @@ TEST_CASE_FIXTURE(BackedUp, "two names that a file from a backup got meanwhile c
   CHECK((root->stat("f")->mode & 0777) == (core(*a).recordAt("second")->entry.heads.front().second.mode & 0777));
 }
 
+TEST_CASE_FIXTURE(BackedUp, "what is given back beside a user's file takes no name of another that is not there") {
+  write(*a, "f~1", "else");  // Later in the cache than f, by its hash.
+  REQUIRE(settles());
+  pass(5000);
+  backup = b->disk.snapshot();
+  for (const char* name : {"f", "f~1"}) core(*b).marks->set(*core(*b).recordAt(name), Mark::Unreal);
+  REQUIRE(until([&] { return !has(*b, "f") && !has(*b, "f~1"); }));
+
+  bringBack(true, false);  // That knows f in the folder, finds it in the cache and gives it back.
+  bool written = false;
+  b->onCall = [&](const test::FakeCall& call) {
+    if (written || call.op != test::FakeOp::Rename || call.path2 != std::string(test::kSimFolder) + "/f") return;
+    written = true;
+    write(*b, "f", "new");
+  };
+  goOn();
+  b->onCall = nullptr;
+
+  CHECK(written);
+  check("f~1", "else");
+  check("f", "new");
+}
+
 TEST_CASE_FIXTURE(BackedUp, "who lost the database matches the folder with the tree of the others") {
   write(*a, "f", "second f");
   REQUIRE(settles());
