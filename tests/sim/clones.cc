@@ -93,6 +93,9 @@ void World::tellOfTwin(Machine& machine, const SimPeer& by) {
   machine.toldEver = true;
   for (auto& link : links_)
     if (&link->end(0) == machine.peer.get() || &link->end(1) == machine.peer.get()) link->cut();
+  // Its origin ends here: who has a version of it from a batch that broke off issues that again (AGREEMENT.md 22), and has not
+  // seen what replaces it from now on.
+  for (const auto& [dot, blob] : knowledgeOf(size_t(&machine - machines_.data())).heads) exposed_.insert(blob);
   std::lock_guard held(machine.peer->scheduler->coreLock());
   machine.peer->core->beginLife();
 }
