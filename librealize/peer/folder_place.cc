@@ -144,12 +144,20 @@ bool Folder::State::keepLeftover(const std::string& path, const FileStat& stat) 
   return keepUnlinked(known, path);
 }
 
+/// Of a conflict: another of its versions took the place of this one, and nobody else may have it.
+bool Folder::State::isOneOfSeveral(const EntryId& id, const store::DiskRow& row) {
+  const logic::Record* record = core.tree.peek(id);
+  if (!record || !record->shown || record->entry.heads.size() < 2 || row.kind != EntryKind::File) return false;
+  const auto heads = logic::shownHeads(record->entry);
+  return heads.size() > 1 && std::any_of(heads.begin(), heads.end(), [&](const auto& head) { return head.version.blob == row.blob; });
+}
+
 /// A peer's rename can hand the bytes of one entry to another, and this may be the only place that has them: then they
 /// move to the cache, where the other entry finds them.
 Result<void> Folder::State::letGo(const store::DiskRow& row, const std::string& path) {
   auto id = core.store.idOf(row.node);
-  const auto others = row.kind == EntryKind::File ? core.transfers->neededElsewhere(row.blob, id.value_or(EntryId()))
-                                                  : std::vector<EntryId>();
+  auto others = row.kind == EntryKind::File ? core.transfers->neededElsewhere(row.blob, id.value_or(EntryId())) : std::vector<EntryId>();
+  if (id && isOneOfSeveral(*id, row)) others.push_back(*id);
   if (others.empty() && keepUnlinked(row, path)) return {};
   if (others.empty()) return root->unlink(path);
   const std::string to = Transfers::cachePath(row.blob);

@@ -263,6 +263,7 @@ struct Folder::State {
   bool applyAttributes(const logic::Record& record, store::DiskRow& row);
   bool applySymlink(const logic::Record& record, const std::optional<store::DiskRow>& row);
   bool keepUnlinked(const store::DiskRow& row, const std::string& path), keepLeftover(const std::string& path, const FileStat& stat);
+  bool isOneOfSeveral(const EntryId& id, const store::DiskRow& row);
   Result<void> letGo(const store::DiskRow& row, const std::string& path);
   bool leftAlone(const store::DiskRow& row, const std::string& path);
   bool nobodyWrites(const std::string& path);

@@ -104,6 +104,28 @@ TEST_CASE("a version of a conflict that was in the cache anyway is kept, too, fr
   CHECK(leftCached(*peers.b) >= 1);  // Still a version of a conflict, though it is to be unreal here.
 }
 
+TEST_CASE("the version that makes way for another of a conflict, which somebody opens for writing, is kept") {
+  TwoArenas peers(true, Mark::None);
+  makeConflict(peers, 20'000);
+
+  auto made = std::make_shared<std::promise<Result<void>>>();
+  const BlobId own = peers.b->with([&](ArenaCore& arena) {
+    auto& core = arena.core();
+    const auto plan = core.recordAt("plan");
+    const auto row = core.store.disk().get(plan->node);
+    for (const auto& head : core.tree.shownHeads(plan->entry.id)) {
+      if (head.version.blob == row->blob) continue;
+      core.transfers->makeReal(plan->entry.id, head.dot, head.version.blob, head.version.sizeBytes,
+                               [made](Result<void> done) { made->set_value(done); });
+    }
+    return row->blob;
+  });
+  REQUIRE(made->get_future().get().ok());
+
+  CHECK(leftCached(*peers.b) >= 1);
+  CHECK(peers.b->with([&](ArenaCore& core) { return core.core().transfers->complete(own); }));
+}
+
 TEST_CASE("pins that an earlier version set are kept for whom they were, and end with him") {
   TwoArenas peers(true, Mark::Real);
   makeConflict(peers, 20'000);
