@@ -61,11 +61,17 @@ bool isHead(const Entry& entry, Dot dot) {
   return std::any_of(entry.heads.begin(), entry.heads.end(), [&](const auto& head) { return head.first == dot; });
 }
 
+// Of a folder a late change has seen what this peer itself made of it, too, as that was on its disk before, or is nothing that a
+// disk could show.
+bool sawHead(const Base& base, const Entry& entry, Dot head, Origin self) {
+  return saw(base, head) || (entry.kind == EntryKind::Directory && head.origin == self);
+}
+
 // A late change that has seen all content has seen this peer's own claims too, which brought none: a folder is claimed
-// for the sake of what is put into it, and that is nothing a disk could show.
-bool sawHeads(const Base& base, const Entry& entry) {
+// for the sake of what is put into it.
+bool sawHeads(const Base& base, const Entry& entry, Origin self) {
   std::vector<std::pair<Dot, Version>> heads = realHeads(entry);
-  return std::all_of(heads.begin(), heads.end(), [&](const auto& head) { return isLetGo(entry, head.first) || saw(base, head.first); });
+  return std::all_of(heads.begin(), heads.end(), [&](const auto& head) { return isLetGo(entry, head.first) || sawHead(base, entry, head.first, self); });
 }
 
 // All of an entry but its other heads, whose claims stay with them (a create has one dot for claim and head).
@@ -96,10 +102,10 @@ Dot Tree::change(const EntryId& id, const LocalChange& what) {
   if (state_.vector.geq(e.ctx)) e.ctx = {};
 
   if (what.claim || what.remove) {
-    std::erase_if(e.live, [&, ownSeen = sawHeads(what.base, e)](Dot d) {
+    std::erase_if(e.live, [&, ownSeen = sawHeads(what.base, e, state_.origin)](Dot d) {
       // What an earlier delete claimed for the sake of others is taken over, seen or not.
       const bool takenOver = (what.claim || what.letGo) && isForOthers(e, d);
-      return takenOver || saw(what.base, d) || (ownSeen && d.origin == state_.origin && !isHead(e, d));
+      return takenOver || saw(what.base, d) || (ownSeen && d.origin == state_.origin && (e.kind == EntryKind::Directory || !isHead(e, d)));
     });
     if (what.claim) e.live.insert(std::lower_bound(e.live.begin(), e.live.end(), dot), dot);
   }
@@ -111,7 +117,7 @@ Dot Tree::change(const EntryId& id, const LocalChange& what) {
     for (const auto& [d, v] : e.heads) version.stamp.clock = std::max(version.stamp.clock, next(v.stamp.clock));
     // Of the heads that nobody let go, those it has not seen stay beside it.
     std::vector<std::pair<Dot, Version>> old = e.heads;
-    std::erase_if(e.heads, [&](const auto& head) { return saw(what.base, head.first) || isLetGo(e, head.first); });
+    std::erase_if(e.heads, [&](const auto& head) { return sawHead(what.base, e, head.first, state_.origin) || isLetGo(e, head.first); });
     auto at = std::lower_bound(e.heads.begin(), e.heads.end(), dot, [](const auto& h, Dot d) { return h.first < d; });
     e.heads.insert(at, {dot, version});
     e.tombs.clear();
@@ -121,7 +127,7 @@ Dot Tree::change(const EntryId& id, const LocalChange& what) {
   if (what.remove && what.letGo) {
     // What earlier deletes let go stays, too: it is the last resort where a delete elsewhere let go the others.
     std::vector<Dot> gone;
-    for (const auto& [d, v] : e.heads) if (saw(what.base, d) || isLetGo(e, d)) gone.push_back(d);
+    for (const auto& [d, v] : e.heads) if (sawHead(what.base, e, d, state_.origin) || isLetGo(e, d)) gone.push_back(d);
     // Who removes the one of two versions that he saw has not removed the other, whoever claims the name for it, and
     // whoever takes that claim away meanwhile (rule 23).
     const bool partly = gone.size() < e.heads.size();
@@ -148,16 +154,26 @@ Dot Tree::change(const EntryId& id, const LocalChange& what) {
   return dot;
 }
 
-// A directory that is shown only for what is in it becomes really alive, and so do those above it (rule 7).
+// A directory that is shown only for what is in it becomes really alive, and so do those above it (rule 7). Its attributes
+// under the claim's dot: those who forgot it, and made it anew, know their dot as one that went.
 void Tree::hold(const EntryId& directory) {
   EntryId at = directory;
   while (at != kRootEntry) {
     Record* r = records_.find(at);
     if (!r || !r->entry.live.empty()) return;
+    const std::optional<ShownHead> head = headNamed(r->entry, std::nullopt);
     LocalChange claim;
     claim.claim = true;
-    change(at, claim);
-    at = records_.find(at)->shownParent;
+    if (head) claim.version = head->version;
+    const Dot dot = change(at, claim);
+    r = records_.find(at);
+    if (head) {
+      const Claimed before = claimedOf(r);
+      beginEdit(*r);
+      r->entry.heads = {{dot, head->version}};  // Nobody set them now.
+      endEdit(*r, before);
+    }
+    at = r->shownParent;
   }
 }
 

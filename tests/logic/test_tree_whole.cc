@@ -215,6 +215,37 @@ TEST_CASE("a version that was removed and forgotten elsewhere is a last resort w
   }
 }
 
+TEST_CASE("a folder that was removed, forgotten and made anew elsewhere has one mode for all when who was away takes it again") {
+  TreePeer a{'a'}, b{'b'}, c{'c'};
+  a.folder("d");
+  a.file("f", "text");
+  for (TreePeer* p : {&b, &c}) p->pull(a);
+  REQUIRE(a.move("f", "d/f"));  // While away.
+  REQUIRE(c.remove("d"));
+  for (int i = 0; i < 3; ++i) sync(b, c);
+  forget(b, {c.key});
+  forget(c, {b.key});
+  b.folder("d");
+  REQUIRE(b.remove("d"));
+  sync(b, c);
+  sync(b, c);
+  forget(b, {c.key});
+
+  compare(a, b);
+  REQUIRE(a.move("d/f", "f"));
+  for (int i = 0; i < 3; ++i) {
+    for (auto [p, q] : {std::pair(&b, &a), std::pair(&c, &a), std::pair(&c, &b)}) {
+      if (mustCompare(*p, *q)) compare(*p, *q);
+      if (mustCompare(*q, *p)) compare(*q, *p);
+      sync(*p, *q);
+    }
+  }
+
+  checkEqual(a, b);
+  checkEqual(a, c);
+  CHECK(c.heads("d") == 1);
+}
+
 TEST_CASE("what is new with who was away is one version, though it is edited while it is taken") {
   Away w(2);
   w.c.file("new", "made away");

@@ -82,6 +82,7 @@ class Peer(model.Peer):
             elif word == "anew": self.wholes.pop(src.name, None)
             elif word == "done": del self.wholes[src.name]; self.take_all(src, w)
             elif word == "broken": pass
+            elif word not in src.entries: pass   # Forgotten there in the model: the C++ looks again when more is acknowledged.
             else: w["staged"][word] = (src.entries[word], src.seen(word), src.truth.get(word, frozenset()))
         return 1
     def pull(self, src, rng, whole=True):
