@@ -123,9 +123,18 @@ void World::losePower(size_t number) {
   };
   std::map<uint64_t, std::string> before, after;
   FakeDisk lookedAt(sim.clock, sim.disk.snapshot());
-  if (auto root = lookedAt.openRoot(kSimFolder); root.ok()) before = contentsAt(**root);
+  std::map<uint64_t, int64_t> times;
+  std::set<uint64_t> timesBack;
+  if (auto root = lookedAt.openRoot(kSimFolder); root.ok()) {
+    before = contentsAt(**root);
+    for (const auto& [path, stat] : walk(**root)) times[stat.inode] = stat.mtimeNs;
+  }
   sim.disk.crash(random_);
-  doing(number, [&](Directory& root) { after = contentsAt(root); });
+  doing(number, [&](Directory& root) {
+    after = contentsAt(root);
+    for (const auto& [path, stat] : walk(root))
+      if (auto then = times.find(stat.inode); then != times.end() && then->second != stat.mtimeNs) timesBack.insert(stat.inode);
+  });
   const auto here = all(after);
   // What others have is no less theirs for that.
   std::set<Token> elsewhere;
@@ -143,10 +152,10 @@ void World::losePower(size_t number) {
       excused_.emplace(token, "never synced by its user before " + name(number) + " lost power");
       lost += " T" + std::to_string(token);
     }
-    // Its size and times may be those from before, its bytes are not: nobody but its user can tell.
+    // Its size and times may be those from before, its bytes are not, all of them or some: nobody but its user can tell.
     const auto written = tokensIn(content);
     const bool byUser = std::any_of(written.begin(), written.end(), [&](Token token) { return machine.unsynced.contains(token); });
-    if (!byUser || now == after.end() || now->second == content) continue;
+    if (!byUser || now == after.end() || (now->second == content && !timesBack.contains(inode))) continue;
     auto& left = machine.torn[inode];
     for (auto token : kept)
       if (machine.unsynced.contains(token)) left.insert(token);
