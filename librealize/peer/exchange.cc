@@ -45,6 +45,7 @@ struct Exchange::State {
   void onPage(const PeerKey& key, uint64_t number, Result<PullPage> page);
   void compareOn(const PeerKey& key, uint64_t number);
   void onCompared(const PeerKey& key, uint64_t number, Result<logic::WholePage> page);
+  void pullOthers(const PeerKey& key);
   void pulled(const PeerKey& key);
   void endLostLives();
   void noteSeen(const PeerKey& key);
@@ -104,6 +105,7 @@ void Exchange::disconnected(const PeerKey& key) {
   if (it == s_->members.end()) return;
   it->second.connected = false;
   it->second.pulling = false;
+  s_->pullOthers(key);
   auto& core = s_->core;
   if (it->second.said && !core.stopping && !core.suspended) core.transact([&] { s_->noteSeen(key); });
 }
@@ -243,11 +245,22 @@ void Exchange::State::pullIfBehind(const PeerKey& key) {
   auto& member = members[key];
   if (member.pulling || !member.connected || !member.said || core.suspended || core.stopping) return;
   if (core.tree.vector().geq(member.said->vector)) return;
+  if (!wholes.empty()) return;  // See pullOthers().
   const bool whole = core.tree.needsWhole(key, member.said->vector, member.said->trimmed);
-  if (whole && otherFirst(key)) return;
+  const auto pulling = [](const auto& other) { return other.second.pulling; };
+  if (whole && (otherFirst(key) || std::any_of(members.begin(), members.end(), pulling))) return;
   member.pulling = true;
   if (whole) compareOn(key, connection[key]);
   else pullPage(key, connection[key]);
+}
+
+/// While whole trees are compared nothing comes from others: what they sent of ranges that were equal by then would pass for
+/// something that the one compared with has, though he may have forgotten its removal. They waited for that, or the comparison for them.
+void Exchange::State::pullOthers(const PeerKey& key) {
+  std::vector<PeerKey> others;
+  for (const auto& [other, remote] : remotes)
+    if (other != key) others.push_back(other);
+  for (const auto& other : others) pullIfBehind(other);
 }
 
 /// What survives a return is issued again by who learns of it: if both do so at once, what is edited meanwhile is in conflict
@@ -311,6 +324,7 @@ void Exchange::State::pulled(const PeerKey& key) {
   core.exchange->changed(true);
   core.trimmer->wake();
   endLostLives();
+  pullOthers(key);
   pullIfBehind(key);
 }
 
@@ -336,8 +350,10 @@ void Exchange::State::compareOn(const PeerKey& key, uint64_t number) {
   auto it = remotes.find(key);
   if (it == remotes.end()) return;
   logic::WholeRequest request;
-  if (!core.transact([&] { request = core.tree.wholeRequest(wholes[key]); }))
+  if (!core.transact([&] { request = core.tree.wholeRequest(wholes[key]); })) {
+    wholes.erase(key);
     return pullFailed(key, number, Error{Code::Io, core.suspendedWhy});
+  }
   it->second->compare(request, [this, alive = alive, key, number](Result<logic::WholePage> page) {
     if (*alive && current(key, number)) onCompared(key, number, std::move(page));
   });
@@ -384,6 +400,7 @@ void Exchange::State::pullFailed(const PeerKey& key, uint64_t number, const Erro
   core.env.scheduler.onCoreAfter(kRetryMs, [this, alive = alive, key, number] {
     if (*alive && current(key, number)) pullIfBehind(key);
   });
+  pullOthers(key);
 }
 
 Result<PullPage> Exchange::servePull(const PeerKey&, const PullRequest& request) {

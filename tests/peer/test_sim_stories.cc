@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <mutex>
+#include <set>
 #include <utility>
 
 #include "librealize/peer/conflicts.h"
@@ -504,6 +505,42 @@ TEST_CASE("what could not take its place is in the cache after a power cut, too"
     REQUIRE(home.settle());
     REQUIRE(races > 0);
     CHECK(home.fetch(kA, "of A") == "of A");
+  }
+}
+
+TEST_CASE("what a backup brings to who compares its whole tree with another at that moment is removed where that one forgot it") {
+  for (uint64_t seed = 0; seed < 60; ++seed) {
+    CAPTURE(seed);
+    SimHousehold home({Mark::Real, Mark::Real}, seed + 1);
+    std::set<PeerKey> all;
+    for (auto& peer : home.peers) all.insert(peer->key);
+    for (auto& peer : home.peers) {
+      peer->options.settings.inactiveAfterMs = 2000;
+      peer->setMembers(all);
+    }
+    home.write(kA, "f", "first");
+    home.startAndMeet();
+    constexpr size_t kAway = 2;
+    for (size_t link : {1, 2}) home.links[link]->cut();  // Its own.
+    home.peers[kAway]->stop();
+    home.write(kA, "g", "short-lived");
+    home.runFor(3000);
+    const FakeImage backup = home.peers[kB]->disk.snapshot();
+    REQUIRE((*home.peers[kA]->disk.openRoot(kSimFolder))->unlink("g").ok());
+    home.runFor(20'000);
+    home.write(kB, "h", "more");  // So that A hears that B knows of it.
+    home.runFor(20'000);
+    REQUIRE(!home.core(kA).tree.trimmed().empty());
+
+    home.disconnect();
+    home.peers[kB]->vanish();
+    home.peers[kB]->restore(backup, true, true);
+    ++home.peers[kB]->boots;
+    home.start();
+    home.connect();
+
+    CHECK(home.settle());
+    CHECK(!home.core(kAway).recordAt("g").ok());
   }
 }
 
