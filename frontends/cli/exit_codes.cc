@@ -28,6 +28,7 @@ Exit exitFor(Code code) {
     case Code::NotRunning: return Exit::NotRunning;
     case Code::WrongVersion: return Exit::WrongVersion;
     case Code::TooLarge: return Exit::Failed;
+    case Code::Stale: return Exit::NotFound;
     case Code::Internal: return Exit::Failed;
   }
   return Exit::Failed;

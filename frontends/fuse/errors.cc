@@ -32,6 +32,8 @@ int toErrno(Code code) {
     case Code::NotRunning: return ENOTCONN;
     case Code::WrongVersion: return EPROTONOSUPPORT;
     case Code::TooLarge: return EFBIG;
+    // On which the kernel looks the name up again, once: it has not been told yet of what has the name now.
+    case Code::Stale: return ESTALE;
     case Code::Internal: return EIO;
   }
   return EIO;  // Only for values cast from outside the enum.

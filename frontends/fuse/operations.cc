@@ -99,7 +99,7 @@ void opGetattr(fuse_req_t req, fuse_ino_t node, fuse_file_info*) {
   Session& s = sessionOf(req);
   auto attributes = s.fileSystem.attributes(node);
   // fstat(2) comes without its handle. A file that lost its last name is still that of its open handle.
-  if (!attributes.ok() && attributes.code() == Code::NotFound)
+  if (!attributes.ok() && isGone(attributes.code()))
     if (auto handle = s.nodes.anyHandle(node)) attributes = s.fileSystem.handleAttributes(*handle);
   if (!attributes.ok()) return replyCode(req, attributes.code());
   struct stat st = toStat(*attributes);
@@ -126,7 +126,7 @@ void opSetattr(fuse_req_t req, fuse_ino_t node, struct stat* wanted, int valid, 
   auto done = [session, id, node, handle, change](Result<Attributes> result) {
     bool needsOpen = !result.ok() && result.code() == Code::Busy && change.sizeBytes && handle == 0;
     if (needsOpen) return truncateByOpening(session, id, node, change);
-    bool nameless = !result.ok() && result.code() == Code::NotFound && handle == 0;
+    bool nameless = !result.ok() && isGone(result.code()) && handle == 0;
     if (auto open = nameless ? session->nodes.anyHandle(node) : std::nullopt)  // See opGetattr.
       return session->fileSystem.setAttributes(
           node, *open, change, [session, id](Result<Attributes> again) { replyAttributes(session, id, again); });

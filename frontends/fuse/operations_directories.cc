@@ -32,7 +32,7 @@ Result<void> load(Session& s, NodeId node, OpenDirectory& dir) {
   auto entries = s.fileSystem.readDirectory(node);
   if (!entries.ok()) {
     // A directory that was removed while open is empty.
-    if (entries.code() != Code::NotFound) return entries.error();
+    if (!isGone(entries.code())) return entries.error();
     entries = std::vector<NamedNode>{};
   }
   auto parent = s.fileSystem.parentOf(node);

@@ -61,6 +61,7 @@ int errnoFromCode(Code code) {
     case Code::NotRunning: return ECONNREFUSED;
     case Code::WrongVersion: return EPROTONOSUPPORT;
     case Code::TooLarge: return EFBIG;
+    case Code::Stale: return ESTALE;
     case Code::Internal: return EIO;
   }
   return EIO;  // Only for values cast from outside the enum.

@@ -28,6 +28,7 @@ std::string_view codeName(Code code) {
     case Code::NotRunning: return "not-running";
     case Code::WrongVersion: return "wrong-version";
     case Code::TooLarge: return "too-large";
+    case Code::Stale: return "stale";
     case Code::Internal: return "internal";
   }
   return "internal";

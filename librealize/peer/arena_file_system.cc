@@ -79,7 +79,7 @@ Result<logic::Record> ArenaFileSystem::State::recordOf(NodeId node) {
   if (node == kRootNode) return Core::rootRecord();
   auto id = core.store.idOf(node);
   auto record = id ? core.tree.get(*id) : std::nullopt;
-  if (!record || !record->shown || record->node != node) return Error{Code::NotFound, "the entry is gone"};
+  if (!record || !record->shown || record->node != node) return Error{Code::Stale, "the entry is gone"};
   return std::move(*record);
 }
 

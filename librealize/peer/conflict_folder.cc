@@ -25,6 +25,7 @@ constexpr int64_t kTellMs = 20, kTellMostMs = 5000, kCostShare = 10, kNsPerMs = 
 
 const Error kReadOnly{Code::ReadOnly, "conflicts/ only shows the versions: rename one over its entry to choose it"};
 const Error kGone{Code::NotFound, "there is no such conflict any more"};
+const Error kStale{Code::Stale, kGone.message};
 const Error kNoAttribute{Code::NotFound, "no such attribute"};
 
 bool isVirtual(NodeId node) { return node >= kOurNodes; }
@@ -222,7 +223,7 @@ Result<const ConflictFolder::Item*> ConflictFolder::item(NodeId node) {
   if (core_.stopping || core_.suspended) return Error{Code::Suspended, core_.suspendedWhy};
   refresh();
   auto found = items_.find(node);
-  if (found == items_.end()) return kGone;
+  if (found == items_.end()) return kStale;
   return &found->second;
 }
 
@@ -383,9 +384,16 @@ Result<void> ConflictFolder::rename(NodeId parent, const std::string& name, Node
   return inner_.rename(parent, name, newParent, newName, flag);
 }
 
+/// Of a change of `node`. One that was chosen is no more, but the kernel may still have it under its entry's name.
+Error ConflictFolder::refusal(NodeId node) {
+  std::lock_guard held(core_.env.scheduler.coreLock());
+  auto found = item(node);
+  return found.ok() ? kReadOnly : found.error();
+}
+
 void ConflictFolder::setAttributes(NodeId node, FileHandle handle, const AttributeChange& change,
                                    std::function<void(Result<Attributes>)> done) {
-  if (isVirtual(node)) return done(kReadOnly);
+  if (isVirtual(node)) return done(refusal(node));
   inner_.setAttributes(node, handle, change, std::move(done));
 }
 
@@ -422,12 +430,12 @@ Result<void> ConflictFolder::syncDirectory(NodeId directory) {
 }
 
 Result<void> ConflictFolder::setXattr(NodeId node, const std::string& name, const std::string& value, int flags) {
-  if (isVirtual(node)) return kReadOnly;
+  if (isVirtual(node)) return refusal(node);
   return inner_.setXattr(node, name, value, flags);
 }
 
 Result<void> ConflictFolder::removeXattr(NodeId node, const std::string& name) {
-  if (isVirtual(node)) return kReadOnly;
+  if (isVirtual(node)) return refusal(node);
   return inner_.removeXattr(node, name);
 }
 

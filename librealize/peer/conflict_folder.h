@@ -80,6 +80,7 @@ class ConflictFolder final : public FileSystem {
   class Builder;
 
   Result<const Item*> item(NodeId node);
+  Error refusal(NodeId node);
   void refresh();
   void tell(const Items& before);
   std::string freeName();

@@ -37,7 +37,7 @@ Result<Attributes> ArenaFileSystem::State::change(NodeId node, FileHandle number
 
 /// Of a file that has lost its name, or lost it to another.
 Result<Attributes> ArenaFileSystem::State::changeNameless(OpenHandle& handle, const AttributeChange& change) {
-  if (!handle.file) return Error{Code::NotFound, "the entry is gone"};
+  if (!handle.file) return Error{Code::Stale, "the entry is gone"};
   auto& file = *handle.file;
   if (change.sizeBytes) {
     if (!handle.writable) return Error{Code::InvalidArgument, "not open for writing"};

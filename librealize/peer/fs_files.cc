@@ -144,7 +144,7 @@ void ArenaFileSystem::State::openForWriting(const Found& entry, OpenFlags flags,
   const uint64_t number = owed->add([done](std::optional<Error> error) { done(*error); });
   becomeReal(entry, [this, owed = owed, number, id = entry.record.entry.id, flags, done, &scheduler](Result<void> made) {
     // On the core.
-    Result<FileHandle> opened = Error{Code::NotFound, "removed meanwhile"};
+    Result<FileHandle> opened = Error{Code::Stale, "removed meanwhile"};
     auto root = usable();
     auto node = core.store.nodeOf(id);
     if (!made.ok()) {

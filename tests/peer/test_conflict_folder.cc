@@ -106,7 +106,10 @@ TEST_CASE("a mount is told of the folder of conflicts when it comes and when it 
     CHECK(fs.rename(versions, name, target, "another", RenameFlag::Replace).code() == Code::ReadOnly);
     CHECK(fs.rename(versions, name, target, "plan.txt", RenameFlag::NoReplace).code() == Code::ReadOnly);
     CHECK(fs.rename(versions, name, target, "plan.txt", RenameFlag::Replace).ok());
-    CHECK(told.waitFor(target, "plan.txt"));  // The kernel has the version there.
+    // Until it is told, the kernel has the version there: it is to look the name up again, not to tell that nothing is there.
+    CHECK(readNode(fs, version).code() == Code::Stale);
+    CHECK(fs.setXattr(version, "user.realize.mark", "real", 0).code() == Code::Stale);
+    CHECK(told.waitFor(target, "plan.txt"));
     break;
   }
 

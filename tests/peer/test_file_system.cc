@@ -81,7 +81,7 @@ TEST_CASE("an open file outlives its name") {
 
   REQUIRE(arena.fs().unlink(kRootNode, "file").ok());
 
-  CHECK(arena.fs().attributes(node).code() == Code::NotFound);
+  CHECK(arena.fs().attributes(node).code() == Code::Stale);
   CHECK(arena.fs().handleAttributes(*handle)->sizeBytes == 5);
   CHECK(arena.fs().handleAttributes(*handle)->links == 0);
   CHECK(arena.writeHandle(*handle, "more", 5).ok());

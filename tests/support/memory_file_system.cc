@@ -36,7 +36,7 @@ MemoryFileSystem::NodePtr MemoryFileSystem::find(NodeId node) {
 Result<MemoryFileSystem::NodePtr> MemoryFileSystem::directory(NodeId node) {
   if (fail_) return {*fail_, "as the test wishes"};
   NodePtr found = find(node);
-  if (!found) return notFound();
+  if (!found) return stale();
   if (found->kind != EntryKind::Directory) return {Code::NotDirectory, "not a directory"};
   return found;
 }
@@ -151,7 +151,7 @@ Result<Attributes> MemoryFileSystem::attributes(NodeId node) {
   ++lookups_;
   if (fail_) return {*fail_, "as the test wishes"};
   NodePtr found = find(node);
-  if (!found) return notFound();
+  if (!found) return stale();
   return attributesOf(*found);
 }
 
@@ -167,7 +167,7 @@ Result<Attributes> MemoryFileSystem::handleAttributes(FileHandle handle) {
 
 void MemoryFileSystem::setAttributes(NodeId node, FileHandle handle, const AttributeChange& change,
                                      std::function<void(Result<Attributes>)> done) {
-  Result<Attributes> result = notFound();
+  Result<Attributes> result = stale();
   {
     std::lock_guard lock(mutex_);
     NodePtr found = find(node);
@@ -193,7 +193,7 @@ Result<std::vector<NamedNode>> MemoryFileSystem::readDirectory(NodeId node) {
 Result<NodeId> MemoryFileSystem::parentOf(NodeId node) {
   std::lock_guard lock(mutex_);
   NodePtr found = find(node);
-  if (!found) return notFound();
+  if (!found) return stale();
   return found->parent;
 }
 
@@ -240,7 +240,7 @@ Result<Attributes> MemoryFileSystem::makeSymlink(NodeId parent, const std::strin
 Result<std::string> MemoryFileSystem::readSymlink(NodeId node) {
   std::lock_guard lock(mutex_);
   NodePtr found = find(node);
-  if (!found) return notFound();
+  if (!found) return stale();
   if (found->kind != EntryKind::Symlink) return {Code::InvalidArgument, "no symlink"};
   return found->target;
 }
@@ -304,7 +304,7 @@ void MemoryFileSystem::open(NodeId node, OpenFlags flags, std::function<void(Res
     changed_.notify_all();
     return;
   }
-  Result<FileHandle> result = notFound();
+  Result<FileHandle> result = stale();
   if (fail_)
     result = Error{*fail_, "as the test wishes"};
   else if (NodePtr found = find(node); found && found->kind == EntryKind::File)
@@ -408,7 +408,7 @@ int MemoryFileSystem::descriptor(FileHandle handle) {
 Result<std::string> MemoryFileSystem::getXattr(NodeId node, const std::string& name) {
   std::lock_guard lock(mutex_);
   NodePtr found = find(node);
-  if (!found) return notFound();
+  if (!found) return stale();
   auto it = found->xattrs.find(name);
   if (it == found->xattrs.end()) return notFound();
   return it->second;
@@ -417,7 +417,7 @@ Result<std::string> MemoryFileSystem::getXattr(NodeId node, const std::string& n
 Result<std::vector<std::string>> MemoryFileSystem::listXattrs(NodeId node) {
   std::lock_guard lock(mutex_);
   NodePtr found = find(node);
-  if (!found) return notFound();
+  if (!found) return stale();
   std::vector<std::string> names;
   for (auto& [name, value] : found->xattrs) names.push_back(name);
   return names;
@@ -426,7 +426,7 @@ Result<std::vector<std::string>> MemoryFileSystem::listXattrs(NodeId node) {
 Result<void> MemoryFileSystem::setXattr(NodeId node, const std::string& name, const std::string& value, int flags) {
   std::lock_guard lock(mutex_);
   NodePtr found = find(node);
-  if (!found) return notFound();
+  if (!found) return stale();
   bool there = found->xattrs.count(name) > 0;
   if ((flags & XATTR_CREATE) && there) return {Code::Exists, "exists"};
   if ((flags & XATTR_REPLACE) && !there) return notFound();
@@ -437,7 +437,8 @@ Result<void> MemoryFileSystem::setXattr(NodeId node, const std::string& name, co
 Result<void> MemoryFileSystem::removeXattr(NodeId node, const std::string& name) {
   std::lock_guard lock(mutex_);
   NodePtr found = find(node);
-  if (!found || found->xattrs.erase(name) == 0) return notFound();
+  if (!found) return stale();
+  if (found->xattrs.erase(name) == 0) return notFound();
   return {};
 }
 

@@ -30,8 +30,8 @@ class MemoryFileSystem final : public FileSystem {
   NodeId nodeAt(const std::string& path);  ///< 0 if there is none
   NodeId writeUnderneath(const std::string& path, const std::string& content, bool told = true);
   void changeInPlaceUnderneath(const std::string& path, const std::string& bytes);  ///< open handles see it
-  NodeId makeDirectoryUnderneath(const std::string& path);
-  void removeUnderneath(const std::string& path);  ///< a file or an empty directory
+  NodeId makeDirectoryUnderneath(const std::string& path, bool told = true);
+  void removeUnderneath(const std::string& path, bool told = true);  ///< a file or an empty directory
   void renameUnderneath(const std::string& path, const std::string& newPath);
   void chmodUnderneath(const std::string& path, uint32_t mode);
   std::string contentAt(const std::string& path);

@@ -21,7 +21,8 @@ inline int64_t nowNs() {
   return now.tv_sec * int64_t{1'000'000'000} + now.tv_nsec;
 }
 
-inline Error notFound() { return {Code::NotFound, "no such node"}; }
+inline Error notFound() { return {Code::NotFound, "no such name or handle"}; }
+inline Error stale() { return {Code::Stale, "no such node"}; }
 
 class MemoryFileSystem::Content {
  public:

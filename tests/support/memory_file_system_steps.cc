@@ -64,7 +64,7 @@ void MemoryFileSystem::changeInPlaceUnderneath(const std::string& path, const st
   tell([&](InvalidationSink& sink) { sink.nodeChanged(node, true); });
 }
 
-NodeId MemoryFileSystem::makeDirectoryUnderneath(const std::string& path) {
+NodeId MemoryFileSystem::makeDirectoryUnderneath(const std::string& path, bool told) {
   NodeId parent, node;
   std::string name;
   {
@@ -76,11 +76,11 @@ NodeId MemoryFileSystem::makeDirectoryUnderneath(const std::string& path) {
     name = at.name;
     node = made->id;
   }
-  tell([&](InvalidationSink& sink) { sink.nameChanged(parent, name, 0); });
+  if (told) tell([&](InvalidationSink& sink) { sink.nameChanged(parent, name, 0); });
   return node;
 }
 
-void MemoryFileSystem::removeUnderneath(const std::string& path) {
+void MemoryFileSystem::removeUnderneath(const std::string& path, bool told) {
   NodeId parent, node;
   std::string name;
   {
@@ -92,7 +92,7 @@ void MemoryFileSystem::removeUnderneath(const std::string& path) {
     node = gone->id;
     detach(at.parent, name);
   }
-  tell([&](InvalidationSink& sink) { sink.nameChanged(parent, name, node); });
+  if (told) tell([&](InvalidationSink& sink) { sink.nameChanged(parent, name, node); });
 }
 
 void MemoryFileSystem::renameUnderneath(const std::string& path, const std::string& newPath) {

@@ -81,7 +81,8 @@ class InvalidationSink {
 /// Thread: any; calls may overlap. All but those with a callback return without waiting for the network. Callbacks
 /// come from a thread of the library or from within the call; each exactly once.
 /// Lifetime: valid until the Arena it came from is closed; then calls fail with Suspended.
-/// Errors: Code as errno would say; Suspended while the arena's folder is absent.
+/// Errors: Code as errno would say; Suspended while the arena's folder is absent; Stale where a node's number is no more,
+/// while what it was known under may be another node by now.
 class FileSystem {
  public:
   virtual ~FileSystem() = default;

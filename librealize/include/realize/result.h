@@ -36,6 +36,7 @@ enum class Code {
   NotRunning,      ///< no daemon answers
   WrongVersion,    ///< written by a newer program, or another protocol version
   TooLarge,        ///< beyond a documented bound
+  Stale,           ///< of a node's number: the entry is gone, or has another number now; look its name up again
   Internal,        ///< a bug
 };
 

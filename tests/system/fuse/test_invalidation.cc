@@ -2,6 +2,7 @@
 
 #include <dirent.h>
 #include <sys/mman.h>
+#include <sys/xattr.h>
 
 #include <algorithm>
 #include <atomic>
@@ -111,6 +112,48 @@ TEST_CASE("O_CREAT of what appeared a moment ago opens it, before the kernel was
   REQUIRE(file.ok());
   char buffer[10] = {};
   CHECK(read(file.fd(), buffer, sizeof buffer) == 4);
+}
+
+TEST_CASE("what is another node since a moment ago is found under its name, before the kernel was told") {
+  Mounted m;
+  auto replace = [&m](const std::string& content) {
+    if (m.fs.nodeAt("d/a")) m.fs.removeUnderneath("d/a", false);
+    m.fs.writeUnderneath("d/a", content, false);
+  };
+  m.fs.makeDirectoryUnderneath("d");
+  replace("first");
+  CHECK(readFile(m.at("d/a")) == "first");
+
+  replace("read");
+  CHECK(readFile(m.at("d/a")) == "read");
+  replace("written");
+  CHECK(writeFile(m.at("d/a"), "by this one"));
+  CHECK(m.fs.contentAt("d/a") == "by this one");
+  replace("cut");
+  CHECK(truncate(m.at("d/a").c_str(), 1) == 0);
+  CHECK(m.fs.contentAt("d/a") == "c");
+  replace("mode");
+  CHECK(chmod(m.at("d/a").c_str(), 0600) == 0);
+  replace("attribute");
+  CHECK(setxattr(m.at("d/a").c_str(), "user.x", "1", 1, 0) == 0);
+  replace("without");
+  char value[10];
+  CHECK(errorOf(static_cast<int>(getxattr(m.at("d/a").c_str(), "user.x", value, sizeof value))) == ENODATA);
+  // The folder, too.
+  m.fs.removeUnderneath("d/a", false);
+  m.fs.removeUnderneath("d", false);
+  m.fs.makeDirectoryUnderneath("d", false);
+  replace("in another folder");
+  CHECK(readFile(m.at("d/a")) == "in another folder");
+  m.fs.removeUnderneath("d/a", false);
+  m.fs.removeUnderneath("d", false);
+  m.fs.makeDirectoryUnderneath("d", false);
+  REQUIRE(writeFile(m.at("d/e"), "made there"));
+  CHECK(m.fs.contentAt("d/e") == "made there");
+  // Gone is gone.
+  m.fs.removeUnderneath("d/e", false);
+  m.fs.removeUnderneath("d", false);
+  CHECK(readFile(m.at("d/a")) == "errno " + std::to_string(ENOENT));
 }
 
 TEST_CASE("a removed name goes, and who has it open is told") {
