@@ -12,6 +12,7 @@ namespace realize::peer {
 
 namespace {
 constexpr size_t kMoveTogether = 128;  // The core waits for their folders' syncs.
+const Error kNotWhatItWas{Code::Busy, "the cached file is not what it was"};
 }  // namespace
 
 /// No other entry waits for these bytes in the cache.
@@ -156,6 +157,7 @@ bool Transfers::State::syncNames(Directory& root, const std::vector<NodeId>& nod
 /// for his writing. Errors: as of openCacheFile(); Busy.
 Result<void> Transfers::State::openToMove(BlobState& blob) {
   REALIZE_TRY(openCacheFile(blob));
+  if (!blob.complete()) return kNotWhatItWas;
   if (blob.saving || blob.unsavedPieces || blob.file.use_count() > 1) return Error{Code::Busy, "the cached file is in use at this moment"};
   REALIZE_ASSIGN(blob.file, core.folder->root()->open(cachePath(blob.blob), OpenMode::Read));
   return {};
@@ -178,6 +180,7 @@ void Transfers::State::moveFromCache(const std::vector<store::BlobTask>& tasks) 
     Result<void> ready = named;
     if (const auto known = blobs.find(task.blob); ready.ok() && known != blobs.end()) ready = openToMove(*known->second);
     move.file = ready.ok() ? root->stat(cachePath(task.blob)) : Result<FileStat>(ready.error());
+    if (move.file.ok() && move.file->sizeBytes != task.sizeBytes) move.file = kNotWhatItWas;
     if (!move.file.ok()) move.settled = move.file.error();
     else if (auto head = headToPlace(task.node, task.blob)) placing.push_back({head->first, head->second, *move.file, true, task.node});
   }

@@ -106,10 +106,13 @@ std::optional<Transfers::State::Source> Transfers::State::sourceOf(const BlobId&
     state = stateOf(blob, row->sizeBytes);
   }
   if (!state || !state->layout || state->gone) return std::nullopt;
-  if (pieces.empty() && !state->complete()) return std::nullopt;
-  for (auto piece : pieces)
-    if (piece >= state->layout->pieces() || !state->present[piece]) return std::nullopt;
-  if (!openCacheFile(*state).ok() || state->presentCount == 0) return std::nullopt;
+  const auto there = [&] {
+    return pieces.empty() ? state->complete() : std::all_of(pieces.begin(), pieces.end(), [&](uint32_t piece) {
+      return piece < state->layout->pieces() && state->present[piece];
+    });
+  };
+  // It may be no more what was noted of it.
+  if (!there() || !openCacheFile(*state).ok() || !there() || state->presentCount == 0) return std::nullopt;
   const uint32_t last = state->layout->pieces() - 1;
   return Source{"", std::nullopt, state,
                 pieces.empty() ? lease(*state, 0, last) : lease(*state, pieces.front(), pieces.back()), state->file};

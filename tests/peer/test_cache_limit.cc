@@ -290,3 +290,29 @@ TEST_CASE("a cached file that cannot be opened for the moment is not forgotten")
   CHECK(core.transfers->cachedForGood(version.blob));
   CHECK(peers.readOf(peers.open("x"), 0, 100).ok());
 }
+
+TEST_CASE("a cached file that somebody empties as it is about to become the Real one is fetched again") {
+  Limited peers(0);
+  SimArenas::write(*peers.a, "x", "what is in the file");
+  peers.begin();
+  auto& core = SimArenas::core(*peers.b);
+  const auto version = core.shownVersion(*core.recordAt("x"))->second;
+  std::optional<Result<void>> fetched;
+  core.transfers->fetchWhole(version.blob, version.sizeBytes, nullptr, [&](Result<void> done) { fetched = done; });
+  REQUIRE(peers.until([&] { return fetched.has_value(); }));
+  SUBCASE("known in memory") {}
+  SUBCASE("known to the database") { peers.pass(60'000); }
+  bool emptied = false;
+  peers.b->onCall = [&](const test::FakeCall& call) {
+    if (call.op != test::FakeOp::SyncDirectory || !call.path.ends_with(kCacheFolder) || std::exchange(emptied, true)) return;
+    auto file = (*peers.b->disk.openRoot(test::kSimFolder))->open(Transfers::cachePath(version.blob), OpenMode::ReadWrite);
+    REQUIRE(file.ok());
+    REQUIRE((*file)->truncate(0).ok());
+  };
+
+  core.marks->set(*core.recordAt("x"), Mark::Real);
+
+  CHECK(peers.until([&] { return SimArenas::read(*peers.b, "x") == "what is in the file"; }));
+  CHECK(emptied);
+  CHECK(peers.settles());
+}
