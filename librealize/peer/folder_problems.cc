@@ -41,7 +41,6 @@ bool Folder::State::stillTrue(const store::ProblemRow& problem) {
   const std::string& path = problem.path;
   const std::string& kind = problem.kind;
   auto stat = [&] { return root->stat(path); };
-  auto gone = [&] { return stat().code() == Code::NotFound; };
   auto rowsRecord = [&](const store::DiskRow& row) {
     auto id = core.store.idOf(row.node);
     return id ? core.tree.get(*id) : std::nullopt;
@@ -52,7 +51,7 @@ bool Folder::State::stillTrue(const store::ProblemRow& problem) {
   }
   if (kind == "special-file") {
     auto there = stat();
-    return there.ok() ? there->type == FileStat::Type::Other : !gone();
+    return there.ok() ? there->type == FileStat::Type::Other : there.code() != Code::NotFound;
   }
   if (kind == "unreadable") {
     auto there = stat();
