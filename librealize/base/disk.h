@@ -37,10 +37,13 @@ struct FileStat {
   bool sameObject(const FileStat& o) const {
     return device == o.device && inode == o.inode && birthNs == o.birthNs;
   }
+  /// The same object, and nobody wrote to it in between, as far as size and mtime tell.
+  bool bytesUnchanged(const FileStat& o) const {
+    return sameObject(o) && sizeBytes == o.sizeBytes && mtimeNs == o.mtimeNs;
+  }
   /// Nothing has changed between the two looks: same object, size, mtime, ctime, mode.
   bool unchanged(const FileStat& o) const {
-    return sameObject(o) && type == o.type && sizeBytes == o.sizeBytes && mtimeNs == o.mtimeNs && ctimeNs == o.ctimeNs &&
-           mode == o.mode;
+    return bytesUnchanged(o) && type == o.type && ctimeNs == o.ctimeNs && mode == o.mode;
   }
   bool operator==(const FileStat&) const = default;
 };

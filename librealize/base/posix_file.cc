@@ -153,8 +153,7 @@ Result<FileStat> PosixFile::setTimesOfUnwritten(const FileStat& known, int64_t m
   FileStat after;
   REALIZE_ASSIGN(const bool quiet, leased([&]() -> Result<void> {
     REALIZE_ASSIGN(const FileStat now, stat());
-    if (!now.sameObject(known) || now.sizeBytes != known.sizeBytes || now.mtimeNs != known.mtimeNs)
-      return Error{Code::Busy, "written to meanwhile"};
+    if (!now.bytesUnchanged(known)) return Error{Code::Busy, "written to meanwhile"};
     REALIZE_TRY(setTimes(mtimeNs));
     REALIZE_ASSIGN(after, stat());
     return {};

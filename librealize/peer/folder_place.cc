@@ -70,8 +70,7 @@ bool Folder::State::undoPlacing(NodeId node, const FileStat& fresh, const std::s
   // And who was quicker once more, between the two, wrote into what had just been put there: that is his, too.
   const bool quiet = fresh.type != FileStat::Type::File || nobodyWrites(aside);
   auto ours = root->stat(aside);
-  const bool untouched = quiet && ours.ok() && ours->sameObject(fresh) && ours->sizeBytes == fresh.sizeBytes &&
-                         ours->mtimeNs == fresh.mtimeNs;
+  const bool untouched = quiet && ours.ok() && ours->bytesUnchanged(fresh);
   if (!back || !untouched) {
     giveBack(aside, path);
     return false;
@@ -299,7 +298,7 @@ Result<void> Folder::place(const EntryId& id, Dot dot, const std::string& tempPa
   s.changedByUs(parent);
   auto placed = s.root->stat(path);
   // What is there by now, if it is not what was put there, is somebody's edit: the row must not say that it is known.
-  const bool ours = placed.ok() && placed->sameObject(fresh) && placed->sizeBytes == fresh.sizeBytes && placed->mtimeNs == fresh.mtimeNs;
+  const bool ours = placed.ok() && placed->bytesUnchanged(fresh);
   if (!ours) s.hint(parent);
   core.transact([&] {
     s.putRow(record->node, parentNode, record->shownName, EntryKind::File, ours ? *placed : fresh, head->version.blob,

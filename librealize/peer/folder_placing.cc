@@ -210,7 +210,7 @@ void Folder::noteNew(const NewFile& file) {
   const auto seen = file.followed ? file.seen : folder.open->stat(row.name);
   // As in place(): somebody may have been quicker.
   const auto& fresh = file.fresh;
-  const bool ours = seen.ok() && seen->sameObject(fresh) && seen->sizeBytes == fresh.sizeBytes && seen->mtimeNs == fresh.mtimeNs;
+  const bool ours = seen.ok() && seen->bytesUnchanged(fresh);
   row.setStat(ours ? *seen : fresh);
   s.putRow(row);
   s.putInto(folder.node);
