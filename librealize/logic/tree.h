@@ -230,6 +230,7 @@ class Tree {
 
   // tree_local.cc
   Dot change(const EntryId& id, const LocalChange& what);
+  void make(const EntryId& id, EntryKind kind, const Version& version, const EntryId& parent, const std::string& name);
   void hold(const EntryId& directory);
   void removeTree(const EntryId& id, const Base& base);
   bool isLinked(const EntryId& id);

@@ -208,13 +208,17 @@ Result<EntryId> Tree::create(const EntryId& parent, const std::string& name, Ent
     Record* known = records_.find(id);
     if (!known || (!known->shown && known->entry.kind == kind)) break;
   }
+  make(id, kind, version, parent, name);
+  return id;
+}
+
+void Tree::make(const EntryId& id, EntryKind kind, const Version& version, const EntryId& parent, const std::string& name) {
   LocalChange made;
   made.claim = true;
   made.createAs = kind;
   made.version = version;
   made.place = {parent, name};
   change(id, made);
-  return id;
 }
 
 Result<void> Tree::write(const EntryId& id, const Version& version, const Base& base) {
@@ -291,12 +295,7 @@ Result<std::optional<EntryId>> Tree::copyVersion(const EntryId& id, Dot dot) {
       if (there.version.sameContent(version)) return std::optional<EntryId>();
   }
   hold(parent);
-  LocalChange made;
-  made.claim = true;
-  made.createAs = kind;
-  made.version = version;
-  made.place = {parent, name};
-  change(copy, made);
+  make(copy, kind, version, parent, name);
   return std::optional(copy);
 }
 
