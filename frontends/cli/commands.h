@@ -50,6 +50,9 @@ std::string whoDid(const nlohmann::json& change);
 Result<nlohmann::json> ask(const Invocation& invocation, const std::string& verb, const nlohmann::json& args);
 Result<nlohmann::json> ask(const Invocation& invocation, const std::string& verb, const nlohmann::json& args,
                            const ReplyHandlers& handlers);
+/// As ask(), while the progress that the daemon tells is shown on stderr under the name that `what` makes of it.
+Result<nlohmann::json> askWithProgress(const Invocation& invocation, const std::string& verb, const nlohmann::json& args,
+                                       const std::function<std::string(const nlohmann::json&)>& what, ReplyHandlers handlers = {});
 /// Handlers that put all items of an answer into `list`, which must outlive the call.
 ReplyHandlers collecting(nlohmann::json& list);
 /// For a verb whose result says nothing: prints `done` (unless empty), or the result with --json.

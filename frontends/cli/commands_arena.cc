@@ -125,13 +125,7 @@ std::string damageLine(const std::string& arena, const json& damage) {
 int runVerify(Invocation& invocation) {
   json args = json::object();
   if (!invocation.line.positional.empty()) args = withText(args, "arena", invocation.argument(0));
-  ProgressLine progress = stderrProgress();
-  ReplyHandlers handlers;
-  handlers.progress = [&](const json& value) {
-    progress.update(nameOf(value, "arena"), value.value("done_bytes", uint64_t{0}), value.value("total_bytes", uint64_t{0}));
-  };
-  auto result = ask(invocation, "verify", args, handlers);
-  progress.finish();
+  auto result = askWithProgress(invocation, "verify", args, [](const json& value) { return nameOf(value, "arena"); });
   if (!result) return fail(invocation, result.error());
   const int code = result->value("whole", false) ? 0 : static_cast<int>(Exit::Damaged);
   if (invocation.line.json) {

@@ -164,13 +164,7 @@ int runCat(Invocation& invocation) {
 
 int runFetch(Invocation& invocation) {
   for (auto& path : invocation.line.positional) {
-    ProgressLine progress = stderrProgress();
-    ReplyHandlers handlers;
-    handlers.progress = [&](const json& value) {
-      progress.update(nameText(path, false), value.value("done_bytes", uint64_t{0}), value.value("total_bytes", uint64_t{0}));
-    };
-    auto result = ask(invocation, "fetch", pathArgs(path), handlers);
-    progress.finish();
+    auto result = askWithProgress(invocation, "fetch", pathArgs(path), [&](const json&) { return nameText(path, false); });
     if (!result) return fail(invocation, result.error());
     if (invocation.line.json) printJson(*result);
   }

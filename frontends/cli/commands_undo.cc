@@ -42,13 +42,8 @@ int runUndo(Invocation& invocation) {
   }
   if (invocation.line.has("--dry-run")) args["dry_run"] = true;
   json items;
-  ReplyHandlers handlers = collecting(items);
-  ProgressLine progress = stderrProgress();
-  handlers.progress = [&](const json& value) {
-    progress.update("bringing back", value.value("done_bytes", uint64_t{0}), value.value("total_bytes", uint64_t{0}));
-  };
-  auto result = ask(invocation, list ? "undo-list" : "undo", args, handlers);
-  progress.finish();
+  auto result = askWithProgress(invocation, list ? "undo-list" : "undo", args, [](const json&) { return "bringing back"; },
+                                collecting(items));
   if (!result) return fail(invocation, result.error());
   if (items.is_null()) items = json::array();
   const uint64_t left = result->value("left", uint64_t{0});

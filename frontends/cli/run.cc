@@ -119,6 +119,17 @@ Result<json> ask(const Invocation& invocation, const std::string& verb, const js
   return client->call(verb, args, handlers);
 }
 
+Result<json> askWithProgress(const Invocation& invocation, const std::string& verb, const json& args,
+                             const std::function<std::string(const json&)>& what, ReplyHandlers handlers) {
+  ProgressLine line = stderrProgress();
+  handlers.progress = [&](const json& value) {
+    line.update(what(value), value.value("done_bytes", uint64_t{0}), value.value("total_bytes", uint64_t{0}));
+  };
+  auto result = ask(invocation, verb, args, handlers);
+  line.finish();
+  return result;
+}
+
 ReplyHandlers collecting(json& list) {
   list = json::array();
   ReplyHandlers handlers;
