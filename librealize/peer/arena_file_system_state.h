@@ -127,7 +127,6 @@ struct ArenaFileSystem::State {
   // fs_rename.cc
   std::vector<Dot> fullBase(const EntryId& id);
   std::vector<Dot> seenBase(const EntryId& id, const BlobId& blob);
-  std::vector<Dot> rebased(const std::vector<Dot>& base, const std::optional<logic::Record>& before, const EntryId& id);
   Version versionFor(const Found& entry);
   std::vector<Dot> seenAt(const Found& entry);
   logic::Base baseFor(const Found& entry);

@@ -83,4 +83,23 @@ std::vector<Dot> Core::baseOf(const Entry& entry, const logic::ShownHead* head) 
   return {base.begin(), base.end()};
 }
 
+std::vector<Dot> Core::rebased(const std::vector<Dot>& base, const std::optional<logic::Record>& before, const EntryId& id) {
+  std::vector<Dot> out = base;
+  auto after = tree.get(id);
+  if (!after) return out;
+  auto had = [&](const Dot& dot) {
+    if (!before) return false;
+    const auto& live = before->entry.live;
+    if (std::find(live.begin(), live.end(), dot) != live.end()) return true;
+    return std::any_of(before->entry.heads.begin(), before->entry.heads.end(), [&](const auto& h) { return h.first == dot; });
+  };
+  for (const auto& dot : after->entry.live)
+    if (!had(dot)) out.push_back(dot);
+  for (const auto& [dot, version] : after->entry.heads)
+    if (!had(dot)) out.push_back(dot);
+  std::sort(out.begin(), out.end());
+  out.erase(std::unique(out.begin(), out.end()), out.end());
+  return out;
+}
+
 }  // namespace realize::peer

@@ -133,6 +133,8 @@ struct Core {
   /// What a change made in the folder has seen of an entry when the folder shows `head` of it (null: a directory or a
   /// symlink, all of it): every claim and head but those of other contents. For DiskRow::base.
   static std::vector<Dot> baseOf(const Entry& entry, const logic::ShownHead* head);
+  /// `base` after a change made here to what was `before`: with the change itself.
+  std::vector<Dot> rebased(const std::vector<Dot>& base, const std::optional<logic::Record>& before, const EntryId& id);
 };
 
 }  // namespace realize::peer

@@ -252,7 +252,7 @@ void Folder::State::newFile(const HashJob& job) {
       const auto before = there;
       if (auto written = core.tree.write(id, version, logic::Base::only({})); !written.ok())
         return problem(job.path, "not-taken", written.error().message);
-      base = rebased({}, before, id);
+      base = core.rebased({}, before, id);
     }  // Else it is an older version of the same file: not an edit, and replaced by the newest.
   } else {
     auto made = core.tree.create(*parentId, job.name, EntryKind::File, version, true);
@@ -305,7 +305,7 @@ void Folder::State::changedFile(const HashJob& job) {
       if (auto written = core.tree.write(*id, version, logic::Base::only(row->base)); !written.ok())
         return problem(job.path, "not-taken", written.error().message);
     }
-    row->base = rebased(row->base, before, *id);
+    row->base = core.rebased(row->base, before, *id);
   } else if ((row->blob == content.blob && row->sizeBytes == content.sizeBytes && (row->isObject(job.stat) || matching)) ||
              (matching && before && isOld(before->entry, content.blob))) {
     // Removed by a peer, and not edited here, nor put there: the removal goes on.

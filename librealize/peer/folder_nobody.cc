@@ -141,7 +141,7 @@ void Folder::nobodyHas(const EntryId& id, const std::function<bool(const BlobId&
       version.mode = row->mode & 0777;
       version.mtimeNs = row->mtimeNs;
       done = core.tree.write(id, version);
-      row->base = s.rebased({}, record, id);
+      row->base = core.rebased({}, record, id);
       core.store.disk().put(*row);
     } else {
       done = core.tree.remove(id);

@@ -213,8 +213,6 @@ struct Folder::State {
   void park(store::DiskRow& left);
   void vacate(NodeId parent, const std::string& name);
   Version versionOf(const FileStat& stat, const Content* content);
-  /// After a local change: what it had seen, and itself.
-  std::vector<Dot> rebased(const std::vector<Dot>& base, const std::optional<logic::Record>& before, const EntryId& id);
 
   // folder_problems.cc
   std::optional<store::DiskRow> rowAtPath(const std::string& path);

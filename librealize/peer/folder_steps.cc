@@ -20,26 +20,6 @@ Version Folder::State::versionOf(const FileStat& stat, const Content* content) {
   return version;
 }
 
-std::vector<Dot> Folder::State::rebased(const std::vector<Dot>& base, const std::optional<logic::Record>& before,
-                                        const EntryId& id) {
-  std::vector<Dot> out = base;
-  auto after = core.tree.get(id);
-  if (!after) return out;
-  auto had = [&](const Dot& dot) {
-    if (!before) return false;
-    const auto& live = before->entry.live;
-    if (std::find(live.begin(), live.end(), dot) != live.end()) return true;
-    return std::any_of(before->entry.heads.begin(), before->entry.heads.end(), [&](const auto& h) { return h.first == dot; });
-  };
-  for (const auto& dot : after->entry.live)
-    if (!had(dot)) out.push_back(dot);
-  for (const auto& [dot, version] : after->entry.heads)
-    if (!had(dot)) out.push_back(dot);
-  std::sort(out.begin(), out.end());
-  out.erase(std::unique(out.begin(), out.end()), out.end());
-  return out;
-}
-
 void Folder::State::putRow(NodeId node, NodeId parent, const std::string& name, EntryKind kind, const FileStat& stat,
                            const BlobId& blob, std::vector<Dot> base) {
   store::DiskRow row;
@@ -377,7 +357,7 @@ void Folder::State::stepMove(const logic::Step& step, NodeId parent) {
   for (NodeId changed : {row->parentNode, parent}) core.folder->changedByUser(changed);
   row->parentNode = parent;
   row->name = step.name;
-  row->base = rebased(row->base, before, *id);
+  row->base = core.rebased(row->base, before, *id);
   core.store.disk().put(*row);
   if (row->kind == EntryKind::Directory) directoryMoved(from, childPath(parent, step.name), false);
   core.folder->entryChanged(*id);
@@ -408,7 +388,7 @@ void Folder::State::stepChanged(const logic::Step& step) {
       auto written = core.tree.write(*id, version, logic::Base::only(row->base));
       (void)written;  // Removed by a peer meanwhile, and the same here: it goes.
       core.folder->entryChanged(*id);
-      row->base = rebased(row->base, before, *id);
+      row->base = core.rebased(row->base, before, *id);
       row->setStat(step.stat);
       core.store.disk().put(*row);
       return;
@@ -452,7 +432,7 @@ void Folder::State::stepAttributes(const logic::Step& step) {
                                          shown ? std::optional<Dot>(shown->first) : std::nullopt);
       (void)set;  // Shown a moment ago.
       core.folder->changedByUser(step.node);
-      row->base = rebased(row->base, before, *id);
+      row->base = core.rebased(row->base, before, *id);
     }
   }
   noteWitnessed(step.node);

@@ -97,7 +97,7 @@ Result<void> ArenaFileSystem::State::changeReal(Directory& root, Found& entry, D
       core.folder->changedByUser(entry.record.node);
     }
     entry.row->setStat(after);
-    entry.row->base = rebased(entry.row->base, entry.record, id);
+    entry.row->base = core.rebased(entry.row->base, entry.record, id);
     core.store.disk().put(*entry.row);
   }, false);
   if (!noted) return Error{Code::Suspended, core.suspendedWhy};

@@ -3,7 +3,6 @@
 // not on this disk moves as the entry it is.
 
 #include <algorithm>
-#include <set>
 
 #include "librealize/peer/arena_file_system_state.h"
 #include "librealize/peer/invalidations.h"
@@ -32,24 +31,6 @@ std::vector<Dot> ArenaFileSystem::State::seenBase(const EntryId& id, const BlobI
   for (const auto& head : core.tree.shownHeads(id))
     if (head.version.blob == blob) return Core::baseOf(record->entry, &head);
   return Core::baseOf(record->entry, nullptr);
-}
-
-/// After a change made here: what it had seen, and itself.
-std::vector<Dot> ArenaFileSystem::State::rebased(const std::vector<Dot>& base, const std::optional<logic::Record>& before,
-                                                 const EntryId& id) {
-  std::set<Dot> out(base.begin(), base.end());
-  auto after = core.tree.get(id);
-  if (!after) return base;
-  std::set<Dot> had;
-  if (before) {
-    had.insert(before->entry.live.begin(), before->entry.live.end());
-    for (const auto& [dot, version] : before->entry.heads) had.insert(dot);
-  }
-  for (const auto& dot : after->entry.live)
-    if (!had.contains(dot)) out.insert(dot);
-  for (const auto& [dot, version] : after->entry.heads)
-    if (!had.contains(dot)) out.insert(dot);
-  return {out.begin(), out.end()};
 }
 
 /// What a file is now, as far as it has been read.
@@ -113,7 +94,7 @@ Result<void> ArenaFileSystem::State::replaceEntry(const Found& source, const Fou
   renumber(from);
   renumber(to, fromNode);
   core.store.disk().erase(toNode);
-  putMoved(source, newParent, newName, moved, rebased(seen, before, to));
+  putMoved(source, newParent, newName, moved, core.rebased(seen, before, to));
   auto record = core.tree.get(to);
   if (mark != Mark::None && record) core.marks->set(*record, mark);
   core.marks->entryChanged(to);
@@ -151,7 +132,7 @@ Result<void> ArenaFileSystem::State::renameTree(const Found& source, const std::
   }
   // Beside: whatever has the name still is a version that was not seen, or another entry, and not what was replaced.
   REALIZE_TRY(core.tree.move(id, newParent.entry.id, newName, true));
-  putMoved(source, newParent.node, newName, moved, source.row ? rebased(source.row->base, before, id) : std::vector<Dot>());
+  putMoved(source, newParent.node, newName, moved, source.row ? core.rebased(source.row->base, before, id) : std::vector<Dot>());
   return {};
 }
 
@@ -231,9 +212,9 @@ Result<void> ArenaFileSystem::State::exchange(Directory& root, Found source, Fou
     if (done.ok()) done = core.tree.move(a, newParent.entry.id, newName, true);
     if (!done.ok()) return;
     if (source.row) core.store.disk().erase(source.row->node);
-    putMoved(target, parent.node, name, targetStat, target.row ? rebased(target.row->base, beforeB, b) : std::vector<Dot>());
+    putMoved(target, parent.node, name, targetStat, target.row ? core.rebased(target.row->base, beforeB, b) : std::vector<Dot>());
     putMoved(source, newParent.node, newName, sourceStat,
-             source.row ? rebased(source.row->base, beforeA, a) : std::vector<Dot>());
+             source.row ? core.rebased(source.row->base, beforeA, a) : std::vector<Dot>());
   }, false);
   if (!noted) return Error{Code::Suspended, core.suspendedWhy};
   return done;
