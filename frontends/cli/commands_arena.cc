@@ -27,9 +27,14 @@ int runCreate(Invocation& invocation) {
 }
 
 int runJoin(Invocation& invocation) {
-  json args = withText(json::object(), "name", plainName(invocation.argument(0)));
-  if (invocation.line.positional.size() > 1) args = withText(args, "folder", absolutePath(invocation.argument(1)));
-  return askAndSay(invocation, "arena-join", args, "");
+  const std::string plain = plainName(invocation.argument(0)), name = nameText(plain, false);
+  json args = withText(json::object(), "name", plain);
+  std::string done = "joined; ";
+  if (invocation.line.positional.size() > 1) {
+    args = withText(args, "folder", absolutePath(invocation.argument(1)));
+    done += "what only others have is unreal here until 'realize mark real " + name + ":'; ";
+  }
+  return askAndSay(invocation, "arena-join", args, done + "'realize mount " + name + " MOUNTPOINT' shows all of it");
 }
 
 int runAdmit(Invocation& invocation) {
@@ -182,8 +187,9 @@ std::vector<CommandSpec> arenaCommands() {
        .least = 1,
        .most = 2,
        .summary = "take part in an arena of another peer",
-       .details = "With DIR, real files live there; files it has already are recognised, not sent. Without DIR nothing is\n"
-                  "real here: files are read on demand through a mount.",
+       .details = "With DIR, real files live there; files it has already are recognised, not sent. Those of others stay\n"
+                  "unreal until 'realize mark real' says otherwise. Without DIR nothing is real here: files are read on\n"
+                  "demand through a mount.",
        .example = "realize arena join docs ~/docs",
        .run = runJoin},
       {.name = "arena admit",

@@ -155,7 +155,9 @@ std::string eventText(const json& event) {
 
 int runWatch(Invocation& invocation) {
   ReplyHandlers handlers;
+  bool begun = false;
   handlers.event = [&](const json& event) {
+    begun = true;
     bool quiet = event.value("type", "") == "watching";
     if (invocation.line.json) print(event.dump(-1, ' ', false, json::error_handler_t::replace) + "\n");
     else if (event.value("type", "") == "lost") print(std::to_string(event.value("count", 0)) + " events were lost\n");
@@ -170,6 +172,7 @@ int runWatch(Invocation& invocation) {
     args["limit"] = *count;
   }
   auto result = ask(invocation, "watch", args, handlers);
+  if (!result && begun && result.code() == Code::NotRunning) return fail(invocation, {Code::NotRunning, "the daemon has ended"});
   return result ? 0 : fail(invocation, result.error());
 }
 

@@ -38,7 +38,7 @@ int runJoin(Invocation& invocation) {
   std::string names;
   for (auto& name : result->value("arenas", json::array()))
     names += (names.empty() ? "" : ", ") + nameText(name.get<std::string>(), false);
-  print("joined the household; " + (names.empty() ? "no arenas yet" : "arenas to join: " + names) + "\n");
+  print("joined the household; " + (names.empty() ? "no arenas to join" : "arenas to join: " + names) + "\n");
   return 0;
 }
 

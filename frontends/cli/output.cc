@@ -95,6 +95,7 @@ std::string tableText(const std::vector<std::vector<std::string>>& rows) {
       out += row[i];
       if (i + 1 < row.size()) out.append(widths[i] - widthOf(row[i]) + 2, ' ');
     }
+    out.erase(out.find_last_not_of(' ') + 1);
     out += '\n';
   }
   return out;

@@ -21,11 +21,13 @@ std::string filesAndBytes(uint64_t files, uint64_t bytes) {
   return countText(files, "file", "files") + " (" + sizeText(bytes) + ")";
 }
 
-std::string connectionState(const json& peer) {
+/// `listens`: this peer does.
+std::string connectionState(const json& peer, bool listens) {
   if (flag(peer, "connected")) return "connected since " + timeText(peer.value("since_ns", int64_t{0}));
   int64_t last = peer.value("since_ns", int64_t{0});
   std::string out = last == 0 ? "never connected" : "not connected since " + timeText(last);
   std::string why = nameOf(peer, "last_error");
+  if (why.empty() && !listens && nameOf(peer, "address").empty()) why = "neither of the two listens; others pass on what they have";
   return why.empty() ? out : out + ": " + why;
 }
 
@@ -42,7 +44,7 @@ std::string peersText(const json& status) {
   std::vector<std::vector<std::string>> rows = {{"PEER", "SENT", "RECEIVED", "STATE"}};
   for (auto& peer : peers)
     rows.push_back({nameOf(peer, "name"), sizeText(number(peer, "sent_bytes")), sizeText(number(peer, "received_bytes")),
-                    connectionState(peer)});
+                    connectionState(peer, !listen.empty())});
   return out + tableText(rows);
 }
 
@@ -50,7 +52,7 @@ std::string memberLine(const json& member) {
   std::string out;
   auto add = [&](const std::string& part) { out += (out.empty() ? "" : ", ") + part; };
   add(flag(member, "connected") ? "connected" : "not connected");
-  if (flag(member, "consensus")) add("in consensus");
+  if (flag(member, "consensus")) add("in step");
   if (auto n = number(member, "behind_changes")) add("lacks " + countText(n, "change", "changes") + " of ours");
   if (auto n = number(member, "ahead_changes")) add("has " + countText(n, "change", "changes") + " that we lack");
   if (auto n = number(member, "missing_files")) add("still fetches " + filesAndBytes(n, number(member, "missing_bytes")));
@@ -84,6 +86,9 @@ std::string alikeText(const json& arena) {
   }
   return count > kShownProblems ? out + "    ... " + std::to_string(count) + " in all; 'realize status --json' has more\n" : out;
 }
+
+/// With the colon that ends it; that of the arena's name alone is enough.
+std::string pathIn(const std::string& arena, const std::string& path) { return path.empty() ? arena + ":" : arena + ":" + path + ":"; }
 
 std::string arenaText(const json& arena) {
   std::string name = nameOf(arena, "name");
@@ -134,8 +139,7 @@ std::string arenaText(const json& arena) {
   uint64_t count = std::max<uint64_t>(number(arena, "problem_count"), problems.size());
   if (count > 0) line(countText(count, "problem", "problems") + ":");
   for (size_t i = 0; i < problems.size() && i < kShownProblems; ++i)
-    line("  " + name + ":" + nameOf(problems[i], "path") + ": " + nameOf(problems[i], "kind") + ": " +
-         nameOf(problems[i], "detail"));
+    line("  " + pathIn(name, nameOf(problems[i], "path")) + " " + nameOf(problems[i], "kind") + ": " + nameOf(problems[i], "detail"));
   if (count > kShownProblems) line("  ... 'realize status --json' has more");
   return out;
 }

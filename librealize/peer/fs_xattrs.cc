@@ -24,7 +24,8 @@ std::string statusText(Core& core, const logic::Record& record, bool real) {
   if (record.entry.kind != EntryKind::File) return text;
   if (auto shown = real ? std::nullopt : core.shownVersion(record)) {
     const uint64_t here = core.transfers->cachedBytes(shown->second.blob);
-    if (here > 0) text = "partial " + std::to_string(here) + "/" + std::to_string(shown->second.sizeBytes);
+    if (here > 0 && here == shown->second.sizeBytes) text = "cached";
+    else if (here > 0) text = "partial " + std::to_string(here) + "/" + std::to_string(shown->second.sizeBytes);
   }
   if (core.tree.shownHeads(record.entry.id).size() > 1) text += ", conflict";
   return text;

@@ -77,6 +77,7 @@ TEST_CASE("another peer's files are read through the mount before and without be
   const NodeId small = *nodeAt(fs, "small");
   CHECK(*fs.getXattr(small, "user.realize.status") == "unreal");
   CHECK(*readFile(fs, small) == "text");
+  CHECK(*fs.getXattr(small, "user.realize.status") == "cached");
   CHECK(*readFile(fs, *nodeAt(fs, "empty")) == "");
   const NodeId node = *nodeAt(fs, "large", *nodeAt(fs, "dir"));
   CHECK(fs.attributes(node)->sizeBytes == large.size());

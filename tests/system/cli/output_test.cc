@@ -27,6 +27,7 @@ TEST_CASE("names cannot write on the terminal") {
 
 TEST_CASE("tables line up by characters") {
   CHECK(tableText({{"a", "b"}, {"caf\xc3\xa9", "c"}}) == "a     b\ncaf\xc3\xa9  c\n");
+  CHECK(tableText({{"a", "b"}, {"long", ""}}) == "a     b\nlong\n");
 }
 
 TEST_CASE("work under one second shows no progress, and a terminal gets one line redrawn") {
@@ -97,4 +98,18 @@ TEST_CASE("status tells of names that other systems take for one, with the bytes
 
   CHECK(text.find("    docs:a/PLAN  docs:a/plan\n") != std::string::npos);
   CHECK(text.find("    docs:caf\u00e9 (caf\\xc3\\xa9)  docs:cafe\u0301 (cafe\\xcc\\x81)\n") != std::string::npos);
+}
+
+TEST_CASE("status tells why two peers that do not listen never meet, and of the whole arena by its name") {
+  const nlohmann::json status = {
+      {"self", {{"name", "laptop"}, {"key", "12"}}},
+      {"listen", ""},
+      {"peers", {{{"name", "tv"}, {"address", ""}}, {{"name", "desk"}, {"address", "desk:1"}}}},
+      {"arenas", {{{"name", "docs"}, {"problems", {{{"path", ""}, {"kind", "no-space"}, {"detail", "full"}}}}}}}};
+
+  const std::string text = statusText(status, true);
+
+  CHECK(text.find("tv    0 B   0 B       never connected: neither of the two listens; others pass on what they have\n") != std::string::npos);
+  CHECK(text.find("desk  0 B   0 B       never connected\n") != std::string::npos);
+  CHECK(text.find("    docs: no-space: full\n") != std::string::npos);
 }
