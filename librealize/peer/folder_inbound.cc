@@ -1,6 +1,7 @@
 // What changed in the folder: hints, rest, listing on the pool, logic::reconcile. The steps are in folder_steps.cc.
 
 #include <algorithm>
+#include <unordered_map>
 
 #include "librealize/peer/as_known.h"
 #include "librealize/peer/exchange.h"
@@ -415,11 +416,12 @@ void Folder::State::onListed(std::shared_ptr<ListingBatch> batch, std::shared_pt
     }
     changedMeanwhile.clear();
   }
+  std::unordered_map<std::string, size_t> before;
+  for (size_t i = 0; i < input->listings.size(); ++i) before.emplace(input->listings[i].path, i);
   for (auto& listing : batch->listings) {
     noteRead(listing);
-    auto same = std::find_if(input->listings.begin(), input->listings.end(),
-                             [&](const auto& other) { return other.path == listing.path; });
-    if (round > 0 && same != input->listings.end()) *same = std::move(listing);
+    const auto same = before.find(listing.path);
+    if (same != before.end()) input->listings[same->second] = std::move(listing);
     else input->listings.push_back(std::move(listing));
   }
   if (round == 0) core.transact([&] { leaveOutKnown(*input); });
