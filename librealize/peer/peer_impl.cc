@@ -454,6 +454,7 @@ void PeerImpl::openBroken() {
     }
     if (!run.ok()) continue;
     log("arena " + row->second.name + ": could be opened now");
+    reviewMembers();
     refreshConnections();
   }
 }
