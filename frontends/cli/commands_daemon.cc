@@ -1,8 +1,10 @@
 #include <poll.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #include <cerrno>
+#include <cstdlib>
 #include <cstring>
 #include <nlohmann/json.hpp>
 
@@ -18,7 +20,15 @@ using nlohmann::json;
 
 namespace {
 
+/// Of the place that a state folder has where nobody named one: as the XDG specification wants it, they are made.
+void makeFoldersAbove(const std::string& path) {
+  for (size_t slash = path.find('/', 1); slash != std::string::npos; slash = path.find('/', slash + 1))
+    if (mkdir(path.substr(0, slash).c_str(), 0700) != 0 && errno != EEXIST) return;  // init says what is missing.
+}
+
 int runInit(Invocation& invocation) {
+  const char* named = std::getenv("REALIZE_STATE");
+  if (invocation.line.stateDir.empty() && !(named && *named)) makeFoldersAbove(invocation.stateDir);
   InitOptions options;
   options.name = invocation.line.value("--name");
   options.listen = invocation.line.value("--listen");

@@ -37,7 +37,9 @@ bool mayHoldPeer(const std::string& stateDir) {
 }  // namespace peer
 
 Result<void> Peer::init(const std::string& stateDir, const InitOptions& options) {
-  if (mkdir(stateDir.c_str(), 0700) != 0 && errno != EEXIST) return errnoError(errno, stateDir);
+  if (mkdir(stateDir.c_str(), 0700) != 0 && errno != EEXIST)
+    return errno == ENOENT ? Error{Code::NotFound, stateDir + ": the folder that it would be in is not there; make that first (mkdir -p)"}
+                           : errnoError(errno, stateDir);
   struct stat there{};
   if (stat(stateDir.c_str(), &there) != 0) return errnoError(errno, stateDir);
   if (!S_ISDIR(there.st_mode)) return Error{Code::NotDirectory, stateDir + ": is not a folder"};

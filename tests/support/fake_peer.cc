@@ -193,8 +193,8 @@ Result<void> FakeArena::rescan() { return {}; }
 
 Result<void> FakePeer::init(const std::string& stateDir, const InitOptions& options) {
   std::error_code failed;
-  fs::create_directories(stateDir, failed);
-  if (failed) return Error{Code::Io, stateDir + ": " + failed.message()};
+  fs::create_directory(stateDir, failed);  // As the real one, not those above.
+  if (failed) return Error{Code::NotFound, stateDir + ": " + failed.message()};
   if (fs::exists(stateDir + "/peer.db")) return Error{Code::Exists, stateDir + ": there is a peer here already"};
   chmod(stateDir.c_str(), 0700);
   std::ofstream(stateDir + "/peer.db") << options.name << "\n" << options.listen << "\n";

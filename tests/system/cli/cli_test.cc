@@ -353,6 +353,19 @@ TEST_CASE("invite prints the code alone") {
   CHECK(home.realize({"invite", "--arena", "none"}).code == 4);
 }
 
+TEST_CASE("init makes the folders above the place that nobody named, for their user only, and no others") {
+  FakeHome home;
+  const std::string realize = std::getenv("REALIZE_FAKE");
+  const std::map<std::string, std::string> environment = {{"HOME", home.path()}, {"XDG_STATE_HOME", ""}, {"REALIZE_STATE", ""}};
+
+  CHECK(run({realize, "init"}, environment).code == 0);
+
+  CHECK(fs::exists(home.path() + "/.local/state/realize/peer.db"));
+  CHECK(fs::status(home.path() + "/.local").permissions() == fs::perms::owner_all);
+  CHECK(run({realize, "--state", home.path() + "/none/state", "init"}, environment).code == 4);
+  CHECK_FALSE(fs::exists(home.path() + "/none"));
+}
+
 TEST_CASE("watch streams events as JSON lines") {
   FakeHome home;
   home.start();
