@@ -94,7 +94,8 @@ Result<std::vector<store::HistoryRow>> planUndo(Core& core, const UndoRequest& r
     out.push_back(std::move(row));
   }
   if (out.empty())
-    return Error{Code::NotFound, (request.path.empty() ? "" : request.path + ": ") + "nothing was removed or replaced there that the history knows of"};
+    return Error{Code::NotFound, core.options.name + ":" + request.path + (request.path.empty() ? "" : ":") +
+                                     " nothing was removed or replaced there that the history knows of"};
   std::sort(out.begin(), out.end(), [](const auto& a, const auto& b) { return a.path < b.path; });
   return out;
 }
