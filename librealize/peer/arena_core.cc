@@ -217,6 +217,7 @@ void ArenaCore::State::goOn() {
   marks->resumed();
   for (auto& [key, remote] : std::map(remotes)) exchange->connected(*remote);
   if (core.suspended) return;
+  exchange->noteMembers();
   trimmer->wake();
   conflictFolder->noteAll();
   conflictPolicy->lookAll();

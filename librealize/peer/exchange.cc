@@ -19,6 +19,7 @@ struct Exchange::State {
 
   Core& core;
   std::map<PeerKey, Member> members;
+  std::optional<std::set<PeerKey>> admitted;  ///< once it is known
   std::map<PeerKey, RemoteArena*> remotes;
   bool announcing = false;        // an announcement is scheduled after the rest
   bool announcingNow = false;     // ... at the end of the current job
@@ -111,7 +112,15 @@ void Exchange::disconnected(const PeerKey& key) {
 }
 
 void Exchange::setMembers(std::set<PeerKey> admitted) {
+  s_->admitted = admitted;
+  s_->core.trimmer->setMembers(std::move(admitted));
+  noteMembers();
+}
+
+void Exchange::noteMembers() {
+  if (!s_->admitted) return;
   auto& core = s_->core;
+  const auto& admitted = *s_->admitted;
   auto& store = core.store.members();
   std::vector<store::MemberRow> changed;
   for (const auto& row : store.all())
@@ -122,7 +131,7 @@ void Exchange::setMembers(std::set<PeerKey> admitted) {
     row.admitted = admitted.contains(row.peer);
     core.transact([&] { store.put(row); });
   }
-  core.trimmer->setMembers(std::move(admitted));
+  if (admitted == std::set{core.options.self}) core.folder->treeReceived();  // There is no other.
 }
 
 void Exchange::changed(bool urgent) {

@@ -21,8 +21,10 @@ class Exchange {
 
   void connected(RemoteArena& remote);
   void disconnected(const PeerKey& key);
-  /// Who is admitted now: nobody else is waited for.
+  /// Who is admitted now: nobody else is waited for, be it for a tree.
   void setMembers(std::set<PeerKey> admitted);
+  /// Once more, as the database may have failed meanwhile.
+  void noteMembers();
   /// The tree, the missing bytes or the settling changed: announce soon (after the rest; at once when `urgent`).
   void changed(bool urgent);
   /// Bytes that were wanted have come: announce at once if they are all, else not too often.

@@ -43,6 +43,36 @@ TEST_CASE_FIXTURE(Members, "who is removed while he is behind holds up nobody's 
   CHECK(read(*b, "plan.txt") == "two");
 }
 
+TEST_CASE_FIXTURE(Members, "who waits for the tree of a member that is removed goes on alone") {
+  write(*b, "plan.txt", "of B");
+  admit({a->key, b->key});
+  start();
+  link->cut();
+  pass(3000);
+  REQUIRE(b->core->core().folder->waitingForTree());
+
+  admit({b->key});
+
+  CHECK(until([&] { return b->core->status().consensus; }));
+  CHECK(b->core->core().recordAt("plan.txt").ok());
+}
+
+TEST_CASE_FIXTURE(Members, "who is removed while the database fails is waited for by nobody after that") {
+  admit({a->key, b->key});
+  start();
+  REQUIRE(settles());
+  link->cut();
+  a->disk.setFreeBytes(0);
+  write(*a, "plan.txt", "");
+  REQUIRE(until([&] { return a->core->core().suspended; }));
+
+  admit({a->key});
+  a->disk.setFreeBytes(uint64_t(1) << 30);
+
+  CHECK(until([&] { return consensusOfA(); }));
+  CHECK(a->core->status().members.empty());
+}
+
 TEST_CASE_FIXTURE(Members, "who is removed before he had anything to tell holds up nobody's consensus") {
   admit({a->key, b->key});
   start();

@@ -54,7 +54,11 @@ uint64_t World::lifeOf(const SimPeer& peer) { return uint64_t(&machineOf(peer) -
 
 /// Nothing else connects machines, so that two under one key are noticed.
 void World::connect(SimLink& link) {
-  if (!clone_ || link.connected() || !link.end(0).running() || !link.end(1).running()) return link.connect();
+  if (refuses(link)) return;
+  if (!clone_ || link.connected() || !link.end(0).running() || !link.end(1).running()) {
+    link.connect();
+    return tellEachOther();
+  }
   for (int side : {0, 1}) {
     const auto& machine = machineOf(link.end(side));
     const bool forgotten = queue_.nowNs() - machine.toldNs > kForgetTwinNs;

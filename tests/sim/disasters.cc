@@ -143,7 +143,7 @@ bool World::isLost(const BlobId& blob, const std::map<BlobId, std::string>& byte
 /// who has them not set a mode through a mount, is waited for until somebody gives it up: he writes what he still has of the file,
 /// or removes it.
 bool World::giveUpLost() {
-  if (!keepsContents() || givenUp_ > 30) return false;
+  if (!keepsContents() || apart_ || givenUp_ > 30) return false;
   const auto bytes = bytesEverywhere(true);
   auto& tree = machines_[0].peer->core->core().tree;
   for (const auto& id : machines_[0].peer->core->core().store.allEntries(0, 100'000)) {

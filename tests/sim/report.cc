@@ -25,6 +25,7 @@ constexpr const char* kKinds[] = {
     "clocks a year off", "members found inactive", "whole trees compared", "versions given up",
     "hard links made", "edits through one of two names", "modes set through one of two names", "one of two names removed",
     "one of two names replaced",
+    "peers removed", "peers added again", "peers added again with something new", "agreed without a peer", "tokens that only a removed peer had",
     "state folders copied", "peers that stop for a copy", "identities of their own",
 };
 

@@ -79,11 +79,15 @@ void World::addMachine(Mark mark) {
   };
 }
 
-/// Each is admitted to the arena, whether it was ever met or not.
+/// Each is admitted to the arena, whether it was ever met or not, until he hears otherwise.
 void World::tellMembers() {
   std::set<PeerKey> members;
   for (const auto& machine : machines_) members.insert(machine.peer->key);
-  for (auto& machine : machines_) machine.peer->setMembers(members);
+  for (auto& machine : machines_) {
+    auto known = members;
+    if (machine.roster % 2) known.erase(machines_[*leaver_].peer->key);
+    machine.peer->setMembers(known);
+  }
 }
 
 void World::watchLink(SimLink& link) {
@@ -136,6 +140,7 @@ void World::run() {
   heal();
   settleDown("after all was healed");
   while (giveUpLost()) settleDown("after what was lost was given up");
+  checkConsensus();
   checkTrees();
   checkFolders();
   checkTokens();
@@ -203,6 +208,7 @@ void World::live() {
   if (options_.faults) planFaults();
   planDisasters();
   planClone();
+  planRemoval();
   if (!options_.hard.empty()) planHardships();
   if (options_.wide && options_.seed % 5 == 1) plan(end / 4 + int64_t(below(uint64_t(end) / 2)), [this] { join(); });
   for (auto& link : links_) reconnectSoon(*link);
@@ -246,6 +252,7 @@ void World::heal() {
   }
   separateClone();
   for (auto& link : links_) connect(*link);
+  agreeWithout();
 }
 
 void World::stepOnce() {
@@ -313,7 +320,8 @@ void World::letGoHere(size_t number, const std::string& path) {
     size_t locked = 0;
     for (size_t i = 0; i < machines_.size(); ++i) {
       auto& peer = *machines_[i].peer;
-      if (i != number) locked += !peer.running() || peer.disk.isPowerOff() || peer.core->core().marks->promised(head.version.blob);
+      if (i == number || (isLeaver(peer) && machines_[number].roster % 2)) continue;
+      locked += !peer.running() || peer.disk.isPowerOff() || peer.core->core().marks->promised(head.version.blob);
     }
     most = std::max(most, locked);
   }
@@ -327,22 +335,24 @@ void World::letGoHere(size_t number, const std::string& path) {
 std::string World::unsettled() {
   for (size_t i = 0; i < machines_.size(); ++i) {
     auto& peer = *machines_[i].peer;
+    if (isApart(peer)) continue;
     if (!peer.running()) return name(i) + " is not running";
     auto& core = peer.core->core();
     if (core.suspended) return name(i) + " is suspended: " + core.suspendedWhy;
     if (core.folder->settling()) return name(i) + " is settling";
     if (core.folder->heldRemovals() + core.folder->heldOverwrites()) return name(i) + " holds changes back";
-    if (core.marks->missingFiles()) return name(i) + " misses " + std::to_string(core.marks->missingFiles()) + " files";
-    if (core.conflictPolicy->busy() && options_.seed % 7 != 3) return name(i) + " settles conflicts";
-    if (core.folder->askingForLastResorts()) return name(i) + " asks who has what is shown as a last resort";
+    // What only he has who is removed is waited for.
+    if (!apart_ && core.marks->missingFiles()) return name(i) + " misses " + std::to_string(core.marks->missingFiles()) + " files";
+    if (!apart_ && core.conflictPolicy->busy() && options_.seed % 7 != 3) return name(i) + " settles conflicts";
+    if (!apart_ && core.folder->askingForLastResorts()) return name(i) + " asks who has what is shown as a last resort";
     if (const auto unread = unreadAt(i); !unread.empty()) return name(i) + " could not read " + unread;
     if (core.store.unsynced().count()) return name(i) + " has names that may not be on disk";
-    auto& first = machines_[0].peer->core->core();
-    if (core.tree.vector() != first.tree.vector()) return name(i) + " and A have not seen the same";
-    if (core.tree.digest() != first.tree.digest()) return name(i) + " and A show other trees";
+    auto& one = machines_[first()].peer->core->core();
+    if (core.tree.vector() != one.tree.vector()) return name(i) + " and " + name(first()) + " have not seen the same";
+    if (core.tree.digest() != one.tree.digest()) return name(i) + " and " + name(first()) + " show other trees";
     for (auto& link : links_)
       for (int side : {0, 1})
-        if (&link->end(side) == &peer && !core.exchange->agreesWith(link->end(1 - side).key))
+        if (&link->end(side) == &peer && !isApart(*link) && !core.exchange->agreesWith(link->end(1 - side).key))
           return name(i) + " does not know that it agrees with " + link->end(1 - side).options.name + whatItSaid(core, link->end(1 - side).key);
   }
   return "";

@@ -69,6 +69,7 @@ struct Machine {
   const SimPeer* toldBy = nullptr;     ///< that another machine has its identity
   int64_t toldNs = 0;                  ///< when last
   bool toldEver = false;
+  int roster = 0;                      ///< changes of the list of members it has heard of: after an odd one, somebody is none
 };
 
 class World {
@@ -107,6 +108,7 @@ class World {
   void say(const std::string& line);
   void say(size_t number, const std::string& line) { say(name(number) + ": " + line); }
   void count(const std::string& what, uint64_t by = 1) { counters_[what] += by; }
+  size_t first() const { return apart_ && leaver_ == 0 ? 1 : 0; }  ///< of those that are looked at now
   std::string name(size_t number) const { return std::string(1, char('A' + number)); }
   uint64_t below(uint64_t bound) { return random_.below(bound); }
   bool oneIn(uint64_t n) { return random_.oneIn(n); }
@@ -241,7 +243,25 @@ class World {
   void makeLink(size_t number);
   std::set<Token> tokensGoing(Directory& root, const std::string& path);
 
+  // removals.cc: who is removed from the household, goes on by himself, and is added again
+  bool leaving() const { return options_.seed % 13 == 11 && !disasters_; }
+  void planRemoval();
+  void removePeer();
+  void addAgain();
+  void hears(size_t number, int news);
+  void tellEachOther();
+  bool refuses(const SimLink& link);
+  bool allKnow() const;
+  void noteParting();
+  void agreeWithout();
+  std::map<BlobId, std::string> bytesAtLeaver();
+  bool isLeaver(const SimPeer& peer) const { return leaver_ && machines_[*leaver_].peer.get() == &peer; }
+  /// It is no part of what is looked at now.
+  bool isApart(const SimPeer& peer) const { return apart_ && isLeaver(peer); }
+  bool isApart(const SimLink& link) const { return isApart(link.end(0)) || isApart(link.end(1)); }
+
   // checks.cc
+  void checkConsensus();
   void checkTrees();
   std::string unreadAt(size_t number);
   void checkFolders();
@@ -277,6 +297,9 @@ class World {
   std::set<BlobId> exposed_;  ///< were on a disk when that or its database was lost: all that may go without its user's doing
   int givenUp_ = 0;
   std::optional<Clone> clone_;
+  std::optional<size_t> leaver_;  ///< was removed from the household, and may have been added again
+  bool apart_ = false;            ///< it is out for now, and all the others have heard
+  std::set<Token> stayed_;        ///< what the others had in their folders when the last of them heard
 };
 
 std::set<Token> tokensIn(const std::string& content);

@@ -21,7 +21,7 @@ class SimLink {
   /// Everything under way is lost; whoever waits hears of it. A side that is gone hears nothing.
   void cut();
   bool connected() const { return connection_ != nullptr; }
-  SimPeer& end(int side) { return *ends_[side]; }
+  SimPeer& end(int side) const { return *ends_[side]; }
   uint64_t messages() const { return messages_; }
   uint64_t compares() const { return compares_; }  ///< of whole trees, in steps
   /// Told of requests for bytes and their answers.
