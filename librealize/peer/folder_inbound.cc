@@ -425,7 +425,8 @@ void Folder::State::onListed(std::shared_ptr<ListingBatch> batch, std::shared_pt
     else input->listings.push_back(std::move(listing));
   }
   if (round == 0) core.transact([&] { leaveOutKnown(*input); });
-  keepKnownNames(*input);
+  const auto kept = keepKnownNames(*input);
+  if (scanning && !kept.empty()) return listThen(kept, true, input, round);
   input->askMore = round < kMaxRounds;
   KnownRows known(core.store.disk());
   logic::Plan plan;

@@ -8,8 +8,9 @@
 namespace realize::peer {
 
 /// Patterns speak of what is not known yet; what the arena has already stays followed, as in git: by its name, whoever
-/// has it now, or wherever it was moved to under the same.
-void Folder::State::keepKnownNames(logic::ReconcileInput& input) {
+/// has it now, or wherever it was moved to under the same. The folders among them, which were not read with what is above.
+std::vector<std::string> Folder::State::keepKnownNames(logic::ReconcileInput& input) {
+  std::vector<std::string> folders;
   for (auto& listing : input.listings) {
     std::optional<store::DiskRow> folder;
     if (!listing.ignored.empty()) folder = listing.path.empty() ? core.store.disk().get(kRootNode) : rowAtPath(listing.path);
@@ -25,9 +26,11 @@ void Folder::State::keepKnownNames(logic::ReconcileInput& input) {
                             [&](const auto& row) { return row.name == name && row.birthNs == stat->birthNs; });
       }
       if (known) listing.items.push_back({name, *stat, std::nullopt});
-      return known;
+      if (known && stat->type == FileStat::Type::Directory) folders.push_back(joinPath(listing.path, name));
+      return known || before;  // What had the name is not there any more, where this is of another kind.
     });
   }
+  return folders;
 }
 
 /// Other patterns concern all that is below them.

@@ -175,7 +175,7 @@ struct Folder::State {
   void takeNotes(const std::vector<logic::Note>& notes);
 
   // folder_patterns.cc
-  void keepKnownNames(logic::ReconcileInput& input);
+  std::vector<std::string> keepKnownNames(logic::ReconcileInput& input);
   void notePatterns(const ListingBatch& batch);
   void inTheWay(const std::string& directory, const std::string& name);
   void tellIgnoredInTheWay(const logic::ReconcileInput& input);

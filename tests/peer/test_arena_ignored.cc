@@ -43,6 +43,64 @@ TEST_CASE_FIXTURE(Ignoring, "a file that the arena has stays followed however it
   CHECK_FALSE(has(*b, "sub/old.log"));
 }
 
+TEST_CASE_FIXTURE(Ignoring, "a folder that the arena has stays followed with all in it, also where other patterns, or a start, have it scanned") {
+  makeDirectory("sub");
+  makeDirectory("sub/deep");
+  write(*a, "sub/deep/plan", "one");
+  start();
+  REQUIRE(settles());
+  write(*a, ".realizeignore", "sub\n");
+  REQUIRE(settles());
+
+  SUBCASE("at once") {}
+  SUBCASE("after a start") {
+    link->cut();
+    a->stop();
+    REQUIRE(a->start().ok());
+    link->connect();
+    REQUIRE(settles());
+  }
+  SUBCASE("what was done meanwhile") {
+    link->cut();
+    a->stop();
+    write(*a, "sub/deep/plan", "while it was down");
+    REQUIRE(a->start().ok());
+    link->connect();
+    CHECK(arrives("sub/deep/plan", "while it was down"));
+  }
+  write(*a, "sub/deep/plan", "two");
+  CHECK(arrives("sub/deep/plan", "two"));
+  write(*a, "sub/deep/new", "not known before");
+  write(*a, "sub/deep/plan", "three");
+  CHECK(arrives("sub/deep/plan", "three"));
+  CHECK_FALSE(has(*b, "sub/deep/new"));
+}
+
+TEST_CASE_FIXTURE(Ignoring, "what an ignored name of another kind took the place of is removed") {
+  makeDirectory("folder");
+  write(*a, "folder/plan", "one");
+  write(*a, "file", "one");
+  start();
+  REQUIRE(settles());
+  write(*a, ".realizeignore", "folder\nfile\n");
+  REQUIRE(settles());
+  auto root = *a->disk.openRoot(test::kSimFolder);
+
+  REQUIRE(root->unlink("file").ok());
+  REQUIRE(root->makeDirectory("file", 0755).ok());
+  REQUIRE(root->unlink("folder/plan").ok());
+  REQUIRE(root->removeDirectory("folder").ok());
+  write(*a, "folder", "not known before");
+  REQUIRE(settles());
+
+  CHECK_FALSE(has(*b, "file"));
+  CHECK_FALSE(has(*b, "folder"));
+  CHECK_FALSE(a->core->core().recordAt("file").ok());
+  CHECK_FALSE(a->core->core().recordAt("folder").ok());
+  CHECK(read(*a, "folder") == "not known before");
+  CHECK(root->stat("file").ok());
+}
+
 TEST_CASE_FIXTURE(Ignoring, "what other patterns no longer ignore is read, however deep it is") {
   makeDirectory("sub");
   makeDirectory("sub/deep");

@@ -132,6 +132,13 @@ void World::checkFolders() {
         }
         const FileStat stat = found->second;
         onDisk.erase(found);
+        if (!core.store.disk().get(record->node) && mayStay(i, root, *path)) {
+          const auto problems = core.store.problems().list(100);
+          if (mark == Mark::Real && std::none_of(problems.begin(), problems.end(), [&](const auto& problem) { return problem.path == *path; }))
+            wrong = *path + " is ignored and in the way, and nothing says so";
+          if (!wrong.empty()) return;
+          continue;
+        }
         const auto heads = core.tree.shownHeads(id);
         if (record->entry.kind == EntryKind::Directory) {
           if (stat.type != FileStat::Type::Directory) wrong = *path + " is a folder in the tree, and something else on disk";
@@ -151,6 +158,7 @@ void World::checkFolders() {
         if (!wrong.empty()) return;
       }
       for (const auto& [path, stat] : onDisk) {
+        if (mayStay(i, root, path)) continue;
         std::string why;
         for (const auto& problem : core.store.problems().list(100))
           if (problem.path == path) why += " (" + problem.kind + ")";
@@ -267,6 +275,7 @@ void World::checkTokens() {
   }
   // What a policy replaced is in some cache, to be undone, unless its user wants that small.
   std::set<Token> undone;
+  const auto ignored = tokensIgnored();
   const bool small = options_.seed % 7 == 3;
   if (options_.conflicts == peer::ConflictRule::Newest && small)
     for (const auto& [token, where] : written_) undone.insert(token);
@@ -277,6 +286,7 @@ void World::checkTokens() {
     if (found.contains(token)) ++kept;
     else if (elsewhere.contains(token) && !stayed_.contains(token)) count("tokens that only a removed peer had");
     else if (undone.contains(token)) count("tokens a policy let go");
+    else if (ignored.contains(token)) count("tokens in ignored files");
     else if (!excused_.contains(token)) throw Broken("T" + std::to_string(token) + " is lost, written at " + where);
   }
   if (apart_) return;  // All are counted at the end.

@@ -26,6 +26,7 @@ constexpr const char* kKinds[] = {
     "hard links made", "edits through one of two names", "modes set through one of two names", "one of two names removed",
     "one of two names replaced",
     "peers removed", "peers added again", "peers added again with something new", "agreed without a peer", "tokens that only a removed peer had",
+    "patterns written", "patterns removed", "ignored names written", "ignored files moved out of the way", "tokens in ignored files",
     "state folders copied", "peers that stop for a copy", "identities of their own",
 };
 

@@ -223,6 +223,7 @@ void World::userStep() {
   const size_t number = below(machines_.size());
   count("user steps");
   if (guarded() && answers_.oneIn(2)) answerGuards(number, answers_.oneIn(3));
+  if (ignoring() && oneIn(3)) return ignoreStep(number);
   if (linking() && oneIn(3)) return linkStep(number);
   if (options_.wide && oneIn(2)) return mountStep(number);
   if (options_.wide && oneIn(3)) return wideStep(number);

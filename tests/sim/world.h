@@ -11,8 +11,9 @@
 #include <string>
 #include <vector>
 
-#include "librealize/peer/lives.h"
+#include "librealize/logic/ignore.h"
 #include "tests/sim/hardship.h"
+#include "tests/sim/machine.h"
 #include "tests/sim/script.h"
 #include "tests/support/sim_link.h"
 
@@ -37,39 +38,6 @@ struct WorldOptions {
   bool wide = false;    ///< users do more: through mounts
   Hardships hard{};     ///< what befalls it beside the usual
   bool calls = false;   ///< the story tells what the programs do on their disks, too
-};
-
-/// Every write carries one, so that it can be found again.
-using Token = uint32_t;
-
-struct Machine {
-  std::unique_ptr<SimPeer> peer;
-  uint64_t userLife = 0;           ///< what the user was about to do ends with a crash
-  std::set<Token> unsynced;        ///< written by the user, perhaps not on the disk yet
-  std::set<Token> rewritten;       ///< of these, what was there before and was written again: a torn write takes it along
-  /// Inodes: a power cut mixed what its user was writing with what was there; of what he never synced, what is left.
-  std::map<uint64_t, std::set<Token>> torn;
-  std::map<std::string, std::pair<uint64_t, uint64_t>> takenAway;  ///< by the program: of a path, in which event, which inode
-  std::string letGoAlone;          ///< a copy that nobody else keeps for it
-  std::string nameVanished;        ///< between two of these
-  bool full = false;               ///< the disk, on purpose
-  bool suspended = false;          ///< its database met the full disk, or one that fails; it goes on by itself
-  FakeOp failingOp = FakeOp::Stat; ///< of the program's calls
-  uint64_t failures = 0;           ///< of these, still to come
-  bool failingDatabase = false;    ///< of its database, too
-  bool failedSinceStart = false;   ///< so something may be left among the program's own, until the next start
-  int64_t failedNs = INT64_MIN / 2;  ///< when the last did
-  /// So its arena may be suspended, and says so.
-  bool ailing(int64_t nowNs) const { return nowNs - failedNs < 120'000'000'000; }
-  bool powerCut = false;           ///< the coming crash loses what is not durable
-  std::optional<FakeImage> backup; ///< the newest of its disk
-  int64_t awayUntilNs = 0;
-  std::map<PeerKey, peer::Lives> met;  ///< processes of others, met in the process `metIn`
-  uint64_t metIn = 0;
-  const SimPeer* toldBy = nullptr;     ///< that another machine has its identity
-  int64_t toldNs = 0;                  ///< when last
-  bool toldEver = false;
-  int roster = 0;                      ///< changes of the list of members it has heard of: after an odd one, somebody is none
 };
 
 class World {
@@ -242,6 +210,15 @@ class World {
   std::string pickLinked(size_t number);
   void makeLink(size_t number);
   std::set<Token> tokensGoing(Directory& root, const std::string& path);
+
+  // ignoring.cc: who has files that are nobody else's
+  bool ignoring() const { return options_.seed % 17 == 9 && !disasters_; }
+  logic::IgnoreTree patternsAt(Directory& root);
+  std::set<Token> tokensIgnored();
+  void ignoreStep(size_t number);
+  void writePatterns(size_t number);
+  void clearWay(size_t number);
+  bool mayStay(size_t number, Directory& root, const std::string& path);
 
   // removals.cc: who is removed from the household, goes on by himself, and is added again
   bool leaving() const { return options_.seed % 13 == 11 && !disasters_; }
