@@ -75,6 +75,13 @@ bool ArenaCore::State::workAndDistribute(const std::function<void()>& work, bool
   return quiet.empty() && std::all_of(effects.begin(), effects.end(), [](const auto& effect) { return effect.appeared(); });
 }
 
+bool ArenaCore::State::makeDurable() {
+  if (databaseFailed) return false;
+  auto kept = store::catching([&] { store->makeDurable(); });
+  if (!kept.ok()) databaseFails(kept.error());
+  return kept.ok();
+}
+
 bool ArenaCore::State::transacted(bool rested, const std::function<void()>& transaction) {
   if (databaseFailed) return false;
   const VersionVector before = tree.vector();
