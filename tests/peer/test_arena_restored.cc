@@ -343,7 +343,8 @@ TEST_CASE_FIXTURE(BackedUp, "what is given back beside a user's file takes no na
 
   CHECK(written);
   check("f~1", "else");
-  check("f", "new");
+  CHECK(read(*b, "f") == "new");
+  CHECK(core(*a).tree.shownHeads(core(*a).recordAt("f")->entry.id).size() == 2);  // He had not seen the other.
 }
 
 TEST_CASE_FIXTURE(BackedUp, "who lost the database matches the folder with the tree of the others") {
