@@ -344,6 +344,7 @@ void Folder::State::lost(const std::string& why) {
     applySoon();
     core.exchange->resumed();
     core.transfers->wakeWanted();
+    core.transfers->limitChanged();  // What is in the cache was looked at anew.
   });
 }
 
