@@ -76,6 +76,29 @@ TEST_CASE_FIXTURE(Ignoring, "a folder that the arena has stays followed with all
   CHECK_FALSE(has(*b, "sub/deep/new"));
 }
 
+TEST_CASE_FIXTURE(Ignoring, "a folder that patterns ignore while a scan is reading it is read once") {
+  makeDirectory("x");
+  makeDirectory("x/a");
+  makeDirectory("x/a/b");
+  write(*a, "x/a/b/plan", "one");
+  start();
+  REQUIRE(settles());
+  write(*a, "x/a/b/plan", "two");
+  write(*a, "x/a/other", "new");
+  bool once = false;
+  a->onCall = [&](const test::FakeCall& call) {
+    if (call.op != test::FakeOp::List || call.path != std::string(test::kSimFolder) + "/x/a/b" || std::exchange(once, true)) return;
+    write(*a, "x/.realizeignore", "a\n");
+    a->core->core().folder->changedByMount("x");
+  };
+
+  a->core->core().folder->rescanAll();
+
+  CHECK(arrives("x/a/b/plan", "two"));
+  CHECK(once);
+  REQUIRE(settles());
+}
+
 TEST_CASE_FIXTURE(Ignoring, "what an ignored name of another kind took the place of is removed") {
   makeDirectory("folder");
   write(*a, "folder/plan", "one");
