@@ -1,4 +1,4 @@
-// What users do more rarely: links that change, folders into each other, saving as other programs do.
+// What users do more rarely: links that change, folders into each other, bytes in place.
 
 #include <algorithm>
 
@@ -14,26 +14,6 @@ std::pair<std::string, std::string> parted(const std::string& path) {
 }
 
 std::string joined(const std::string& parent, const std::string& name) { return parent.empty() ? name : parent + "/" + name; }
-
-/// How a program saves: "%" is the file's name.
-struct Saving {
-  const char* program;
-  std::vector<const char*> steps;
-};
-
-const std::vector<Saving> kSavings = {
-    {"emacs", {"create #%#", "move % %~", "create %", "sync %", "remove #%#"}},
-    {"LibreOffice", {"create .~lock.%#", "create lu17.tmp", "sync lu17.tmp", "move lu17.tmp %", "remove .~lock.%#"}},
-    {"Obsidian", {"write %"}},
-    {"sqlite", {"create %-journal", "sync %-journal", "patch %", "sync %", "remove %-journal"}},
-    {"git", {"create %.lock", "sync %.lock", "move %.lock %"}},
-};
-
-std::string named(const std::string& path, std::string pattern) {
-  const auto [parent, name] = parted(path);
-  if (const size_t at = pattern.find('%'); at != std::string::npos) pattern.replace(at, 1, name);
-  return joined(parent, pattern);
-}
 
 }  // namespace
 
@@ -76,31 +56,6 @@ void World::moveIntoEachOther(size_t number) {
   doing(number, [&](Directory& root) { one = root.rename(a, joined(b, parted(a).second), RenameKind::NoReplace).ok(); });
   doing(other, [&](Directory& root) { two = root.rename(b, joined(a, parted(b).second), RenameKind::NoReplace).ok(); });
   if (one && two) count("folders moved into each other");
-}
-
-void World::saveLikeAProgram(size_t number) {
-  const std::string path = pick(number, FileStat::Type::File);
-  if (path.empty()) return;
-  const Saving& saving = kSavings[below(kSavings.size())];
-  say(number, "saves " + path + " like " + saving.program);
-  count(std::string("saved like ") + saving.program);
-  Steps steps;
-  for (const std::string step : saving.steps) {
-    const std::string verb = step.substr(0, step.find(' ')), rest = step.substr(step.find(' ') + 1);
-    const std::string what = named(path, rest.substr(0, rest.find(' ')));
-    const std::string to = rest.find(' ') == std::string::npos ? "" : named(path, rest.substr(rest.find(' ') + 1));
-    const std::string content = newContent(verb == "patch" ? 20 : someSize());
-    steps.push_back([=, this] {
-      doing(number, [&](Directory& root) {
-        if (verb == "create" || verb == "write") put(number, root, what, content);
-        if (verb == "sync") syncFile(number, root, what);
-        if (verb == "remove") removeAll(number, root, what);
-        if (verb == "move" && root.stat(what).ok()) move(number, root, what, to);
-        if (verb == "patch") patch(number, root, what, content);
-      });
-    });
-  }
-  act(number, std::move(steps));
 }
 
 /// A page in the middle, in place.

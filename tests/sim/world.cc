@@ -13,6 +13,7 @@ namespace realize::test {
 namespace {
 constexpr int64_t kNsPerMs = 1'000'000;
 constexpr int64_t kNsPerS = 1'000'000'000;
+constexpr int64_t kMostDriftPpm = 200'000;  // A quartz has a thousandth of that.
 constexpr int64_t kSettleNs = 240 * kNsPerS;
 constexpr uint64_t kMaxEvents = 400'000;  // Of one run; a storm of messages is a failure, too.
 }  // namespace
@@ -37,6 +38,7 @@ World::World(const WorldOptions& options) : options_(options), random_(options.s
         links_.push_back(std::make_unique<SimLink>(*machines_[a].peer, *machines_[b].peer));
   static const char* const kShapes[] = {"", " in a chain", " in a ring", " in a star"};
   if (peers > 3) count("households of four to six");
+  if (drifting()) count("households whose clocks drift");
   for (auto& link : links_) watchLink(*link);
   stepsLeft_ = options.steps ? options.steps : int(10 + below(50));
   std::string marks;
@@ -55,6 +57,7 @@ void World::addMachine(Mark mark) {
   peer.number = uint8_t(i + 1);
   peer.seed = options_.seed * 31 + i;
   peer.rootMark = mark;
+  if (drifting()) peer.driftPpm = int64_t((options_.seed / 19 * 7919 + i * 104'729) % (2 * kMostDriftPpm + 1)) - kMostDriftPpm;
   peer.joining = i > 0;
   if (options_.seed % 3 == 1) peer.changesPerPage = 1 + uint32_t(options_.seed / 3 % 4);  // Batches that break off.
   if (disasters_) peer.settings.inactiveAfterMs = 2000 + int64_t(options_.seed / 4 % 7) * 2000;

@@ -164,6 +164,8 @@ class World {
   void markSomething(size_t number);
   void readSomething(size_t number);
   bool resolveSomething(size_t number);
+  /// In one of nineteen the clocks run at rates of their own.
+  bool drifting() const { return options_.seed % 19 == 12; }
   /// One in eleven households has guards that hold a few changes back.
   bool guarded() const { return options_.seed % 11 == 5; }
   void answerGuards(size_t number, bool keep);
@@ -201,8 +203,10 @@ class World {
   void wideStep(size_t number);
   void changeLink(size_t number);
   void moveIntoEachOther(size_t number);
-  void saveLikeAProgram(size_t number);
   void patch(size_t number, Directory& root, const std::string& path, const std::string& content);
+
+  // saves.cc
+  void saveLikeAProgram(size_t number);
 
   // hard_links.cc: who gives a file a second name
   bool linking() const { return options_.seed % 13 == 4; }
@@ -221,7 +225,7 @@ class World {
   bool mayStay(size_t number, Directory& root, const std::string& path);
 
   // removals.cc: who is removed from the household, goes on by himself, and is added again
-  bool leaving() const { return options_.seed % 13 == 11 && !disasters_; }
+  bool leaving() const { return options_.seed % 13 == 12 && !disasters_; }
   void planRemoval();
   void removePeer();
   void addAgain();

@@ -56,6 +56,7 @@ SimPeer::SimPeer(SimQueue& queue, const SimPeerOptions& options)
       clock(1'700'000'000'000'000'000 + int64_t(options.number) * 3'333'333), random(options.seed),
       disk(clock, options.number) {
   queue.addClock(clock);
+  clock.setDrift(options.driftPpm);
   disk.makeFolder(kSimFolder);
   disk.makeFolder(kSimState);
   disk.setHook([this](const FakeCall& call) -> std::optional<Error> {
@@ -97,7 +98,7 @@ Result<void> SimPeer::start() {
     REALIZE_ASSIGN(auto state, disk.openRoot(kSimState));
     vfs_ = std::make_unique<store::DiskVfs>("sim-" + options.name, std::move(state), clock, random);
   }
-  scheduler = std::make_unique<SimScheduler>(queue);
+  scheduler = std::make_unique<SimScheduler>(queue, clock);
   auto watch = [this, real](const std::string& root) -> Result<std::unique_ptr<Watcher>> {
     if (real && !options.watched) return Error{Code::Unsupported, "not watched"};
     if (real) return watchFolder(root);

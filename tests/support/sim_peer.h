@@ -20,6 +20,7 @@ struct SimPeerOptions {
   std::string name;
   uint8_t number = 1;
   uint64_t seed = 0;
+  int64_t driftPpm = 0;  ///< how much its clock gains, and its timers are early, in millionths
   Mark rootMark = Mark::None;
   bool joining = false;
   peer::ArenaSettings settings{};

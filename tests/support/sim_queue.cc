@@ -55,7 +55,7 @@ void SimScheduler::onCore(std::function<void()> job) {
 }
 
 void SimScheduler::onCoreAfter(int64_t delayMs, std::function<void()> job) {
-  queue_.after(delayMs * kNsPerMs + int64_t(queue_.random.below(kNsPerMs)), kept(std::move(job), true));
+  queue_.after(clock_.trueNs(delayMs * kNsPerMs) + int64_t(queue_.random.below(kNsPerMs)), kept(std::move(job), true));
 }
 
 void SimScheduler::onPool(bool interactive, std::function<void()> job) {

@@ -54,7 +54,8 @@ class SimQueue {
 /// One life of one peer's process: its jobs end with it. Core jobs run one by one in the order posted, pool jobs in any.
 class SimScheduler final : public peer::Scheduler {
  public:
-  explicit SimScheduler(SimQueue& queue) : queue_(queue) {}
+  /// `clock`: timers go by it. Lifetime: the clock's, past this.
+  SimScheduler(SimQueue& queue, const FakeClock& clock) : queue_(queue), clock_(clock) {}
   /// No job runs after this, and what they captured is gone.
   ~SimScheduler() override;
 
@@ -66,6 +67,7 @@ class SimScheduler final : public peer::Scheduler {
  private:
   std::function<void()> kept(std::function<void()> job, bool core);
   SimQueue& queue_;
+  const FakeClock& clock_;
   using Jobs = std::map<uint64_t, std::function<void()>>;
   std::shared_ptr<Jobs> jobs_ = std::make_shared<Jobs>();
   uint64_t lastJob_ = 0;

@@ -1,0 +1,84 @@
+// How programs save, from the files in saves/ (saves/README.md), and users who save like them.
+
+#include <algorithm>
+#include <filesystem>
+#include <fstream>
+#include <sstream>
+
+#include "tests/sim/world.h"
+
+namespace realize::test {
+
+namespace {
+
+struct Step {
+  std::string verb, name, to;  ///< names with "%" for the file's
+};
+
+struct Saving {
+  std::string program;
+  std::vector<Step> steps;
+};
+
+Saving readSaving(const std::filesystem::path& path) {
+  static const char* const kVerbs[] = {"create", "patch", "sync", "move", "remove", "link"};
+  Saving out{path.stem().string(), {}};
+  std::ifstream file(path);
+  for (std::string line; std::getline(file, line);) {
+    if (line.empty() || line.starts_with("# ")) continue;
+    Step step;
+    std::istringstream words(line);
+    words >> step.verb >> step.name >> step.to;
+    const bool known = std::find(std::begin(kVerbs), std::end(kVerbs), step.verb) != std::end(kVerbs);
+    if (!known || step.name.empty() || (step.verb == "move") == step.to.empty()) throw Broken(path.string() + ": what is '" + line + "'?");
+    out.steps.push_back(step);
+  }
+  return out;
+}
+
+/// In the order of their names.
+const std::vector<Saving>& savings() {
+  static const std::vector<Saving> all = [] {
+    std::vector<Saving> out;
+    for (const auto& item : std::filesystem::directory_iterator(REALIZE_SAVES))
+      if (item.path().extension() == ".txt") out.push_back(readSaving(item.path()));
+    std::sort(out.begin(), out.end(), [](const auto& a, const auto& b) { return a.program < b.program; });
+    return out;
+  }();
+  return all;
+}
+
+std::string named(const std::string& path, std::string pattern) {
+  const size_t slash = path.rfind('/');
+  const std::string parent = slash == std::string::npos ? "" : path.substr(0, slash + 1);
+  if (const size_t at = pattern.find('%'); at != std::string::npos) pattern.replace(at, 1, path.substr(parent.size()));
+  return parent + pattern;
+}
+
+}  // namespace
+
+void World::saveLikeAProgram(size_t number) {
+  const std::string path = pick(number, FileStat::Type::File);
+  if (path.empty()) return;
+  const Saving& saving = savings()[below(savings().size())];
+  say(number, "saves " + path + " like " + saving.program);
+  count("saved like " + saving.program);
+  Steps steps;
+  for (const auto& [verb, name, other] : saving.steps) {
+    const std::string what = named(path, name), to = named(path, other);
+    const std::string content = newContent(verb == "patch" ? 20 : someSize());
+    steps.push_back([=, this, verb = verb] {
+      doing(number, [&](Directory& root) {
+        if (verb == "create") put(number, root, what, content);
+        if (verb == "patch") patch(number, root, what, content);
+        if (verb == "sync") syncFile(number, root, what);
+        if (verb == "move" && root.stat(what).ok()) move(number, root, what, to);
+        if (verb == "remove") removeAll(number, root, what);
+        if (verb == "link") (void)root.makeSymlink(what, "user@host.1:2").ok();
+      });
+    });
+  }
+  act(number, std::move(steps));
+}
+
+}  // namespace realize::test
