@@ -184,11 +184,9 @@ void ArenaCore::State::reviveLater(const Error& error) {
 
 void ArenaCore::State::revive() {
   if (core.stopping) return;
-  auto opened = store::catching([&] {
-    store->reopen();
-    tree.reload();
-  });
-  if (!opened.ok()) return reviveLater(opened.error());
+  auto opened = store::catching([&] { store->reopen(); });
+  auto reloaded = store::catching([&] { tree.reload(); });  // Where there is no room to write, what is there can still be read.
+  if (!opened.ok() || !reloaded.ok()) return reviveLater((opened.ok() ? reloaded : opened).error());
   databaseFailed = false;
   revivedNs = env.clock.monotonicNs();
   auto went = store::catching([&] { goOn(); });

@@ -524,8 +524,8 @@ std::optional<std::string> TreeTable::getValue(std::string_view key) {
 }
 
 void TreeTable::setValue(std::string_view key, std::string_view value) {
-  values_[std::string(key)] = value;
   setValue_.run(Text{key}, value);
+  values_[std::string(key)] = value;
 }
 
 void TreeTable::writeBack() {

@@ -35,6 +35,29 @@ TEST_CASE_FIXTURE(SimArenas, "an arena whose database met a full disk says so, a
   CHECK(read(*a, "here.txt") == "written while the disk is full");
 }
 
+TEST_CASE_FIXTURE(SimArenas, "what was to be committed later, and could not be, keeps nobody from reading what was") {
+  write(*a, "plan.txt", "one");
+  start();
+  REQUIRE(settles());
+
+  b->disk.fail(FakeOp::Write, test::kSimState, Code::NoSpace, 0, 1'000'000);
+  bool committed = false;
+  CHECK(core(*b).transactLater([&] { core(*b).store.setValue("test: later", "written"); }, [&] { committed = true; }));
+  pass(5'000);
+  CHECK_FALSE(committed);
+  CHECK(b->core->status().suspended);
+  CHECK(b->core->status().suspendedWhy.find("full") != std::string::npos);
+  CHECK(core(*b).recordAt("plan.txt").ok());
+  CHECK_FALSE(core(*b).store.getValue("test: later"));
+  CHECK_FALSE(core(*b).transact([] {}));
+
+  b->disk.clearFailures();
+  write(*a, "plan.txt", "two");
+  REQUIRE(settles());
+  CHECK_FALSE(b->core->status().suspended);
+  CHECK(read(*b, "plan.txt") == "two");
+}
+
 TEST_CASE_FIXTURE(SimArenas, "whichever write of the database fails, nothing is lost") {
   write(*a, "plan.txt", "one");
   start();
