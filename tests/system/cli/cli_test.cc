@@ -139,7 +139,9 @@ TEST_CASE("the socket and the log are the owner's alone") {
 
 TEST_CASE("a state folder with a very long path works") {
   FakeHome home;
-  std::string deep = home.path() + "/" + std::string(120, 'x') + "/" + std::string(120, 'y');
+  const std::string above = home.path() + "/" + std::string(120, 'x');
+  const std::string deep = above + "/" + std::string(120, 'y');
+  REQUIRE(std::filesystem::create_directory(above));
   std::vector<std::string> base = home.words({});
   auto at = [&](std::vector<std::string> words) {
     words.insert(words.begin(), {base[0], "--state", deep});
