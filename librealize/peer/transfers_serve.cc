@@ -118,6 +118,17 @@ std::optional<Transfers::State::Source> Transfers::State::sourceOf(const BlobId&
                 pieces.empty() ? lease(*state, 0, last) : lease(*state, pieces.front(), pieces.back()), state->file};
 }
 
+namespace {
+/// In an answer of another peer: who asked us waits for ours, also where the database fails now, which ends all else.
+template <typename Work, typename Done>
+void orFailBoth(Work&& work, const Done& done) {
+  auto worked = store::catching(work);
+  if (worked.ok()) return;
+  done(Error{Code::Suspended, "the arena's database failed"});
+  throw store::DatabaseError(worked.error().code, worked.error().message);
+}
+}  // namespace
+
 void Transfers::serveChunkList(const PeerKey& from, const BlobId& blob, uint8_t hops,
                                std::function<void(Result<ChunkList>)> done) {
   if (auto list = s_->knownList(blob)) return done(std::move(*list));
@@ -137,7 +148,7 @@ void Transfers::serveChunkList(const PeerKey& from, const BlobId& blob, uint8_t 
     peer->second.remote->chunkList(blob, uint8_t(hops - 1), [alive, this, again, blob, done](Result<ChunkList> list) {
       if (!*alive) return done(Error{Code::Suspended, "the arena was left"});
       if (!list.ok() || blobIdOf(*list) != blob) return (*again)();
-      noteChunkList(blob, *list);
+      orFailBoth([&] { noteChunkList(blob, *list); }, done);
       done(std::move(list));
     });
   };
@@ -157,7 +168,7 @@ void Transfers::serveGet(const PeerKey& from, const GetRequest& request, ChunkSi
     serveChunkList(from, blob, request.hops, [s = s_.get(), alive = s_->alive, left, from, request, sink, done](Result<ChunkList>) {
       if (--*left > 0) return;
       if (!*alive) return done(Error{Code::Suspended, "the arena was left"});
-      s->serveListed(from, request, sink, done);
+      orFailBoth([&] { s->serveListed(from, request, sink, done); }, done);
     });
 }
 
