@@ -17,6 +17,7 @@ const Error kLost{Code::Unreachable, "the connection was lost"};
 /// One session. Whatever is under way holds it; nothing passes once it is not open.
 struct SimLink::Connection : std::enable_shared_from_this<SimLink::Connection> {
   SimPeer* ends[2];
+  PeerKey keys[2];  // under which they met: a peer may join anew before the other has heard that this is cut
   uint64_t lives[2];
   bool open = true;
   int64_t lastNs[2] = {0, 0};  // when the last message of each side arrives
@@ -77,10 +78,10 @@ class SimLink::Remote final : public peer::RemoteArena {
  public:
   Remote(Connection& connection, int side) : c_(connection), side_(side) {}
 
-  PeerKey key() const override { return c_.ends[1 - side_]->key; }
+  PeerKey key() const override { return c_.keys[1 - side_]; }
   void announce(const ArenaState& state) override {
     c_.send(side_, [self = c_.shared_from_this(), side = side_, state] {
-      if (auto* service = self->ends[1 - side]->service()) service->onAnnounce(self->ends[side]->key, state);
+      if (auto* service = self->ends[1 - side]->service()) service->onAnnounce(self->keys[side], state);
     });
   }
   void askState(bool barrier, std::function<void(Result<ArenaState>)> done) override {
@@ -101,7 +102,7 @@ class SimLink::Remote final : public peer::RemoteArena {
   }
   void release(const std::vector<peer::EntryContent>& promised) override {
     c_.send(side_, [self = c_.shared_from_this(), side = side_, promised] {
-      if (auto* service = self->ends[1 - side]->service()) service->onRelease(self->ends[side]->key, promised);
+      if (auto* service = self->ends[1 - side]->service()) service->onRelease(self->keys[side], promised);
     });
   }
   void holds(const std::vector<peer::EntryContent>& asked, std::function<void(Result<std::vector<bool>>)> done) override {
@@ -163,7 +164,7 @@ class SimLink::Remote final : public peer::RemoteArena {
     c_.send(side, [self, side, number, request, sink, get, finish] {
       auto* service = self->ends[1 - side]->service();
       if (!service) return;
-      service->serveGet(self->ends[side]->key, request, sink, [self, side, number, get, finish](Result<std::vector<WantStatus>> result) {
+      service->serveGet(self->keys[side], request, sink, [self, side, number, get, finish](Result<std::vector<WantStatus>> result) {
         self->send(1 - side, [self, side, number, get, finish, result] {
           std::string statuses;
           if (result.ok())
@@ -179,7 +180,7 @@ class SimLink::Remote final : public peer::RemoteArena {
   }
 
  private:
-  PeerKey me() const { return c_.ends[side_]->key; }
+  PeerKey me() const { return c_.keys[side_]; }
   Connection& c_;
   int side_;
 };
@@ -192,6 +193,7 @@ void SimLink::connect() {
   c.link = this;
   for (int side : {0, 1}) {
     c.ends[side] = ends_[side];
+    c.keys[side] = ends_[side]->key;
     c.lives[side] = ends_[side]->lives;
     c.remotes[side] = std::make_unique<Remote>(c, side);
   }
@@ -211,7 +213,7 @@ void SimLink::cut() {
     auto lost = std::move(c->waiting[side]);
     c->waiting[side].clear();
     const bool first = c->ends[side]->queue.random.oneIn(2);
-    auto tell = [c, side] { c->ends[side]->core->disconnected(c->ends[1 - side]->key); };
+    auto tell = [c, side] { c->ends[side]->core->disconnected(c->keys[1 - side]); };
     auto& scheduler = *c->ends[side]->scheduler;
     if (first) scheduler.onCore(tell);
     for (auto& [number, fail] : lost) scheduler.onCore([fail = fail] { fail(kLost); });
