@@ -41,15 +41,30 @@ void Folder::State::guardsRest() {
 
 // --- removals -----------------------------------------------------------------------------------------------------
 
-/// What was held back and is there again, and not as something of another kind, is held no more.
+/// Whether that is under its name, or something of its kind that nobody knows. A folder is not where another that is known has
+/// its name, and nothing of what is in it: that one is about to move there.
+bool Folder::State::isThere(NodeId node, std::map<NodeId, bool>& folders) {
+  if (node == kRootNode) return true;
+  const auto row = core.store.disk().get(node);
+  if (!row) return false;
+  const auto known = folders.find(node);
+  if (known != folders.end()) return known->second;
+  const auto path = core.folder->diskPath(node);
+  const auto stat = path ? root->stat(*path) : Result<FileStat>(Error{Code::NotFound, ""});
+  bool there = stat.ok() && logic::entryKindOf(stat->type) == row->kind && isThere(row->parentNode, folders);
+  if (row->kind != EntryKind::Directory) return there;
+  if (there)
+    for (const auto& other : core.store.disk().getByInode(stat->device, stat->inode))
+      there = there && (other.node == node || other.birthNs != stat->birthNs);
+  return folders[node] = there;
+}
+
+/// What was held back and is there again is held no more.
 void Folder::State::noteReturned() {
   if (guard.held().empty()) return;
-  for (NodeId node : std::set(guard.held())) {
-    auto path = core.folder->diskPath(node);
-    const auto row = core.store.disk().get(node);
-    const auto stat = path ? root->stat(*path) : Result<FileStat>(Error{Code::NotFound, ""});
-    if (row && stat.ok() && logic::entryKindOf(stat->type) == row->kind) guard.returned(node);
-  }
+  std::map<NodeId, bool> folders;
+  for (NodeId node : std::set(guard.held()))
+    if (isThere(node, folders)) guard.returned(node);
   if (!guard.held().empty()) return;
   core.transact([&] { core.store.problems().eraseKind(kRemoval); });
   core.folder->rescanAll();  // What was left out with it.

@@ -224,6 +224,7 @@ struct Folder::State {
   void beginGuards();
   void guardsRest();
   void noteReturned(), sayHeldRemovals();
+  bool isThere(NodeId node, std::map<NodeId, bool>& folders);
   void holdBack(logic::Plan& plan), keepOrigins(logic::Plan& plan), releaseOrigin(NodeId replaced);
   std::map<NodeId, NodeId> origins;  ///< of files that were renamed over another whose new content may be held: by that other
   bool suspicious(const logic::Plan& plan);

@@ -2,6 +2,8 @@
 
 #include <doctest/doctest.h>
 
+#include <set>
+
 #include "librealize/peer/undo.h"
 #include "tests/peer/sim_arenas.h"
 
@@ -35,6 +37,18 @@ struct Overwritten : SimArenas {
     return count;
   }
   bool allOldAt(test::SimPeer& peer) { return oldAt(peer) == kFiles; }
+  /// What the files there hold, wherever they stand.
+  std::multiset<std::string> contents(test::SimPeer& peer, const std::string& folder = "") {
+    std::multiset<std::string> all;
+    const auto items = *(*peer.disk.openRoot(test::kSimFolder))->list(folder);
+    for (const auto& item : items) {
+      if (item.name == ".realize") continue;
+      const std::string path = folder.empty() ? item.name : folder + "/" + item.name;
+      if (item.stat.type == FileStat::Type::Directory) all.merge(contents(peer, path));
+      else all.insert(read(peer, path));
+    }
+    return all;
+  }
 };
 
 }  // namespace
@@ -371,4 +385,32 @@ TEST_CASE_FIXTURE(Overwritten, "what a peer took out of a folder whose removal i
   REQUIRE(settles());
   for (int i = 0; i < 20; ++i)
     for (auto* peer : {a.get(), b.get()}) CHECK(read(*peer, "out-" + name(i)) == "of the trip " + old(i));
+}
+
+TEST_CASE_FIXTURE(Overwritten, "another folder that took the name of one whose removal is held is not that one come back") {
+  bool keep = false;
+  SUBCASE("confirmed") {}
+  SUBCASE("kept") { keep = true; }
+  auto here = *a->disk.openRoot(test::kSimFolder);
+  for (const std::string folder : {"trip", "new"}) {
+    REQUIRE(here->makeDirectory(folder, 0755).ok());
+    for (int i = 0; i < 40; ++i) write(*a, folder + "/" + name(i), folder + " " + old(i));
+  }
+  REQUIRE(settles());
+  pass(120'000);
+  for (int i = 0; i < 40; ++i) REQUIRE(here->unlink("trip/" + name(i)).ok());
+  REQUIRE(here->removeDirectory("trip").ok());
+  REQUIRE(here->rename("new", "trip", RenameKind::NoReplace).ok());
+  REQUIRE(until([&] { return a->core->status().heldRemovals == 41; }));
+  pass(10'000);
+  CHECK(a->core->status().heldRemovals == 41);
+
+  REQUIRE(core(*a).folder->confirmHeld(keep).ok());
+
+  REQUIRE(settles());
+  for (auto* peer : {a.get(), b.get()}) {
+    CHECK_FALSE(has(*peer, "new"));
+    for (int i = 0; i < 40; ++i) CHECK(contents(*peer).count("new " + old(i)) == 1);
+    for (int i = 0; i < 40; ++i) CHECK(contents(*peer).count("trip " + old(i)) == (keep ? 1 : 0));
+  }
 }
