@@ -28,6 +28,8 @@ constexpr const char* kKinds[] = {
     "peers removed", "peers added again", "peers added again with something new", "agreed without a peer", "tokens that only a removed peer had",
     "patterns written", "patterns removed", "ignored names written", "ignored files moved out of the way", "tokens in ignored files",
     "state folders copied", "peers that stop for a copy", "identities of their own",
+    "saved like LibreOffice", "saved like Obsidian", "saved like emacs", "saved like gio", "saved like git", "saved like rename",
+    "saved like sqlite", "saved like sqlite-wal", "saved like vim",
 };
 
 // Where users do more.
@@ -36,8 +38,7 @@ constexpr const char* kWideKinds[] = {
     "mount chmods unreal files", "mount removes real files", "mount removes unreal files", "mount removes folders",
     "mount moves real entries", "mount moves unreal entries", "mount exchanges", "mount makes folders", "mount makes links",
     "mount reads unreal files", "mount refusals",
-    "peers joined later", "links made or changed", "folders moved into each other", "saved like emacs", "saved like LibreOffice",
-    "saved like Obsidian", "saved like sqlite", "saved like sqlite-wal", "saved like git", "saved like vim",
+    "peers joined later", "links made or changed", "folders moved into each other",
 };
 
 std::vector<const char*> kindsOf(const Arguments& arguments) {

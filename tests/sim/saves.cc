@@ -48,36 +48,55 @@ const std::vector<Saving>& savings() {
   return all;
 }
 
-std::string named(const std::string& path, std::string pattern) {
+constexpr char kRandom[] = "XXXXXX";
+
+std::string named(const std::string& path, std::string pattern, const std::string& random) {
   const size_t slash = path.rfind('/');
   const std::string parent = slash == std::string::npos ? "" : path.substr(0, slash + 1);
+  if (const size_t at = pattern.find(kRandom); at != std::string::npos) pattern.replace(at, sizeof(kRandom) - 1, random);
   if (const size_t at = pattern.find('%'); at != std::string::npos) pattern.replace(at, 1, path.substr(parent.size()));
   return parent + pattern;
 }
 
 }  // namespace
 
+/// The program took what he has open into its cache, or away: he replaces it all the same.
+bool World::tookAway(size_t number, Directory& root, const std::string& path, uint64_t inode) {
+  const auto away = machines_[number].takenAway.find(std::string(kSimFolder) + "/" + path);
+  return away != machines_[number].takenAway.end() && away->second.second == inode && !root.stat(path).ok();
+}
+
 void World::saveLikeAProgram(size_t number) {
   const std::string path = pick(number, FileStat::Type::File);
   if (path.empty()) return;
   const Saving& saving = savings()[below(savings().size())];
+  const std::string random = std::to_string(100'000 + below(900'000));
   say(number, "saves " + path + " like " + saving.program);
   count("saved like " + saving.program);
+  uint64_t inode = 0;
+  std::set<Token> seen;
+  doing(number, [&](Directory& root) {
+    if (const auto stat = root.stat(path); stat.ok()) inode = stat->inode;
+    seen = tokensAt(root, path);
+  });
   Steps steps;
   for (const auto& [verb, name, other] : saving.steps) {
-    const std::string what = named(path, name), to = named(path, other);
-    const std::string content = newContent(verb == "patch" ? 20 : someSize());
+    const std::string what = named(path, name, random), to = named(path, other, random);
+    const std::string content = verb == "create" ? newContent(someSize()) : verb == "patch" ? newContent(20) : "";
     steps.push_back([=, this, verb = verb] {
       doing(number, [&](Directory& root) {
-        if (verb == "create") put(number, root, what, content);
+        const bool away = tookAway(number, root, path, inode);
+        if (verb == "create") fill(number, root, what, content);
         if (verb == "patch") patch(number, root, what, content);
         if (verb == "sync") syncFile(number, root, what);
         if (verb == "move" && root.stat(what).ok()) move(number, root, what, to);
         if (verb == "remove") removeAll(number, root, what);
         if (verb == "link") (void)root.makeSymlink(what, "user@host.1:2").ok();
+        if (away && root.stat(path).ok()) letGo(number, seen);
       });
     });
   }
+  if (oneIn(2)) steps.push_back([=, this] { doing(number, [&](Directory& root) { syncFile(number, root, path); }); });
   act(number, std::move(steps));
 }
 

@@ -175,15 +175,21 @@ void World::wrote(size_t number, const std::set<Token>& tokens, const std::strin
   say(number, "  " + path + " has " + listed(tokens));
 }
 
-/// The whole content into the file, as an editor without a plan does it. False when the disk did not let him.
-bool World::put(size_t number, Directory& root, const std::string& path, const std::string& content) {
+/// The whole content into the file. False when the disk did not let him.
+bool World::fill(size_t number, Directory& root, const std::string& path, const std::string& content) {
   const auto before = tokensAt(root, path);
   auto file = root.open(path, OpenMode::CreateOrOpen, 0644);
   if (!file.ok()) return false;
   letGo(number, before);
-  bool done = (*file)->truncate(0).ok() && (*file)->write(0, bytesOf(content)).ok();
+  const bool done = (*file)->truncate(0).ok() && (*file)->write(0, bytesOf(content)).ok();
   file->reset();
   wrote(number, root, path);
+  return done;
+}
+
+/// As an editor without a plan does it.
+bool World::put(size_t number, Directory& root, const std::string& path, const std::string& content) {
+  const bool done = fill(number, root, path, content);
   if (done && oneIn(2)) syncFile(number, root, path);
   return done;
 }
@@ -235,7 +241,7 @@ void World::userStep() {
       break;
     }
     case 3: case 4: case 5: case 6: editSomething(number); break;
-    case 7: case 8: saveLikeAnEditor(number); break;
+    case 7: case 8: saveLikeAProgram(number); break;
     case 9: case 10: moveSomething(number); break;
     case 11: case 12: removeSomething(number); break;
     case 13: {
@@ -360,62 +366,6 @@ void World::editSomething(size_t number) {
       break;
     }
   }
-}
-
-void World::saveLikeAnEditor(size_t number) {
-  const std::string path = pick(number, FileStat::Type::File);
-  if (path.empty()) return;
-  const std::string content = newContent(someSize());
-  const bool sync = oneIn(2);
-  if (oneIn(2)) {
-    const std::string backup = path + "~";
-    say(number, "saves " + path + " like vim");
-    act(number, {[=, this] {
-                   doing(number, [&](Directory& root) {
-                     letGo(number, tokensAt(root, backup));
-                     (void)root.rename(path, backup, RenameKind::Replace).ok();
-                   });
-                 },
-                 [=, this] {
-                   doing(number, [&](Directory& root) {
-                     auto file = root.open(path, OpenMode::CreateNew, 0644);
-                     if (!file.ok()) return;
-                     (void)(*file)->write(0, bytesOf(content)).ok();
-                     file->reset();
-                     wrote(number, root, path);
-                     if (sync) syncFile(number, root, path);
-                   });
-                 },
-                 [=, this] {
-                   doing(number, [&](Directory& root) {
-                     letGo(number, tokensAt(root, backup));
-                     (void)root.unlink(backup).ok();
-                   });
-                 }});
-    return;
-  }
-  const std::string temp = joined(parentOf(path), ".save.tmp");
-  say(number, "saves " + path + " by rename");
-  const auto had = std::make_shared<std::set<Token>>();
-  act(number, {[=, this] {
-                 doing(number, [&](Directory& root) {
-                   *had = tokensAt(root, path);
-                   put(number, root, temp, content);
-                 });
-               },
-               [=, this] {
-                 doing(number, [&](Directory& root) {
-                   // Where the program took the file into its cache meanwhile, he replaces what he saw all the same.
-                   const auto away = machines_[number].takenAway.find(std::string(kSimFolder) + "/" + path);
-                   const bool unreal = away != machines_[number].takenAway.end() && away->second.second && !root.stat(path).ok();
-                   const auto before = unreal ? *had : tokensGoing(root, path);
-                   const auto kept = tokensAt(root, temp);
-                   if (!root.rename(temp, path, RenameKind::Replace).ok()) return;
-                   for (auto token : before)
-                     if (!kept.contains(token)) letGo(number, {token});
-                   if (sync) syncFile(number, root, path);
-                 });
-               }});
 }
 
 void World::moveSomething(size_t number) {

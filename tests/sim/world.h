@@ -153,12 +153,12 @@ class World {
   void letGo(size_t number, const std::set<Token>& tokens);
   void wrote(size_t number, Directory& root, const std::string& path);
   void wrote(size_t number, const std::set<Token>& tokens, const std::string& path);
+  bool fill(size_t number, Directory& root, const std::string& path, const std::string& content);
   bool put(size_t number, Directory& root, const std::string& path, const std::string& content);
   void move(size_t number, Directory& root, const std::string& from, const std::string& to);
   void syncFile(size_t number, Directory& root, const std::string& path);
   void removeAll(size_t number, Directory& root, const std::string& path);
   void editSomething(size_t number);
-  void saveLikeAnEditor(size_t number);
   void moveSomething(size_t number);
   void removeSomething(size_t number);
   void markSomething(size_t number);
@@ -207,6 +207,7 @@ class World {
 
   // saves.cc
   void saveLikeAProgram(size_t number);
+  bool tookAway(size_t number, Directory& root, const std::string& path, uint64_t inode);
 
   // hard_links.cc: who gives a file a second name
   bool linking() const { return options_.seed % 13 == 4; }
