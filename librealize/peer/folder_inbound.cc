@@ -449,34 +449,10 @@ void Folder::State::onListed(std::shared_ptr<ListingBatch> batch, std::shared_pt
     }
   });
   tellIgnoredInTheWay(*input);
-  leaveBehind(*input);
   carryOut(plan, *input);
+  leaveBehind(*input);
   takeNotes(plan.notes);
   endPass();
-}
-
-/// A folder that a peer removed and that holds only what is not ours stays on disk, and is the arena's no more.
-void Folder::State::leaveBehind(const logic::ReconcileInput& input) {
-  if (leftCandidates.empty()) return;
-  core.transact([&] {
-    for (NodeId node : leftCandidates) {
-      auto id = core.store.idOf(node);
-      auto record = id ? core.tree.get(*id) : std::nullopt;
-      auto path = core.folder->diskPath(node);
-      if (!record || record->shown || !path) continue;
-      for (const auto& listing : input.listings) {
-        if (listing.path != *path || listing.state != logic::Listing::State::Complete || !listing.items.empty()) continue;
-        if (listing.ignored.empty()) {  // Its user has emptied it meanwhile.
-          core.folder->entryChanged(*id);
-          continue;
-        }
-        core.store.setValue("left/" + *path, "1");
-        core.store.disk().erase(node);
-        problem(*path, "left-behind", "removed by a peer, but it holds ignored files here: it stays on this disk only");
-      }
-    }
-  });
-  leftCandidates.clear();
 }
 
 void Folder::State::takeNotes(const std::vector<logic::Note>& notes) {

@@ -70,4 +70,62 @@ void Folder::State::tellIgnoredInTheWay(const logic::ReconcileInput& input) {
   });
 }
 
+// --- what a peer's removal left -----------------------------------------------------------------------------------
+
+namespace {
+std::string leftKey(const std::string& path) { return "left/" + path; }
+}  // namespace
+
+/// By its listing, and by those of the folders in it that were left behind before.
+Folder::State::Holds Folder::State::whatHolds(const logic::ReconcileInput& input, const std::string& path) {
+  const auto listing = std::find_if(input.listings.begin(), input.listings.end(), [&](const auto& one) { return one.path == path; });
+  if (listing == input.listings.end() || listing->state != logic::Listing::State::Complete) return Holds::Unread;
+  for (const auto& item : listing->items) {
+    if (item.failed) return Holds::Unread;
+    const auto kind = logic::entryKindOf(item.stat.type);
+    const bool ours = kind && isValidName(item.name) && item.name != kOwnFolder;
+    if (ours && (*kind != EntryKind::Directory || !isLeft(input, joinPath(path, item.name)))) return Holds::Ours;
+  }
+  return listing->items.empty() && listing->ignored.empty() ? Holds::Nothing : Holds::NotOurs;
+}
+
+/// Whether that folder, which the arena does not have, is here for what is in it and none of the arena's.
+bool Folder::State::isLeft(const logic::ReconcileInput& input, const std::string& path) {
+  if (core.store.getValue(leftKey(path)).value_or("") != "1") return false;
+  const auto holds = whatHolds(input, path);
+  return holds == Holds::NotOurs || holds == Holds::Unread;
+}
+
+/// It has something of the arena's again.
+void Folder::State::takeLeft(const std::string& path) {
+  if (core.store.getValue(leftKey(path)).value_or("") == "1") core.store.setValue(leftKey(path), "");
+}
+
+/// A folder that a peer removed and that holds only what is not ours stays on disk, and is the arena's no more.
+void Folder::State::leaveBehind(const logic::ReconcileInput& input) {
+  if (leftCandidates.empty()) return;
+  core.transact([&] {
+    for (NodeId node : std::set(leftCandidates)) {
+      const auto row = core.store.disk().get(node);
+      const auto id = core.store.idOf(node);
+      const auto record = id ? core.tree.get(*id) : std::nullopt;
+      const auto path = core.folder->diskPath(node);
+      const auto holds = path ? whatHolds(input, *path) : Holds::Nothing;
+      const bool candidate = row && record && !record->shown && path && !core.store.disk().hasChildren(node);
+      if (candidate && holds == Holds::Unread) continue;  // The pass that was asked for is yet to come.
+      leftCandidates.erase(node);
+      if (!candidate || holds == Holds::Ours) continue;
+      if (holds == Holds::Nothing) {  // Its user has emptied it meanwhile.
+        core.folder->entryChanged(*id);
+        continue;
+      }
+      core.store.setValue(leftKey(*path), "1");
+      core.store.disk().erase(node);
+      problem(*path, "left-behind", "removed by a peer, but it holds files here that are ignored or no part of the arena: it stays on this disk only");
+      if (!emptyLater.erase(row->parentNode)) continue;
+      if (const auto above = core.store.idOf(row->parentNode)) core.folder->entryChanged(*above);  // That can go, or stays likewise.
+    }
+  });
+}
+
 }  // namespace realize::peer

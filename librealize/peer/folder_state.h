@@ -171,7 +171,6 @@ struct Folder::State {
   bool unwatchedScanDue = false;  ///< a scan is scheduled because of it
   void changedByUs(const std::string& directory), putInto(NodeId folder), nameLeft(const store::DiskRow& row);
   void directoryMoved(const std::string& from, const std::string& to, bool byUs);
-  void leaveBehind(const logic::ReconcileInput& input);
   void takeNotes(const std::vector<logic::Note>& notes);
 
   // folder_patterns.cc
@@ -179,6 +178,10 @@ struct Folder::State {
   void notePatterns(const ListingBatch& batch);
   void inTheWay(const std::string& directory, const std::string& name);
   void tellIgnoredInTheWay(const logic::ReconcileInput& input);
+  enum class Holds : uint8_t { Nothing, NotOurs, Ours, Unread };
+  Holds whatHolds(const logic::ReconcileInput& input, const std::string& path);
+  bool isLeft(const logic::ReconcileInput& input, const std::string& path);
+  void takeLeft(const std::string& path), leaveBehind(const logic::ReconcileInput& input);
   std::map<std::string, std::set<std::string>> namesInTheWay;  ///< by their directories, which are listed next
   std::map<std::string, FileStat> patterns;  ///< the pattern files as they were last read, by their directories
 
@@ -186,7 +189,7 @@ struct Folder::State {
   void carryOut(logic::Plan& plan, const logic::ReconcileInput& input);
   void watchAgain(const logic::Plan& plan, const logic::ReconcileInput& input);
   void removeEmptied();
-  bool stepNew(const logic::Step& step, NodeId parent, NodeId& made, bool hasChildren);
+  bool stepNew(const logic::Step& step, NodeId parent, NodeId& made, const logic::ReconcileInput& input);
   void stepMove(const logic::Step& step, NodeId parent);
   void stepChanged(const logic::Step& step);
   void stepAttributes(const logic::Step& step);

@@ -148,9 +148,6 @@ void Folder::State::carryOut(logic::Plan& plan, const logic::ReconcileInput& inp
   if (plan.steps.empty()) return;
   suspecting = suspicious(plan);
   keepOrigins(plan);
-  std::set<size_t> parents;
-  for (const auto& step : plan.steps)
-    if (step.parentStep != logic::kNoStep) parents.insert(step.parentStep);
   core.transact([&] {
     std::vector<NodeId> made(plan.steps.size(), 0);
     std::vector<std::pair<EntryId, logic::Base>> gone;
@@ -188,7 +185,7 @@ void Folder::State::carryOut(logic::Plan& plan, const logic::ReconcileInput& inp
       switch (step.kind) {
         case logic::Step::Kind::New:
           if (parent && !file) core.folder->changedByUser(parent);
-          if (parent) stepNew(step, parent, made[i], parents.contains(i));
+          if (parent) stepNew(step, parent, made[i], input);
           break;
         case logic::Step::Kind::TypeChanged: {
           auto row = core.store.disk().get(step.node);
@@ -203,7 +200,7 @@ void Folder::State::carryOut(logic::Plan& plan, const logic::ReconcileInput& inp
           if (row) nameLeft(*row);
           if (id) core.marks->entryChanged(*id);
           if (id) core.folder->entryChanged(*id);
-          if (parent) stepNew(step, parent, made[i], parents.contains(i));
+          if (parent) stepNew(step, parent, made[i], input);
           break;
         }
         case logic::Step::Kind::Park: {
@@ -316,11 +313,12 @@ void Folder::State::bindSymlink(NodeId parent, const std::string& name, const Fi
   core.folder->entryChanged(*id);
 }
 
-bool Folder::State::stepNew(const logic::Step& step, NodeId parent, NodeId& made, bool hasChildren) {
+bool Folder::State::stepNew(const logic::Step& step, NodeId parent, NodeId& made, const logic::ReconcileInput& input) {
   switch (step.entryKind) {
     case EntryKind::Directory: {
       const std::string path = childPath(parent, step.name);
-      if (!hasChildren && core.store.getValue("left/" + path).value_or("") == "1") return false;  // Only ignored names in it.
+      if (isLeft(input, path)) return false;
+      takeLeft(path);
       made = bindDirectory(parent, step.name, step.stat);
       return made != 0;
     }

@@ -161,6 +161,40 @@ TEST_CASE_FIXTURE(Ignoring, "what other patterns no longer ignore is read, howev
   REQUIRE(settles());
 }
 
+TEST_CASE_FIXTURE(Ignoring, "folders that a peer removed stay for what is not the arena's, however deep it is, and are told") {
+  makeDirectory("x");
+  makeDirectory("x/y");
+  makeDirectory("x/y/z");
+  write(*a, ".realizeignore", "*.log\n");
+  start();
+  REQUIRE(settles());
+  SUBCASE("an ignored file") { write(*a, "x/y/z/a.log", "mine"); }
+  SUBCASE("a pipe") { a->disk.makeSpecial(std::string(test::kSimFolder) + "/x/y/z/pipe"); }
+  REQUIRE(settles());
+
+  auto onB = *b->disk.openRoot(test::kSimFolder);
+  for (const char* path : {"x/y/z", "x/y", "x"}) REQUIRE(onB->removeDirectory(path).ok());
+  REQUIRE(settles());
+  pass(5000);
+
+  for (const char* path : {"x", "x/y", "x/y/z"}) {
+    CHECK(has(*a, path));
+    CHECK(problem(*a, path, "left-behind"));
+    CHECK_FALSE(core(*a).recordAt(path).ok());
+  }
+  CHECK_FALSE(core(*a).store.disk().getAt(kRootNode, "x"));
+
+  core(*a).folder->rescanAll();
+  REQUIRE(settles());
+  CHECK_FALSE(has(*b, "x"));
+
+  write(*a, "x/y/new", "of the arena");
+  REQUIRE(settles());
+  CHECK(read(*b, "x/y/new") == "of the arena");
+  CHECK_FALSE(has(*b, "x/y/z"));
+  CHECK_FALSE(has(*b, "x/y/z/a.log"));
+}
+
 namespace {
 struct InTheWay : Ignoring {
   InTheWay() : onB(*b->disk.openRoot(test::kSimFolder)) {
