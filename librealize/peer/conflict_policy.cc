@@ -36,6 +36,13 @@ void ConflictPolicy::noteChange(const logic::Effect& effect) {
   wake(kQuietMs);
 }
 
+void ConflictPolicy::bytesCame(const EntryId& id) {
+  auto waiting = queue_.find(id);
+  if (waiting == queue_.end()) return;
+  waiting->second.nextNs = core_.env.clock.monotonicNs();
+  wake(kQuietMs);
+}
+
 void ConflictPolicy::lookAll() {
   if (!on()) return queue_.clear();
   eachConflict(core_, [&](const logic::Record& record, const std::vector<logic::ShownHead>&) { queue(record.entry.id); });

@@ -23,6 +23,8 @@ class ConflictPolicy {
 
   /// Cheap where the setting is `keep`, or the entry has one version.
   void noteChange(const logic::Effect& effect);
+  /// A version of it is here that was not.
+  void bytesCame(const EntryId& id);
   /// All conflicts are looked at: after a start, with another setting, or when somebody connected.
   void lookAll();
   /// Some are being settled, or wait for their bytes.

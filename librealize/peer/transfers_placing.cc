@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "librealize/base/path.h"
+#include "librealize/peer/conflict_policy.h"
 #include "librealize/peer/exchange.h"
 #include "librealize/peer/marks.h"
 #include "librealize/peer/transfers_state.h"
@@ -255,6 +256,7 @@ Result<bool> Transfers::State::settle(NodeId node, const BlobId& blob, uint64_t 
     }
     break;
   }
+  core.conflictPolicy->bytesCame(*id);
   core.marks->entryChanged(*id);
   return moved;
 }

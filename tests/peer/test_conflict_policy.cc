@@ -2,6 +2,7 @@
 
 #include "librealize/peer/conflict_policy.h"
 #include "tests/peer/sim_arenas.h"
+#include "tests/peer/sim_household.h"
 
 using namespace realize;
 using namespace realize::peer;
@@ -133,4 +134,31 @@ TEST_CASE("peers with different policies end with the same, in whichever order t
     if (apart) CHECK(files(*peers.a).size() == 2);  // B made its copy, and everybody has it.
     CHECK(conflicts(*peers.a) + conflicts(*peers.b) == 0);
   }
+}
+
+TEST_CASE("a conflict whose bytes nobody connected had for long is settled as soon as they come through another") {
+  test::SimHousehold household({Mark::Unreal, Mark::Real});  // B, in the middle, keeps nothing.
+  household.peers[2]->options.settings.conflicts = ConflictRule::Newest;
+  auto &ab = *household.links[0], &bc = *household.links[2];
+  household.start();
+  ab.connect();
+  bc.connect();
+  household.write(0, "plan.txt", "draft");
+  REQUIRE(household.settle());
+  bc.cut();
+  household.write(0, "plan.txt", "by a");
+  household.write(2, "plan.txt", "by c");
+  household.runFor(2000);
+  household.write(2, "plan.txt", "by c, twice");
+  household.runFor(2000);
+  ab.cut();
+  bc.connect();
+  household.runFor(100'000);
+  CHECK(conflicts(*household.peers[2]) == 1);
+
+  ab.connect();
+  household.runFor(10'000);
+
+  CHECK(conflicts(*household.peers[2]) == 0);
+  CHECK(household.read(0, "plan.txt") == "by c, twice");
 }
