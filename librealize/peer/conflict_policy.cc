@@ -29,9 +29,9 @@ void ConflictPolicy::queue(const EntryId& id) {
 }
 
 void ConflictPolicy::noteChange(const logic::Effect& effect) {
-  if (!on() || !effect.isShown || effect.kind == EntryKind::Directory) return;
-  const logic::Record* record = core_.tree.peek(effect.id);
-  if (!record || record->entry.heads.size() < 2) return;
+  if (!on() || effect.kind == EntryKind::Directory) return;
+  const logic::Record* record = effect.isShown ? core_.tree.peek(effect.id) : nullptr;
+  if (!record || record->entry.heads.size() < 2) return (void)queue_.erase(effect.id);  // Somebody settled it.
   queue(effect.id);
   wake(kQuietMs);
 }
@@ -64,14 +64,13 @@ void ConflictPolicy::turn() {
   // What is being read here may be another version still.
   if (core_.folder->settling()) return wake(kQuietMs);
   const int64_t now = core_.env.clock.monotonicNs();
-  size_t settled = 0;
-  for (auto it = queue_.begin(); it != queue_.end() && settled < kEntriesATurn;) {
-    if (it->second.nextNs > now) {
-      ++it;
-      continue;
-    }
-    ++settled;
-    it = settle(EntryId(it->first), it->second) ? queue_.erase(it) : std::next(it);
+  std::vector<EntryId> due;
+  for (auto it = queue_.begin(); it != queue_.end() && due.size() < kEntriesATurn; ++it)
+    if (it->second.nextNs <= now) due.push_back(it->first);
+  for (const auto& id : due) {
+    // What settles one changes it, and may change others.
+    auto waiting = queue_.find(id);
+    if (waiting != queue_.end() && settle(id, waiting->second)) queue_.erase(id);
   }
   if (queue_.empty()) return;
   auto next = std::min_element(queue_.begin(), queue_.end(), [](const auto& x, const auto& y) { return x.second.nextNs < y.second.nextNs; });

@@ -1,6 +1,7 @@
 #include <algorithm>
 
 #include "librealize/peer/conflict_policy.h"
+#include "librealize/peer/conflicts.h"
 #include "tests/peer/sim_arenas.h"
 #include "tests/peer/sim_household.h"
 
@@ -161,4 +162,22 @@ TEST_CASE("a conflict whose bytes nobody connected had for long is settled as so
 
   CHECK(conflicts(*household.peers[2]) == 0);
   CHECK(household.read(0, "plan.txt") == "by c, twice");
+}
+
+TEST_CASE("what waited to be settled is no more waited for once somebody chose the version that is here") {
+  SimArenas peers;
+  disagree(peers, ConflictRule::Newest, ConflictRule::Keep);
+  REQUIRE(peers.settles());
+  CHECK(peers.a->core->core().conflictPolicy->busy());
+
+  auto& core = peers.b->core->core();
+  eachConflict(core, [&](const logic::Record& record, const std::vector<logic::ShownHead>& heads) {
+    REQUIRE(heads.back().version.sizeBytes == 4);
+    REQUIRE(chooseVersion(core, record, heads.back().dot, "plan.txt").ok());
+  });
+  REQUIRE(peers.settles());
+
+  CHECK(conflicts(*peers.a) == 0);
+  CHECK(files(*peers.b).at("plan.txt") == "by a");
+  CHECK(!peers.a->core->core().conflictPolicy->busy());
 }
