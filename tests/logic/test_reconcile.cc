@@ -517,8 +517,8 @@ const Save kSaves[] = {
     {"vim that keeps its backup", {{"rename", "f", "f~"}, {"create", "f"}}},
     {"emacs", {{"create", "#f#"}, {"rename", "f", "f~"}, {"create", "f"}, {"remove", "#f#"}}},
     {"gedit, kate, sed -i", {{"create", ".goutputstream-X"}, {"rename", ".goutputstream-X", "f"}}},
-    {"LibreOffice", {{"create", ".~lock.f#"}, {"create", "lu1.tmp"}, {"rename", "f", "lu2.tmp"}, {"rename", "lu1.tmp", "f"},
-                     {"remove", "lu2.tmp"}, {"remove", ".~lock.f#"}}},
+    {"LibreOffice", {{"create", ".~lock.f#"}, {"remove", ".~lock.f#"}, {"create", ".~lock.f#"}, {"create", "lu1.tmp"},
+                     {"rename", "lu1.tmp", "f"}, {"remove", ".~lock.f#"}}},
     {"nano", {{"edit", "f"}}},
     {"Microsoft Word over SMB", {{"create", "w1.tmp"}, {"rename", "f", "w2.tmp"}, {"rename", "w1.tmp", "f"}, {"remove", "w2.tmp"}}},
 };
