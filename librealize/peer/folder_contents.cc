@@ -295,7 +295,8 @@ void Folder::State::changedFile(const HashJob& job) {
     if (row->blob == content.blob && row->sizeBytes == content.sizeBytes) {
       const bool mode = (row->mode & 0777) != (job.stat.mode & 0777), times = row->mtimeNs != job.stat.mtimeNs;
       auto shown = core.shownVersion(*before);
-      const bool mine = job.broughtBack == BroughtBack::Nothing;  // Else they may be those of the backup.
+      // Else they may be those of the backup.
+      const bool mine = job.broughtBack == BroughtBack::Nothing || core.store.witnessed().hasNode(job.node);
       if (mine && (mode || times) && shown && shown->second.blob == content.blob) {
         auto set = core.tree.setAttributes(*id, job.stat.mode & 0777, job.stat.mtimeNs, shown->first);
         (void)set;  // Shown a moment ago.

@@ -136,3 +136,20 @@ TEST_CASE_FIXTURE(Linked, "what is done to one of two names through a mount is s
   REQUIRE(settles());
   CHECK(read(*b, "x/two") == "newit was");
 }
+
+TEST_CASE_FIXTURE(Linked, "what is back from a backup, and has another time under each of two names, gets one of them") {
+  const auto backup = a->disk.snapshot();
+  link->cut();
+  a->vanish();
+  write(*b, "three", "as it was");
+  pass(3000);
+  a->restore(backup, true, true);
+  ++a->boots;
+  a->disk.hardLink("/arena/one", "/arena/three");
+
+  REQUIRE(a->start().ok());
+  link->connect();
+
+  REQUIRE(settles());
+  for (auto* peer : {a.get(), b.get()}) CHECK(folder(*peer)->stat("one")->mtimeNs == folder(*peer)->stat("three")->mtimeNs);
+}
