@@ -141,6 +141,7 @@ void DiskTable::forget() {
   rows_.clear();
   folders_.clear();
   highest_.reset();
+  for (auto* filter : {&contents_, &places_, &nodes_}) filter->forget();
 }
 
 std::optional<DiskRow> DiskTable::get(NodeId node) {

@@ -45,6 +45,11 @@ class AbsenceFilter {
     growing_ = filter_.full();  // It is filled anew, with more room.
     filtering_ = !growing_;
   }
+  /// After a rollback: filled meanwhile, it lacks what had been taken out and is there again.
+  void forget() {
+    filtering_ = growing_ = false;
+    missed_ = 0;
+  }
 
  private:
   static constexpr size_t kLeastRoom = 1 << 15;

@@ -544,6 +544,7 @@ void TreeTable::forget() {
   cache_.clear();
   ids_.clear();
   absent_.clear();
+  known_.forget();
   anyClash_.reset();
   values_.clear();
   nextNode_ = 0;

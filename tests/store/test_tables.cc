@@ -128,6 +128,32 @@ TEST_CASE("disk totals follow every put, replace and erase") {
   CHECK(matches());
 }
 
+TEST_CASE("what a rolled-back transaction had erased is found again, however much else was looked for in it") {
+  Opened store;
+  constexpr NodeId kRows = 400;
+  store->transact([&] {
+    for (NodeId node = 2; node < kRows; ++node) store->disk().put(diskRow(node, kRootNode, "n" + std::to_string(node)));
+  });
+  store.reopen();
+
+  CHECK_THROWS(store->transact([&] {
+    store->disk().erase(2);
+    store->disk().erase(100);
+    for (int i = 0; i < int(kRows); ++i) {
+      CHECK_FALSE(store->disk().get(100));
+      CHECK_FALSE(store->disk().get(2));
+      CHECK_FALSE(store->disk().getAt(kRootNode, std::to_string(i)));
+      CHECK_FALSE(store->disk().anyWithBlob(blobNumber(1000 + uint64_t(i))));
+      store->disk().setDirty(100, true);  // No longer in memory, that it is not there.
+    }
+    throw DatabaseError(Code::NoSpace, "as a test wants it");
+  }));
+
+  CHECK(store->disk().get(100));
+  CHECK(store->disk().getAt(kRootNode, "n2"));
+  CHECK(store->disk().anyWithBlob(blobNumber(2)));
+}
+
 TEST_CASE("an exchange of two names is two puts of whole rows") {
   Opened store;
   DiskRow a = diskRow(2, 1, "a"), b = diskRow(3, 1, "b");

@@ -130,6 +130,30 @@ TEST_CASE("after a rollback memory and disk agree") {
   CHECK(store->counts() == TreeCounts{1, 0, 0, 4096});
 }
 
+TEST_CASE("an entry that a rolled-back transaction had erased is found again, however many others were looked for in it") {
+  TempDir dir;
+  constexpr uint64_t kMany = 400;
+  auto record = [](uint64_t n) { return recordFor(kRootEntry, "n" + std::to_string(n), EntryKind::File, 1, n + 1); };
+  auto store = openStore(dir / "db");
+  store->transact([&] {
+    for (uint64_t n = 0; n < kMany; ++n) {
+      Record r = record(n);
+      store->put(r);
+    }
+  });
+  store = nullptr;
+  store = openStore(dir / "db");
+
+  CHECK_THROWS(store->transact([&] {
+    store->erase(record(7).entry.id);
+    for (uint64_t n = kMany; n < 2 * kMany; ++n) CHECK_FALSE(store->get(record(n).entry.id));
+    throw DatabaseError(Code::NoSpace, "as a test wants it");
+  }));
+
+  CHECK(store->get(record(7).entry.id));
+  CHECK(store->nodeOf(record(7).entry.id));
+}
+
 TEST_CASE("an inner rollback keeps what the outer transaction counted") {
   TempDir dir;
   auto store = openStore(dir / "db");
