@@ -136,7 +136,12 @@ Result<void> Folder::State::clearLeftovers(const std::vector<Placed>& placed) {
         }
         if (replaced && letGo(*row, from).ok()) continue;
       }
-      const Aside aside = readAside(item.name, item.stat);
+      Aside aside = readAside(item.name, item.stat);
+      if (aside.whose == Aside::Ours) {
+        const auto asMade = isAsMade(item, from, aside);
+        if (!asMade.ok()) continue;  // Cannot be read: not to be judged yet.
+        if (!*asMade) aside.whose = Aside::Users;
+      }
       const bool temporary = folder == std::string_view(kTempFolder);
       if (aside.whose == Aside::Users) {
         giveBack(from, core.folder->diskPath(aside.node).value_or("rescued"));

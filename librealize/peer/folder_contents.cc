@@ -148,7 +148,7 @@ bool Folder::State::putCopy(HashJob& job) {
   read.kind = EntryKind::File;
   read.setStat(job.stat);
   auto aside = !root               ? Result<std::string>(Error{Code::Suspended, core.suspendedWhy})
-               : nobodyWrites(job.path) ? swapIn(copy, job.copy, read, job.path)
+               : nobodyWrites(job.path) ? swapIn(copy, job.copy, job.content.ok() ? job.content->blob : BlobId(), read, job.path)
                                         : Result<std::string>(Error{Code::Busy, job.path + ": is open for writing"});
   std::set<std::string> folders;
   const bool named = aside.ok() && syncNamesAbove(*root, job.path, folders).ok();

@@ -116,7 +116,7 @@ bool Folder::State::asKnown(const store::DiskRow& row, const std::string& path) 
 /// Takes a file out of the user's sight, if it is as we know it; who opened it for writing a moment ago would write into
 /// nothing, and so keeps it.
 Result<std::string> Folder::State::takeAside(const store::DiskRow& row, const std::string& path) {
-  const std::string aside = asideName(std::string(kTempFolder) + "/gone", row, nullptr);
+  const std::string aside = asideName(std::string(kTempFolder) + "/gone", row, nullptr, {});
   REALIZE_TRY(root->rename(path, aside, RenameKind::NoReplace));
   changedByUs(parentPath(path));
   if (asKnown(row, aside)) return aside;
@@ -459,7 +459,7 @@ bool Folder::State::applySymlink(const logic::Record& record, const std::optiona
     (void)gone;  // Of an earlier try.
     auto made = root->makeSymlink(temp, target);
     auto fresh = root->stat(temp);
-    if (made.ok()) made = fresh.ok() ? exchangeIn(temp, *fresh, *row, path) : Result<void>(fresh.error());
+    if (made.ok()) made = fresh.ok() ? exchangeIn(temp, *fresh, {}, *row, path) : Result<void>(fresh.error());
     if (!made.ok()) {
       gone = root->unlink(temp);
       retry(id);

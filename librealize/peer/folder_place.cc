@@ -15,6 +15,10 @@
 
 namespace realize::peer {
 
+namespace {
+constexpr size_t kAsideBlobDigits = 32;
+}
+
 /// What was undone is on the disk before anything is said of it: a crash must not bring back what we took away, or leave
 /// among our own what the user has long since synced.
 void Folder::State::syncNames(const std::string& ours, const std::string& path) {
@@ -83,27 +87,36 @@ bool Folder::State::undoPlacing(NodeId node, const FileStat& fresh, const std::s
 }
 
 /// The name, among our own, of what leaves the user's folder for a file `from` there (or in tmp/, for nothing). It tells who
-/// meets it after a crash which two objects may be found under it that are no loss: ours, which was to come in its place,
-/// and the one that was known. Any other is the user's.
-std::string Folder::State::asideName(const std::string& from, const store::DiskRow& row, const FileStat* ours) {
+/// meets it after a crash which two objects may be found under it that are no loss: ours, with that content, which was to come in
+/// its place, and the one that was known. Any other is the user's.
+std::string Folder::State::asideName(const std::string& from, const store::DiskRow& row, const FileStat* ours, const BlobId& blob) {
   char name[160];
   snprintf(name, sizeof(name), "~%" PRIx64 "-%" PRIx64 ".%" PRIx64 "-%" PRIx64 ".%" PRIx64, row.node, ours ? ours->inode : 0,
            ours ? uint64_t(ours->birthNs) : 0, row.inode, uint64_t(row.birthNs));
-  return from + name;
+  return from + name + (blob.isZero() ? "" : "-" + blob.hex().substr(0, kAsideBlobDigits));
 }
 
 Folder::State::Aside Folder::State::readAside(const std::string& name, const FileStat& stat) {
   Aside aside;
   const size_t mark = name.rfind('~');
   uint64_t inode[2] = {}, birth[2] = {};
+  int end = 0;
   if (mark == std::string::npos ||
-      sscanf(name.c_str() + mark, "~%" SCNx64 "-%" SCNx64 ".%" SCNx64 "-%" SCNx64 ".%" SCNx64, &aside.node, &inode[0], &birth[0],
-             &inode[1], &birth[1]) != 5)
+      sscanf(name.c_str() + mark, "~%" SCNx64 "-%" SCNx64 ".%" SCNx64 "-%" SCNx64 ".%" SCNx64 "%n", &aside.node, &inode[0], &birth[0],
+             &inode[1], &birth[1], &end) != 5)
     return aside;
   auto is = [&](int i) { return stat.inode == inode[i] && uint64_t(stat.birthNs) == birth[i]; };
   aside.whose = is(0) ? Aside::Ours : is(1) ? Aside::Known : Aside::Users;
   aside.from = name.substr(0, mark);
+  if (const size_t at = mark + size_t(end); at < name.size() && name[at] == '-') aside.blob = name.substr(at + 1);
   return aside;
+}
+
+/// What is ours had a name of the user's for a moment, perhaps: with the power went that name, but not what he wrote there.
+Result<bool> Folder::State::isAsMade(const DirectoryItem& item, const std::string& from, const Aside& aside) {
+  if (item.stat.type != FileStat::Type::File || aside.blob.empty()) return true;
+  REALIZE_ASSIGN(const auto content, hashFile(*root, from, item.stat));
+  return content.blob.hex().starts_with(aside.blob);
 }
 
 /// What a peer removed or replaced can be brought back for a while: it moves to the cache. Its bytes have been on the disk
@@ -203,9 +216,9 @@ bool Folder::State::leftWithFolder(const store::DiskRow& row, const std::string&
 
 /// What is at the path makes way for what is in tmp/ or in the cache, if it is as known; returns where it is then. Else it
 /// stays, and what was to come is where it was. Errors: Busy; Conflict, when somebody has seen that.
-Result<std::string> Folder::State::swapIn(const std::string& tempPath, const FileStat& fresh, const store::DiskRow& row,
-                                          const std::string& path) {
-  const std::string aside = asideName(tempPath, row, &fresh);
+Result<std::string> Folder::State::swapIn(const std::string& tempPath, const FileStat& fresh, const BlobId& blob,
+                                          const store::DiskRow& row, const std::string& path) {
+  const std::string aside = asideName(tempPath, row, &fresh, blob);
   REALIZE_TRY(root->rename(tempPath, aside, RenameKind::NoReplace));
   auto giveUp = [&] {
     auto back = root->rename(aside, tempPath, RenameKind::NoReplace);
@@ -220,9 +233,9 @@ Result<std::string> Folder::State::swapIn(const std::string& tempPath, const Fil
   return Error{unseen ? Code::Busy : Code::Conflict, path + ": changed here at this moment"};
 }
 
-Result<void> Folder::State::exchangeIn(const std::string& tempPath, const FileStat& fresh, const store::DiskRow& row,
-                                       const std::string& path) {
-  REALIZE_ASSIGN(const auto aside, swapIn(tempPath, fresh, row, path));
+Result<void> Folder::State::exchangeIn(const std::string& tempPath, const FileStat& fresh, const BlobId& blob,
+                                       const store::DiskRow& row, const std::string& path) {
+  REALIZE_ASSIGN(const auto aside, swapIn(tempPath, fresh, blob, row, path));
   auto gone = letGo(row, aside);
   (void)gone;  // Emptied at the next start.
   return {};
@@ -284,7 +297,7 @@ Result<void> Folder::place(const EntryId& id, Dot dot, const std::string& tempPa
   } else {
     if (s.leftAlone(*row, path)) return Error{Code::Busy, path + ": changed here, and is read first"};
     if (!s.nobodyWrites(path)) return Error{Code::Busy, path + ": is open for writing"};
-    auto exchanged = s.exchangeIn(tempPath, fresh, *row, path);
+    auto exchanged = s.exchangeIn(tempPath, fresh, head->version.blob, *row, path);
     if (!exchanged.ok() && exchanged.code() == Code::Conflict) {
       // Somebody wrote into it, or over it, where it was for a moment: he has seen it, and it may have been the only one.
       row->addSeen(Core::baseOf(record->entry, &*head));

@@ -270,17 +270,21 @@ struct Folder::State {
   bool leftAlone(const store::DiskRow& row, const std::string& path);
   bool nobodyWrites(const std::string& path);
   bool asKnown(const store::DiskRow& row, const std::string& path);
-  static std::string asideName(const std::string& from, const store::DiskRow& row, const FileStat* ours);
+  static std::string asideName(const std::string& from, const store::DiskRow& row, const FileStat* ours, const BlobId& blob);
   /// What asideName() made of a name, and whose file is found under it.
   struct Aside {
     enum Whose : uint8_t { Unsaid, Ours, Known, Users } whose = Unsaid;
     NodeId node = 0;
     std::string from;
+    std::string blob;  ///< of ours: how its content's id begins, in hexadecimal; empty: not said
   };
   static Aside readAside(const std::string& name, const FileStat& stat);
   std::optional<std::string> givenBackTo(const DirectoryItem& item, const std::string& from, const Aside& aside);
-  Result<std::string> swapIn(const std::string& tempPath, const FileStat& fresh, const store::DiskRow& row, const std::string& path);
-  Result<void> exchangeIn(const std::string& tempPath, const FileStat& fresh, const store::DiskRow& row, const std::string& path);
+  Result<bool> isAsMade(const DirectoryItem& item, const std::string& from, const Aside& aside);
+  Result<std::string> swapIn(const std::string& tempPath, const FileStat& fresh, const BlobId& blob, const store::DiskRow& row,
+                             const std::string& path);
+  Result<void> exchangeIn(const std::string& tempPath, const FileStat& fresh, const BlobId& blob, const store::DiskRow& row,
+                          const std::string& path);
   Result<std::string> takeAside(const store::DiskRow& row, const std::string& path);
   void giveBack(const std::string& from, const std::string& path), giveBackLater(const std::string& from, const std::string& path);
   void syncNames(const std::string& ours, const std::string& path);
