@@ -66,6 +66,14 @@ void Folder::State::tellIgnoredInTheWay(const logic::ReconcileInput& input) {
           problem(joinPath(listing.path, name), "ignored-in-the-way",
                   "what a peer has under this name is not put on this disk, where an ignored one has it. Rename that, or "
                   "take it out of the " + std::string(logic::kIgnoreFileName) + ": it goes on by itself");
+      for (const auto& item : listing.items) {
+        const std::string path = joinPath(listing.path, item.name);
+        const bool folder = !item.failed && item.stat.type == FileStat::Type::Directory && names.mapped().contains(item.name);
+        if (folder && !rowAtPath(path) && isLeft(input, path))
+          problem(path, "ignored-in-the-way",
+                  "what a peer has under this name is not put on this disk, where a folder has it that a peer removed and that "
+                  "stays for what is ignored in it. Rename that: it goes on by itself");
+      }
     }
   });
 }

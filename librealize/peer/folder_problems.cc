@@ -45,7 +45,11 @@ bool Folder::State::stillTrue(const store::ProblemRow& problem) {
     auto id = core.store.idOf(row.node);
     return id ? core.tree.get(*id) : std::nullopt;
   };
-  if (kind == "rescued" || kind == "invalid-name" || kind == "left-behind" || kind == "absent") {
+  if (kind == "left-behind") {
+    auto there = stat();
+    return there.ok() ? there->type == FileStat::Type::Directory && !rowAtPath(path) : there.code() != Code::NotFound;
+  }
+  if (kind == "rescued" || kind == "invalid-name" || kind == "absent") {
     auto there = stat();
     return there.ok() || there.code() != Code::NotFound;
   }

@@ -242,3 +242,25 @@ TEST_CASE_FIXTURE(InTheWay, "what has the name of an ignored file here is told u
   CHECK(core(*a).tree.shownHeads(seen->entry.id).size() == 2);
   CHECK(a->core->status().problemCount == 0);
 }
+
+TEST_CASE_FIXTURE(Ignoring, "a folder that stays for what is ignored in it is told where a peer has something else of its name") {
+  makeDirectory("sub");
+  write(*a, ".realizeignore", "*.log\n");
+  start();
+  REQUIRE(settles());
+  write(*a, "sub/x.log", "mine");
+  auto onB = *b->disk.openRoot(test::kSimFolder);
+  REQUIRE(onB->removeDirectory("sub").ok());
+  SUBCASE("a file") { write(*b, "sub", "of the peer"); }
+  SUBCASE("a symlink") { REQUIRE(onB->makeSymlink("sub", "there").ok()); }
+  pass(60'000);
+  CHECK(problem(*a, "sub", "ignored-in-the-way"));
+  CHECK(read(*a, "sub/x.log") == "mine");
+
+  rename("sub", "mine");
+
+  CHECK(settles());
+  CHECK(read(*a, "mine/x.log") == "mine");
+  CHECK((*a->disk.openRoot(test::kSimFolder))->stat("sub")->type != FileStat::Type::Directory);
+  CHECK(a->core->status().problemCount == 0);
+}
