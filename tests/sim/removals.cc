@@ -99,12 +99,20 @@ void World::noteParting() {
     if (current.contains(blob)) stayed_.merge(tokensIn(content));
 }
 
-/// While it is apart: what none of the others has.
+/// While it is apart: what none of the others has, or what is a version that it alone knows: a file that it moved to an ignored
+/// name, which counted as removed, and that is not ignored any more. Others may have the bytes of that in their caches.
 std::map<BlobId, std::string> World::bytesAtLeaver() {
   std::map<BlobId, std::string> out;
   if (!apart_) return out;
   addBytesOn(*leaver_, false, out);
-  for (const auto& [blob, content] : bytesEverywhere()) out.erase(blob);
+  VersionVector told;
+  for (size_t i = 0; i < machines_.size(); ++i)
+    if (i != *leaver_) told.join(knowledgeOf(i).seen);
+  std::set<BlobId> fresh;
+  for (const auto& [dot, blob] : knowledgeOf(*leaver_).heads)
+    if (!told.covers(dot)) fresh.insert(blob);
+  for (const auto& [blob, content] : bytesEverywhere())
+    if (!fresh.contains(blob)) out.erase(blob);
   return out;
 }
 
