@@ -360,6 +360,22 @@ void Tree::reissueOrphans() {
   for (const auto& [id, origins] : lost) reissue(id, origins, nullptr);
 }
 
+namespace {
+/// Equal contents count as one, with the attributes of the greatest: where each of several peers issued all of them again, they
+/// would be ever more.
+std::vector<std::pair<Dot, Version>> greatestOfEqual(std::vector<std::pair<Dot, Version>> versions) {
+  std::sort(versions.begin(), versions.end(), [](const auto& a, const auto& b) {
+    return std::pair(b.second.stamp, b.first) < std::pair(a.second.stamp, a.first);
+  });
+  std::vector<std::pair<Dot, Version>> out;
+  for (auto& version : versions)
+    if (std::none_of(out.begin(), out.end(), [&](const auto& one) { return one.second.sameContent(version.second); }))
+      out.push_back(std::move(version));
+  std::sort(out.begin(), out.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
+  return out;
+}
+}  // namespace
+
 void Tree::reissue(const EntryId& id, const std::vector<Origin>& lost, const VersionVector* seenThere) {
   Record* r = records_.find(id);
   if (!r) return;
@@ -379,6 +395,7 @@ void Tree::reissue(const EntryId& id, const std::vector<Origin>& lost, const Ver
                                             [&](const auto& head) { return !seenThere || seenThere->covers(head.first); });
   std::vector<std::pair<Dot, Version>> fresh(unseen, versions.end());
   versions.erase(unseen, versions.end());
+  versions = greatestOfEqual(std::move(versions));
   // All were let go where the entry was removed and forgotten: they are so again.
   const bool letGoThere = place && again.claim && fresh.empty();
   change(id, again);

@@ -402,6 +402,30 @@ TEST_CASE("what a lost life left behind in a broken batch is issued again by who
   CHECK_FALSE(b.tree.isClosed(again.tree.origin()));
 }
 
+TEST_CASE("what several peers issue again, time after time, is not ever more versions") {
+  TreePeer a('a'), b('b'), c('c'), d('d');
+  a.file("f", "1");
+  for (auto* peer : {&b, &c, &d}) sync(a, *peer);
+
+  for (int round = 0; round < 6; ++round) {
+    MemoryTreeStore backup = a.store;
+    REQUIRE(a.move(round % 2 ? "g" : "f", round % 2 ? "f" : "g"));
+    a.file("later", "2");
+    for (auto* peer : {&b, &c, &d}) CHECK_FALSE(peer->pull(a, 1, 1));
+    a.store = backup;
+    a.tree.reload();
+    a.tree.beginLife();
+    for (auto* peer : {&b, &c, &d}) peer->pull(a);  // Each hears of it before it knows what the others make of it.
+    for (int i = 0; i < 3; ++i)
+      for (auto* peer : {&b, &c, &d}) sync(a, *peer);
+  }
+
+  const std::string name = a.all();
+  CHECK(a.heads(name) == 1);
+  CHECK(a.tree.get(a.at(name))->entry.heads.size() <= 3);
+  for (auto* peer : {&b, &c, &d}) checkEqual(a, *peer);
+}
+
 TEST_CASE("what was issued again while batches run is not taken for sent before when its old author's change comes back") {
   TreePeer x('x'), s('s'), r('r'), w('w');
   x.file("f", "1");

@@ -39,6 +39,7 @@ RULES = {
     "cycle": "the view breaks cycles",
     "own-move": "a move places again what stands above its new place because of a cycle, which it would close again",
     "orphans": "dots of a closed origin that can no longer be completed are issued again by who holds them",
+    "issue-once": "... and of several that are the same version, one",
     "lost-life": "... also of a peer that goes on without its database: whoever has all that it has closes its earlier lives",
     "own-lives": "... and so does it itself",
     "live-only": "n counts past ids shown elsewhere, not past dead ones",
@@ -511,6 +512,7 @@ class Peer:
         versions, past = sorted(e.shown_heads().items()) if e.live or place else [], self.truth[j]
         kept = {d: v for d, v in versions if seen is not None and on("new-heads") and not covers(seen, d)}
         versions = [(d, v) for d, v in versions if d not in kept]
+        if on("issue-once"): versions = [(d, v) for d, v in versions if not any(x > d and y == v for x, y in versions)]
         if e.live or place: self.change(j, claim=bool(e.live), place=place)
         else: self.change(j, delete=True, let_go=bool(e.tombs))
         fresh, evs = {}, frozenset()
