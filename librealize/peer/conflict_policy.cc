@@ -25,7 +25,7 @@ void ConflictPolicy::stop() { *alive_ = false; }
 void ConflictPolicy::queue(const EntryId& id) {
   const int64_t now = core_.env.clock.monotonicNs();
   auto [waiting, fresh] = queue_.try_emplace(id, Waiting{now, now});
-  if (!fresh) waiting->second.nextNs = now;
+  if (!fresh) waiting->second = Waiting{waiting->second.sinceNs, now};  // Other versions, or somebody else to have them from.
 }
 
 void ConflictPolicy::noteChange(const logic::Effect& effect) {

@@ -181,3 +181,31 @@ TEST_CASE("what waited to be settled is no more waited for once somebody chose t
   CHECK(files(*peers.b).at("plan.txt") == "by a");
   CHECK(!peers.a->core->core().conflictPolicy->busy());
 }
+
+TEST_CASE("a conflict in a file that is being worked on is settled soon after its bytes can be had") {
+  test::SimHousehold household({Mark::Unreal, Mark::Unreal});  // B, in the middle, keeps nothing, and C wants nothing itself.
+  household.peers[2]->options.settings.conflicts = ConflictRule::Newest;
+  auto &ab = *household.links[0], &bc = *household.links[2];
+  household.start();
+  ab.connect();
+  bc.connect();
+  household.write(0, "plan.txt", "draft");
+  REQUIRE(household.settle());
+  bc.cut();
+  household.write(0, "plan.txt", "by a");
+  household.write(2, "plan.txt", "by c");
+  household.runFor(2000);
+  ab.cut();
+  bc.connect();
+  for (int i = 0; i < 10; ++i) {
+    household.write(2, "plan.txt", "by c, " + std::to_string(i));
+    household.runFor(1000);
+  }
+  CHECK(conflicts(*household.peers[2]) == 1);
+
+  ab.connect();
+  household.runFor(10'000);
+
+  CHECK(conflicts(*household.peers[2]) == 0);
+  CHECK(household.read(0, "plan.txt") == "by c, 9");
+}
