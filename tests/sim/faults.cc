@@ -124,7 +124,7 @@ void World::losePower(size_t number) {
   std::map<uint64_t, std::string> before, after;
   FakeDisk lookedAt(sim.clock, sim.disk.snapshot());
   std::map<uint64_t, int64_t> times;
-  std::set<uint64_t> timesBack;
+  std::set<uint64_t> timesBack, named;
   if (auto root = lookedAt.openRoot(kSimFolder); root.ok()) {
     before = contentsAt(**root);
     for (const auto& [path, stat] : walk(**root)) times[stat.inode] = stat.mtimeNs;
@@ -132,9 +132,13 @@ void World::losePower(size_t number) {
   sim.disk.crash(random_);
   doing(number, [&](Directory& root) {
     after = contentsAt(root);
-    for (const auto& [path, stat] : walk(root))
+    for (const auto& [path, stat] : walk(root)) {
+      named.insert(stat.inode);
       if (auto then = times.find(stat.inode); then != times.end() && then->second != stat.mtimeNs) timesBack.insert(stat.inode);
+    }
   });
+  // What had got its name lately, which the power took back, is one of our own again: no place for what its user never synced.
+  std::erase_if(after, [&](const auto& item) { return times.contains(item.first) && !named.contains(item.first); });
   const auto here = all(after);
   // What others have is no less theirs for that.
   std::set<Token> elsewhere;
