@@ -23,7 +23,7 @@ Result<std::unique_ptr<ArenaCore>> ArenaCore::open(Environment env, ArenaOptions
                                                    Hooks hooks, bool fresh, const std::string& sqliteVfs) {
   store::OpenOptions how;
   how.vfs = sqliteVfs;
-  how.thread = sqliteVfs.empty();
+  how.thread = env.storeThread;
   const std::string path = sqliteVfs.empty() ? options.databaseDirectory + "/index.db" : "index.db";
   REALIZE_ASSIGN(auto store, store::ArenaStore::open(path, how));
   auto arena = std::unique_ptr<ArenaCore>(new ArenaCore);

@@ -42,9 +42,23 @@ bool ArenaCore::State::transact(const std::function<void()>& work, bool rested) 
 }
 
 bool ArenaCore::State::transactLater(const std::function<void()>& work, std::function<void()> committed) {
-  if (!transact(work, true)) return false;
-  committed();
-  return true;
+  const auto events = std::make_shared<std::vector<Event>>();
+  auto then = [this, alive = alive, events, &scheduler = env.scheduler, committed = std::move(committed)] {
+    committed();
+    if (events->empty()) return;
+    scheduler.onCore([this, alive, events] {
+      if (*alive && hooks.emit) hooks.emit(events);
+    });
+  };
+  return transacted(false, [&] {
+    store->transactLater(
+        [&] {
+          const bool onlyNew = workAndDistribute(work, true);
+          *events = std::exchange(told, {});
+          return onlyNew;
+        },
+        std::move(then));
+  });
 }
 
 /// Returns whether all that changed in the visible tree is new there: nothing that is on the disk goes because of it.

@@ -40,6 +40,8 @@ struct Environment {
   /// Names the time since the machine was started: while it is the same, what was written to the disk is there, synced
   /// or not. Empty: not known.
   std::string bootId{};
+  /// The index may use a thread of its own beside the core: it posts jobs, too.
+  bool storeThread = false;
 };
 
 }  // namespace realize::peer

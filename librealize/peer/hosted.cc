@@ -35,7 +35,7 @@ Result<std::shared_ptr<Hosted>> Hosted::open(std::shared_ptr<Pool> pool, Start s
   out->userFolder_ = start.options.userFolder;
   out->life_ = systemRandom().next64();
   out->scheduler_ = std::make_unique<ThreadScheduler>(*out->pool_);
-  Environment environment{systemClock(), systemRandom(), systemDisk(), *out->scheduler_, watchFolder, bootId()};
+  Environment environment{systemClock(), systemRandom(), systemDisk(), *out->scheduler_, watchFolder, bootId(), true};
   std::lock_guard held(out->lock());
   REALIZE_ASSIGN(out->core_, ArenaCore::open(std::move(environment), std::move(start.options), start.settings,
                                              {std::move(start.emit), [weak = std::weak_ptr(out)] {

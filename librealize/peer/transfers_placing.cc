@@ -33,21 +33,12 @@ void Transfers::State::placeNext(std::shared_ptr<PlacingGroup> finished) {
     group->batch = std::move(arrived.front());
     arrived.pop_front();
   }
-  std::vector<WantedItem> others;
-  const auto noteAll = [&] {
-    if (finished) others = noteNew(*finished);
-    if (group->batch) prepareNew(*group, others);
-    notePlacing(*group);
-    group->alone = others.empty();
-  };
-  const auto put = putLater(group);
-  bool noted = core.transactLater(noteAll, [group, put] {
-    if (group->alone && !group->files.files.empty()) put();
-  });
-  if (noted && !others.empty()) {
-    placeOthers(others);
-    noted = core.transact([&] { notePlacing(*group); });  // Folder::place() has ended what was on its way, and its notes.
-    if (noted && !group->files.files.empty()) put();
+  bool noted = false;
+  try {
+    noted = noteAndPut(finished.get(), group);
+  } catch (const store::DatabaseError&) {  // Also where what was to be committed before is lost.
+    letGo(*group);
+    throw;
   }
   runAfterPlacing();
   if (noted && !group->files.files.empty()) placing.push_back(group);
@@ -57,10 +48,31 @@ void Transfers::State::placeNext(std::shared_ptr<PlacingGroup> finished) {
   pumpWanted();
 }
 
+/// `group` is with the pool then, or soon, if it has any files.
+bool Transfers::State::noteAndPut(PlacingGroup* finished, const std::shared_ptr<PlacingGroup>& group) {
+  std::vector<WantedItem> others;
+  const auto noteAll = [&] {
+    if (finished) others = noteNew(*finished);
+    if (group->batch) prepareNew(*group, others);
+    notePlacing(*group);
+    group->alone = others.empty();
+  };
+  const auto put = putLater(group);
+  const bool noted = core.transactLater(noteAll, [group, put] {
+    if (group->alone && !group->files.files.empty()) put();
+  });
+  if (!noted || others.empty()) return noted;
+  placeOthers(others);
+  if (!core.transact([&] { notePlacing(*group); })) return false;  // Folder::place() has ended what was on its way, and its notes.
+  if (!group->files.files.empty()) put();
+  return true;
+}
+
 /// To be called by any thread, once what is noted of the group is committed.
 std::function<void()> Transfers::State::putLater(const std::shared_ptr<PlacingGroup>& group) {
-  return [this, alive = alive, group, put = core.folder->putNew({group, &group->files}), &scheduler = core.env.scheduler] {
-    scheduler.onPool(false, [this, alive, group, put, &scheduler] {
+  const auto put = core.folder->putNew({group, &group->files});
+  return [this, alive = alive, putting = putting, group, put, &scheduler = core.env.scheduler] {
+    putting->post(scheduler, [this, alive, group, put, &scheduler] {
       put();
       scheduler.onCore([this, alive, group] {
         if (*alive && std::erase(placing, group) > 0) placeNext(group);

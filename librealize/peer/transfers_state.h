@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "librealize/peer/blob_state.h"
+#include "librealize/peer/in_turn.h"
 #include "librealize/peer/named_lately.h"
 #include "librealize/peer/wish.h"
 
@@ -166,12 +167,14 @@ struct Transfers::State {
   // transfers_placing.cc
   std::deque<std::shared_ptr<WantedBatch>> arrived;  ///< synced
   std::vector<std::shared_ptr<PlacingGroup>> placing;  ///< with the pool
+  std::shared_ptr<InTurn> putting = std::make_shared<InTurn>();  ///< a disk renames one at a time
   void placeSmall(std::shared_ptr<WantedBatch> batch);
   std::vector<std::function<void()>> afterPlacing;
   void placeNext(std::shared_ptr<PlacingGroup> finished);
   std::function<void()> putLater(const std::shared_ptr<PlacingGroup>& group);
   void placeMore(), placeSoon(), runAfterPlacing();
   void isReal(const store::BlobTask& task, const std::string& path);
+  bool noteAndPut(PlacingGroup* finished, const std::shared_ptr<PlacingGroup>& group);
   void notePlacing(const PlacingGroup& next);
   void prepareNew(PlacingGroup& group, std::vector<WantedItem>& others);
   std::vector<WantedItem> noteNew(PlacingGroup& group);

@@ -43,7 +43,7 @@ struct ArenaPeer {
     options.folder = folder;
     options.userFolder = !userFolder.empty();
     options.self = key;
-    Environment env{systemClock(), systemRandom(), disk, *scheduler, watchFolder};
+    Environment env{systemClock(), systemRandom(), disk, *scheduler, watchFolder, {}, true};
     std::lock_guard held(scheduler->coreLock());
     auto opened = ArenaCore::open(env, options, ArenaSettings(), {}, fresh);
     if (!opened.ok()) throw std::runtime_error(opened.error().message);
