@@ -271,10 +271,10 @@ Result<void> Tree::apply(const Change& change) {
   Entry merged = mergeEntries(known->entry, seen, theirs, change.seen);
   merged.ctx = beyond(merged.ctx, state_.vector);
   // A touch that was forgotten when the entry was issued again does not come back: it would stand behind the position of
-  // batches that run, as if the entry had been sent there.
+  // batches that run, as if the entry had been sent there; or go round between several that issue it again.
   for (const auto& [origin, seq] : theirs.touch.items()) {
     const uint64_t mine = known->entry.touch.get(origin);
-    if (seq > mine && seq <= state_.vector.get(origin)) merged.touch.set(origin, mine);
+    if (seq > mine && seq <= seen.get(origin)) merged.touch.set(origin, mine);
   }
   state_.clock = std::max(state_.clock, merged.place.stamp.clock);
   beginEdit(*known);

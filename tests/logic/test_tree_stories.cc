@@ -457,6 +457,31 @@ TEST_CASE("what was issued again while batches run is not taken for sent before 
   checkEqual(s, r);
 }
 
+TEST_CASE("what was issued again is not issued again each time that another's state of it comes") {
+  TreePeer x('x'), s('s'), w('w');
+  x.file("f", "1");
+  for (auto* peer : {&s, &w}) sync(*peer, x);
+  MemoryTreeStore backup = x.store;
+  x.write("f", "2");
+  x.file("later", "2");
+  for (auto* peer : {&s, &w}) CHECK_FALSE(peer->pull(x, 1, 1));  // "f" only.
+  x.store = backup;
+  x.tree.reload();
+  x.tree.beginLife();
+  s.pull(x);
+  const uint64_t issued = s.tree.vector().get(s.tree.origin());
+  CHECK(issued > 0);
+
+  s.pull(w);  // W has not heard of it, and sends "f" as it came from X.
+
+  CHECK(s.tree.vector().get(s.tree.origin()) == issued);
+  for (int i = 0; i < 3; ++i)
+    for (auto* peer : {&s, &w}) sync(*peer, x);
+  CHECK(s.holds("f", "2"));
+  checkEqual(s, w);
+  checkEqual(s, x);
+}
+
 TEST_CASE("who learns that a copy of its database closed its origin goes on under a new one") {
   TreePeer a('a'), copy('c'), b('b');
   a.file("f", "1");

@@ -59,6 +59,7 @@ RULES = {
     "fresh-still": "... unless the sender trims before it is complete",
     "fresh-one": "... or another sender's batch has begun, too",
     "forgotten": "touches forgotten when an entry was issued again do not come back with another's state of it",
+    "forgotten-beyond": "... also where they are of what was seen of that entry only, as of a closed origin",
     "copy-id": "the id of a version's copy follows from its entry and its content, not from a path",
     "copy-once": "a version whose copy is shown is not copied again",
     "let-go-there": "of what survives a return, versions go that were let go there and are forgotten with the entry",
@@ -322,7 +323,8 @@ class Peer:
     def merged(self, i, theirs, their_seen):
         mine = self.entries[i].touch; e = merge(self.entries[i], self.seen(i), theirs, their_seen)
         if on("forgotten"):                      # else it would stand behind the position of batches that run, as if sent there
-            e.touch = {o: s if s > self.V.get(o, 0) else mine[o] for o, s in e.touch.items() if s > self.V.get(o, 0) or o in mine}
+            seen = self.seen(i) if on("forgotten-beyond") else self.V
+            e.touch = {o: s if s > seen.get(o, 0) else mine[o] for o, s in e.touch.items() if s > seen.get(o, 0) or o in mine}
         return e
     def take(self, src, i):
         theirs = src.entries[i]; seen = self.seen(i)
