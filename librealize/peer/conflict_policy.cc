@@ -86,7 +86,8 @@ bool ConflictPolicy::bringHere(const EntryId& id, const Version& version) {
     if (!*alive) return;
     fetching_.erase({id, blob});
     auto waiting = queue_.find(id);
-    if (!kept.ok() || waiting == queue_.end()) return;  // Looked at again when its time has come.
+    // Looked at again when its time has come; also where the cache had no room for it after all.
+    if (!kept.ok() || waiting == queue_.end() || !core_.transfers->cachedForGood(blob)) return;
     waiting->second.nextNs = core_.env.clock.monotonicNs();
     wake(1);
   });

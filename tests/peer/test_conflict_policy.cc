@@ -209,3 +209,15 @@ TEST_CASE("a conflict in a file that is being worked on is settled soon after it
   CHECK(conflicts(*household.peers[2]) == 0);
   CHECK(household.read(0, "plan.txt") == "by c, 9");
 }
+
+TEST_CASE("a version that the cache has no room for is not brought there without end") {
+  SimArenas peers;
+  peers.a->options.settings.cacheLimitBytes = 1;
+  int copies = 0;
+  peers.a->onCall = [&](const test::FakeCall& call) { copies += call.op == test::FakeOp::Create && call.path.find("/.realize/tmp/k") != std::string::npos; };
+  disagree(peers, ConflictRule::Newest, ConflictRule::Keep);
+  peers.pass(120'000);  // A waits for the newest version's author first.
+
+  CHECK(copies > 0);
+  CHECK(copies < 10);
+}
