@@ -368,7 +368,7 @@ void World::settleDown(const char* when) {
   while (quiet < 3) {
     runFor(1500 * kNsPerMs);
     why = unsettled();
-    for (size_t i = 0; guarded() && i < machines_.size(); ++i) answerGuards(i, false);
+    for (size_t i = 0; i < machines_.size(); ++i) answerGuards(i, false);
     for (size_t i = 0; i < machines_.size(); ++i) clearWay(i);
     if (!why.empty() && ++restless % 12 == 0 && giveUpLost()) end += 20 * kNsPerS;
     quiet = why.empty() ? quiet + 1 : 0;
