@@ -132,6 +132,10 @@ class Folder {
   /// known contents, back to disk).
   uint64_t heldRemovals() const;
   uint64_t heldOverwrites() const;
+  /// As far as is known the file has what the row says. Not where a backup came back, before it was read since.
+  bool isAsKnown(const store::DiskRow& row);
+  /// Of the entries whose rows say that they have it, those whose file may have changed since; some, where there are many.
+  std::vector<EntryId> unreadWith(const BlobId& blob);
   /// Whether what the file at that path of the folder has is held back.
   bool holdsContent(const std::string& path);
   Result<uint64_t> confirmHeld(bool keep);

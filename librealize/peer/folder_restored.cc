@@ -18,6 +18,7 @@ namespace {
 constexpr char kMarkerKey[] = "folder: marker";
 constexpr char kBroughtBackKey[] = "folder: brought back";
 constexpr int64_t kNobodyTellsMoreMs = 30'000;
+constexpr size_t kMostUnread = 64;  ///< as many pin a content
 
 /// Inodes alone are not the same with every mount of some file systems.
 bool sameMarker(const std::string& then, const FileStat& now) {
@@ -104,6 +105,19 @@ void Folder::nobodyTellsMore() {
 /// Durable with the row: a process that ends before all was read knows it again.
 void Folder::State::noteWitnessed(NodeId node) {
   if (broughtBack != BroughtBack::Nothing) core.store.witnessed().put({node, {}, 0});
+}
+
+bool Folder::isAsKnown(const store::DiskRow& row) {
+  if (row.dirty || s_->broughtBack == BroughtBack::Nothing || s_->core.store.witnessed().hasNode(row.node)) return !row.dirty;
+  const auto path = diskPath(row.node);
+  return path && s_->broughtBackAt(*path) == BroughtBack::Nothing;
+}
+
+std::vector<EntryId> Folder::unreadWith(const BlobId& blob) {
+  std::vector<EntryId> out;
+  for (const auto& row : s_->core.store.disk().withBlob(blob, kMostUnread))
+    if (auto id = s_->core.store.idOf(row.node); id && !isAsKnown(row)) out.push_back(*id);
+  return out;
 }
 
 void Folder::State::leaveOutAbsent(logic::Plan& plan) {

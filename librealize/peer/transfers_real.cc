@@ -176,7 +176,7 @@ std::vector<EntryId> Transfers::neededElsewhere(const BlobId& blob, const EntryI
     auto record = core.tree.get(other);
     if (!record || !record->shown) return false;
     auto row = core.store.disk().get(record->node);
-    if (row && !row->dirty && row->blob == blob) return false;  // It has them itself.
+    if (row && row->blob == blob && core.folder->isAsKnown(*row)) return false;  // It has them itself.
     const auto heads = core.tree.shownHeads(other);
     return std::any_of(heads.begin(), heads.end(), [&](const auto& head) { return head.version.blob == blob; });
   };
@@ -195,6 +195,7 @@ std::vector<EntryId> Transfers::neededElsewhere(const BlobId& blob, const EntryI
     take(other);
     return false;
   });
+  for (const auto& other : core.folder->unreadWith(blob)) take(other);
   return out;
 }
 

@@ -109,7 +109,7 @@ std::vector<EntryId> Transfers::State::pinners(const BlobId& blob) {
     auto record = core.tree.get(id);
     if (!record || !record->shown) continue;
     const auto row = core.store.disk().get(record->node);
-    if (row && !row->dirty && row->blob == blob) continue;
+    if (row && row->blob == blob && core.folder->isAsKnown(*row)) continue;
     const auto heads = core.tree.shownHeads(id);
     if (std::any_of(heads.begin(), heads.end(), [&](const auto& head) { return head.version.blob == blob; })) out.push_back(id);
   }
