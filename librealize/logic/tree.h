@@ -142,7 +142,7 @@ class Tree {
   /// That peer refused to go on with the batch that broke off: the next one begins anew.
   void forgetBatch(const PeerKey& sender);
   /// One change of a batch. Errors: Corrupt.
-  Result<void> apply(const Change& change);
+  Result<void> apply(const Change& change, bool ordinary = false);
   /// Ends a batch (rule 17): own vector takes in `page.snapshot`, and what depends on that follows.
   void completeBatch(const PeerKey& sender, const ChangePage& page);
 

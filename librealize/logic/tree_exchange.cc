@@ -220,7 +220,7 @@ Result<void> Tree::applyPage(const PeerKey& sender, const ChangePage& page) {
   }
   // Pages of a second sender among the first one's: then it is not one batch that is here.
   if (const std::string batch = fresh ? sender.hex() : ""; store.getValue(kFreshKey).value_or("") != batch) store.setValue(kFreshKey, batch);
-  for (const Change& change : page.changes) REALIZE_TRY(apply(change));
+  for (const Change& change : page.changes) REALIZE_TRY(apply(change, true));
   if (page.done || faulty(Fault::VectorEarly)) {
     completeBatch(sender, page);
     if (!covered) state_.trimmed.join(page.trimmed);
@@ -248,7 +248,20 @@ Result<void> Tree::checkChange(const Change& change) {
   return {};
 }
 
-Result<void> Tree::apply(const Change& change) {
+namespace {
+/// But that contents which were here are known as such.
+Entry takenAsItComes(const Entry& mine, const Entry& theirs, const VersionVector& mySeen, const VersionVector& theirSeen) {
+  Entry e = theirs;
+  e.ctx = mySeen;
+  e.ctx.join(theirSeen);
+  for (auto it = mine.replaced.rbegin(); it != mine.replaced.rend(); ++it) rememberReplaced(e, *it);
+  for (const auto& [dot, version] : mine.heads) rememberReplaced(e, version.blob);
+  return e;
+}
+}  // namespace
+
+/// `ordinary`: of a batch, whose sender has seen all that is forgotten here.
+Result<void> Tree::apply(const Change& change, bool ordinary) {
   Call call(*this);
   const Entry& theirs = change.entry;
   Record* known = records_.find(theirs.id);
@@ -268,13 +281,15 @@ Result<void> Tree::apply(const Change& change) {
   if (seen.geq(change.seen) && known->entry.touch.geq(theirs.touch) && known->entry.ctx.empty() && theirs == known->entry) {
     return {};  // Sent again, as after a broken connection.
   }
-  Entry merged = mergeEntries(known->entry, seen, theirs, change.seen);
+  // What somebody has forgotten as removed may lack here what let its versions go: it counts as forgotten here, too (rule 14).
+  const bool gone = ordinary && known->entry.live.empty() && state_.trimmed.geq(known->entry.touch) && state_.vector.geq(known->entry.ctx);
+  Entry merged = gone ? takenAsItComes(known->entry, theirs, seen, change.seen) : mergeEntries(known->entry, seen, theirs, change.seen);
   merged.ctx = beyond(merged.ctx, state_.vector);
   // A touch that was forgotten when the entry was issued again does not come back: it would stand behind the position of
   // batches that run, as if the entry had been sent there; or go round between several that issue it again.
   for (const auto& [origin, seq] : theirs.touch.items()) {
     const uint64_t mine = known->entry.touch.get(origin);
-    if (seq > mine && seq <= seen.get(origin)) merged.touch.set(origin, mine);
+    if (!gone && seq > mine && seq <= seen.get(origin)) merged.touch.set(origin, mine);
   }
   state_.clock = std::max(state_.clock, merged.place.stamp.clock);
   beginEdit(*known);

@@ -169,6 +169,31 @@ TEST_CASE("of two versions the one that was removed and forgotten elsewhere does
   }
 }
 
+TEST_CASE("what was forgotten as removed elsewhere is as the others have it where an edit brings it back") {
+  TreePeer a('a'), b('b'), d('d'), e('e');
+  a.file("f", "one");
+  for (TreePeer* p : {&b, &d, &e}) sync(a, *p);
+  REQUIRE(a.write("f", "two"));
+  for (TreePeer* p : {&b, &d}) sync(a, *p);
+  REQUIRE(e.write("f", "three"));
+  REQUIRE(d.remove("f"));
+  sync(a, d);
+  forget(d, {a.key});
+  REQUIRE(mustCompare(b, d));
+  compare(b, d);
+  CHECK_FALSE(b.has("f"));
+
+  sync(a, e);
+  REQUIRE(b.pull(a));
+  REQUIRE(d.pull(a));
+
+  for (TreePeer* p : {&a, &b, &d, &e}) {
+    CHECK(p->heads("f") == 1);
+    CHECK(p->holds("f", "three"));
+    checkEqual(a, *p);
+  }
+}
+
 TEST_CASE("who removed an older version while away claims nothing for the sake of one that was removed and forgotten elsewhere") {
   for (bool awayAsks : {true, false}) {
     CAPTURE(awayAsks);

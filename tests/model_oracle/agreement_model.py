@@ -58,6 +58,7 @@ RULES = {
     "fresh": "who has nothing yet takes an ordinary batch, whatever was trimmed",
     "fresh-still": "... unless the sender trims before it is complete",
     "fresh-one": "... or another sender's batch has begun, too",
+    "gone": "what is removed here and forgotten by somebody is taken as it comes: what let its versions go may be missing here",
     "forgotten": "touches forgotten when an entry was issued again do not come back with another's state of it",
     "forgotten-beyond": "... also where they are of what was seen of that entry only, as of a closed origin",
     "copy-id": "the id of a version's copy follows from its entry and its content, not from a path",
@@ -327,8 +328,10 @@ class Peer:
             e.touch = {o: s if s > seen.get(o, 0) else mine[o] for o, s in e.touch.items() if s > seen.get(o, 0) or o in mine}
         return e
     def take(self, src, i):
-        theirs = src.entries[i]; seen = self.seen(i)
-        if i not in self.entries:
+        theirs = src.entries[i]; seen = self.seen(i); mine = self.entries.get(i)
+        # A removed entry that somebody has forgotten may not have what let its versions go (pull_all): it counts as forgotten.
+        gone = on("gone") and mine and not mine.live and geq(self.T, mine.touch) and geq(self.V, mine.ctx)
+        if not mine or gone:
             if on("as-is"):
                 e = theirs.copy(); e.ctx = join(seen, src.seen(i))
             else: e = merge(Entry(theirs.kind), seen, theirs, src.seen(i))
