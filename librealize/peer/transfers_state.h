@@ -157,6 +157,9 @@ struct Transfers::State {
   void lookAgainAtWanted() { unseenWanted = true, roundComplete = false; }
   void startSmall(std::shared_ptr<WantedBatch> batch);
   void finishSmall(std::shared_ptr<WantedBatch> batch, const PeerKey& from, std::vector<WantStatus> statuses);
+  std::vector<std::shared_ptr<WantedBatch>> written;  ///< and not synced
+  bool syncing = false;
+  void syncWritten();
   const Plan* planOf(const WantedItem& item);
   void startLarge(NodeId node, const BlobId& blob, uint64_t sizeBytes);
   void placeLarge(NodeId node, const std::shared_ptr<BlobState>& blob);

@@ -15,7 +15,7 @@ namespace {
 
 constexpr size_t kBatchFiles = kMaxWantsPerGet;
 constexpr uint64_t kBatchBytes = 4 << 20;
-constexpr uint32_t kMaxSmallBatches = 10;
+constexpr uint32_t kMaxSmallBatches = 32;
 constexpr uint32_t kMaxLargeFetches = 3;
 constexpr size_t kLookAhead = 4096;
 constexpr size_t kMaxWishes = 1 << 16;
@@ -250,14 +250,28 @@ void Transfers::State::finishSmall(std::shared_ptr<WantedBatch> batch, const Pee
     // A lost connection is no refusal; a peer that has it not, or sends it wrong, is not asked again for a while.
     if (!statuses.empty() || item.written.code() == Code::Corrupt) wantedRefused[item.blob].insert(from);
   }
+  if (!any || !core.folder->root()) return placeSmall(batch);
+  written.push_back(std::move(batch));
+  syncWritten();
+}
+
+/// One sync is for all that was written when it begins.
+void Transfers::State::syncWritten() {
   auto root = core.folder->root();
-  if (!any || !root) return placeSmall(batch);
-  core.env.scheduler.onPool(false, [this, alive = alive, batch, root, all = core.syncAll, &scheduler = core.env.scheduler] {
-    batch->synced = faulty(Fault::SkipFileSync) ? Result<void>() : all->sync(*root, batch->failures);
-    scheduler.onCore([this, alive, batch] {
+  if (syncing || written.empty()) return;
+  syncing = true;
+  core.env.scheduler.onPool(false, [this, alive = alive, batches = std::exchange(written, {}), root, all = core.syncAll,
+                                    &scheduler = core.env.scheduler] {
+    const uint64_t failures = batches.back()->failures;
+    const auto synced = !root ? Error{Code::Suspended, ""} : faulty(Fault::SkipFileSync) ? Result<void>() : all->sync(*root, failures);
+    for (const auto& batch : batches)
+      batch->synced = batch->failures == failures ? synced : Error{Code::Io, "the disk failed to write something of late"};
+    scheduler.onCore([this, alive, batches] {
       if (!*alive) return;
+      syncing = false;
       core.unwritten->noteFailures();
-      placeSmall(batch);
+      for (const auto& batch : batches) placeSmall(batch);
+      syncWritten();
     });
   });
 }
