@@ -147,27 +147,36 @@ void World::mountStep(size_t number) {
   if (!machines_[number].peer->running()) return;
   count("mount steps");
   switch (below(14)) {
-    case 0: case 1: return createMounted(number, newMountedPath(number));
+    case 0: case 1: {
+      const std::string path = newMountedPath(number);
+      say(number, "mount: creates " + path);
+      return actMounted(number, createSteps(number, path, true, oneIn(2)));
+    }
     case 2: case 3: case 4: return writeMounted(number);
     case 5: case 6: return changeMounted(number);
-    case 7: case 8: return removeMounted(number);
+    case 7: case 8: return removeMounted(number, pickMounted(number, std::nullopt));
     case 9: case 10: return renameMounted(number);
     case 11: return saveMounted(number);
     case 12: return readMounted(number);
     case 13: {
       const std::string path = newMountedPath(number);
-      const bool link = oneIn(2);
-      say(number, std::string("mount: makes ") + (link ? "link " : "folder ") + path);
-      return mounted(number, [&](FileSystem& fs) {
-        auto parent = nodeAt(fs, parted(path).first);
-        if (!parent.ok()) return;
-        const std::string name = parted(path).second;
-        auto made = link ? fs.makeSymlink(*parent, name, "to/" + std::to_string(below(9)), 0, 0) : fs.makeDirectory(*parent, name, 0755, 0, 0);
-        tellMounted(number, made.ok() ? Result<void>() : Result<void>(made.error()), link ? "mount makes links" : "mount makes folders");
-        if (made.ok()) mustBe(number, fs, path, made->node);
-      });
+      return makeMounted(number, path, oneIn(2) ? "to/" + std::to_string(below(9)) : "");
     }
   }
+}
+
+/// A link to there, or a folder.
+void World::makeMounted(size_t number, const std::string& path, const std::string& target) {
+  const bool link = !target.empty();
+  say(number, std::string("mount: makes ") + (link ? "link " : "folder ") + path);
+  mounted(number, [&](FileSystem& fs) {
+    auto parent = nodeAt(fs, parted(path).first);
+    if (!parent.ok()) return;
+    const std::string name = parted(path).second;
+    auto made = link ? fs.makeSymlink(*parent, name, target, 0, 0) : fs.makeDirectory(*parent, name, 0755, 0, 0);
+    tellMounted(number, made.ok() ? Result<void>() : Result<void>(made.error()), link ? "mount makes links" : "mount makes folders");
+    if (made.ok()) mustBe(number, fs, path, made->node);
+  });
 }
 
 void World::tellMounted(size_t number, const Result<void>& done, const std::string& counter) {
@@ -184,45 +193,53 @@ void World::mustBe(size_t number, FileSystem& fs, const std::string& path, NodeI
   if (node == 0 && found.ok()) throw Broken(name(number) + ": the mount still has " + path);
 }
 
-void World::createMounted(size_t number, const std::string& path) {
+/// Opened and written; what is there is emptied, or (exclusive) not touched.
+World::Steps World::createSteps(size_t number, const std::string& path, bool exclusive, bool sync) {
   const std::string content = newContent(someSize());
   const Token token = lastToken_;
-  const bool sync = oneIn(2);
-  say(number, "mount: creates " + path);
   auto handle = std::make_shared<FileHandle>(0);
-  actMounted(number, {[=, this] {
-                        mounted(number, [&](FileSystem& fs) {
-                          auto parent = nodeAt(fs, parted(path).first);
-                          if (!parent.ok()) return;
-                          auto made = fs.create(*parent, parted(path).second, 0644, 0, 0, true);
-                          tellMounted(number, made.ok() ? Result<void>() : Result<void>(made.error()), "mount creates");
-                          if (!made.ok()) return;
-                          mustBe(number, fs, path, made->attributes.node);
-                          *handle = made->handle;
-                        });
-                      },
-                      [=, this] {
-                        if (*handle == 0) return;
-                        mounted(number, [&](FileSystem& fs) {
-                          // Somebody may have written to it meanwhile.
-                          auto there = fs.handleAttributes(*handle);
-                          letGo(number, tokensOver(readWhole(fs, *handle, there.ok() ? there->sizeBytes : 0), content));
-                          (void)fs.write(*handle, 0, bytesOf(content)).ok();
-                          wroteMounted(number, token, path);
-                          if (sync) syncMounted(number, fs, *handle, path, {token});
-                          fs.release(*handle);
-                        });
-                      }});
+  return {[=, this] {
+            bool there = false;
+            mounted(number, [&](FileSystem& fs) {
+              there = !exclusive && nodeAt(fs, path).ok();
+              auto parent = nodeAt(fs, parted(path).first);
+              if (there || !parent.ok()) return;
+              auto made = fs.create(*parent, parted(path).second, 0644, 0, 0, true);
+              tellMounted(number, made.ok() ? Result<void>() : Result<void>(made.error()), "mount creates");
+              if (!made.ok()) return;
+              mustBe(number, fs, path, made->attributes.node);
+              *handle = made->handle;
+            });
+            if (there) writeMounted(number, path, Writing::Emptied, content, 0, sync);
+          },
+          [=, this] {
+            if (*handle == 0) return;
+            mounted(number, [&](FileSystem& fs) {
+              // Somebody may have written to it meanwhile.
+              auto there = fs.handleAttributes(*handle);
+              letGo(number, tokensOver(readWhole(fs, *handle, there.ok() ? there->sizeBytes : 0), content));
+              (void)fs.write(*handle, 0, bytesOf(content)).ok();
+              wroteMounted(number, token, path);
+              if (sync) syncMounted(number, fs, *handle, path, {token});
+              fs.release(*handle);
+            });
+          }};
 }
 
-/// At its end, from its beginning as emptied, or in place; at once or slowly.
+/// At once or slowly.
 void World::writeMounted(size_t number) {
   const std::string path = pickMounted(number, EntryKind::File);
   if (path.empty()) return;
-  const bool empties = oneIn(3), overwrites = !empties && oneIn(3), sync = oneIn(3);
+  const Writing how = oneIn(3) ? Writing::Emptied : oneIn(3) ? Writing::Over : Writing::Behind;
+  const bool sync = oneIn(3);
   const std::string content = newContent(below(3000));
-  const Token token = lastToken_;
-  const int64_t pause = oneIn(2) ? 0 : int64_t(below(oneIn(3) ? 2000 : 40)) * kNsPerMs;
+  writeMounted(number, path, how, content, oneIn(2) ? 0 : int64_t(below(oneIn(3) ? 2000 : 40)) * kNsPerMs, sync);
+}
+
+/// `content` begins with its token.
+void World::writeMounted(size_t number, const std::string& path, Writing how, const std::string& content, int64_t pause, bool sync) {
+  const Token token = *tokensIn(content).begin();
+  const bool empties = how == Writing::Emptied, overwrites = how == Writing::Over;
   const auto before = tokensMounted(number, path);
   if (!before) return;
   say(number, std::string("mount: ") + (empties ? "rewrites " : overwrites ? "overwrites " : "appends to ") + path);
@@ -244,6 +261,25 @@ void World::writeMounted(size_t number) {
           if (overwrites) letGo(number, tokensOver(was, content));
           wroteMounted(number, token, path);
           if (sync) syncMounted(number, mount, handle, path, {token});
+          mount.release(handle);
+        });
+      });
+    });
+  });
+}
+
+/// Of a file that is in the folder, opened for that.
+void World::syncMounted(size_t number, const std::string& path) {
+  mounted(number, [&](FileSystem& fs) {
+    auto node = nodeAt(fs, path);
+    if (!node.ok() || !onDiskAt(number, *node)) return;
+    fs.open(*node, {.read = true, .write = true}, [=, this, life = machines_[number].peer->lives](Result<FileHandle> opened) {
+      if (!opened.ok()) return;
+      queue_.after(0, [=, this, handle = *opened] {
+        if (machines_[number].peer->lives != life) return;
+        mounted(number, [&](FileSystem& mount) {
+          auto there = mount.handleAttributes(handle);
+          syncMounted(number, mount, handle, path, tokensIn(readWhole(mount, handle, there.ok() ? there->sizeBytes : 0)));
           mount.release(handle);
         });
       });
@@ -317,8 +353,7 @@ void World::exposeShown(size_t number, const std::string& path) {
   if (shown) exposed_.insert(shown->second.blob);
 }
 
-void World::removeMounted(size_t number) {
-  const std::string path = pickMounted(number, std::nullopt);
+void World::removeMounted(size_t number, const std::string& path) {
   if (path.empty()) return;
   const auto before = tokensMounted(number, path);
   if (!before) return;
@@ -369,19 +404,6 @@ void World::renameMounted(size_t number, const std::string& from, const std::str
     // It has the name that it claims, and is shown beside another; or replaces one that is, which has that name now.
     const bool suffixed = from.find('~') != std::string::npos || to.find('~') != std::string::npos;
     if (auto left = nodeAt(fs, from); !suffixed && left.ok() && *left == *node) throw Broken(name(number) + ": the mount still has " + from);
-  });
-}
-
-/// As most editors do: the new content into another file, that file over the old one.
-void World::saveMounted(size_t number) {
-  const std::string path = pickMounted(number, EntryKind::File);
-  if (path.empty()) return;
-  const std::string aside = joined(parted(path).first, ".save.tmp");
-  if (aside == path) return;
-  createMounted(number, aside);
-  const int64_t pause = int64_t(below(400)) * kNsPerMs;
-  queue_.after(pause, [=, this, life = machines_[number].peer->lives] {
-    if (machines_[number].peer->lives == life && machines_[number].peer->running()) renameMounted(number, aside, path, RenameFlag::Replace);
   });
 }
 

@@ -37,7 +37,7 @@ constexpr const char* kWideKinds[] = {
     "mount creates", "mount writes real files", "mount writes unreal files", "mount cuts files", "mount chmods real files",
     "mount chmods unreal files", "mount removes real files", "mount removes unreal files", "mount removes folders",
     "mount moves real entries", "mount moves unreal entries", "mount exchanges", "mount makes folders", "mount makes links",
-    "mount reads unreal files", "mount refusals",
+    "mount reads unreal files", "mount refusals", "mount saves",
     "peers joined later", "links made or changed", "folders moved into each other",
 };
 

@@ -48,6 +48,7 @@ const std::vector<Saving>& savings() {
   return all;
 }
 
+constexpr char kLink[] = "user@host.1:2";
 constexpr char kRandom[] = "XXXXXX";
 
 std::string named(const std::string& path, std::string pattern, const std::string& random) {
@@ -91,13 +92,40 @@ void World::saveLikeAProgram(size_t number) {
         if (verb == "sync") syncFile(number, root, what);
         if (verb == "move" && root.stat(what).ok()) move(number, root, what, to);
         if (verb == "remove") removeAll(number, root, what);
-        if (verb == "link") (void)root.makeSymlink(what, "user@host.1:2").ok();
+        if (verb == "link") (void)root.makeSymlink(what, kLink).ok();
         if (away && root.stat(path).ok()) letGo(number, seen);
       });
     });
   }
   if (oneIn(2)) steps.push_back([=, this] { doing(number, [&](Directory& root) { syncFile(number, root, path); }); });
   act(number, std::move(steps));
+}
+
+/// In the mount. What is there already is opened by what may take its time, and written then.
+void World::saveMounted(size_t number) {
+  const std::string path = pickMounted(number, EntryKind::File);
+  if (path.empty()) return;
+  const Saving& saving = savings()[below(savings().size())];
+  const std::string random = std::to_string(100'000 + below(900'000));
+  say(number, "mount: saves " + path + " like " + saving.program);
+  count("mount saves");
+  Steps steps;
+  for (const auto& [verb, name, other] : saving.steps) {
+    const std::string what = named(path, name, random), to = named(path, other, random);
+    const std::string content = verb == "patch" ? newContent(20) : "";
+    if (verb == "create") {
+      for (auto& step : createSteps(number, what, false, false)) steps.push_back(std::move(step));
+      continue;
+    }
+    steps.push_back([=, this, verb = verb] {
+      if (verb == "patch") writeMounted(number, what, Writing::Over, content, 0, false);
+      if (verb == "sync") syncMounted(number, what);
+      if (verb == "move") renameMounted(number, what, to, RenameFlag::Replace);
+      if (verb == "remove") removeMounted(number, what);
+      if (verb == "link") makeMounted(number, what, kLink);
+    });
+  }
+  actMounted(number, std::move(steps));
 }
 
 }  // namespace realize::test

@@ -189,14 +189,17 @@ class World {
   std::string readWhole(FileSystem& fs, FileHandle handle, uint64_t size);
   std::set<Token> tokensOver(const std::string& was, const std::string& content);
   void mountStep(size_t number);
-  void createMounted(size_t number, const std::string& path);
+  Steps createSteps(size_t number, const std::string& path, bool exclusive, bool sync);
+  enum class Writing { Emptied, Over, Behind };
   void writeMounted(size_t number);
+  void writeMounted(size_t number, const std::string& path, Writing how, const std::string& content, int64_t pause, bool sync);
+  void syncMounted(size_t number, const std::string& path);
+  void makeMounted(size_t number, const std::string& path, const std::string& target);
   void changeMounted(size_t number);
   void exposeShown(size_t number, const std::string& path);
-  void removeMounted(size_t number);
+  void removeMounted(size_t number, const std::string& path);
   void renameMounted(size_t number);
   void renameMounted(size_t number, const std::string& from, const std::string& to, RenameFlag flag);
-  void saveMounted(size_t number);
   void readMounted(size_t number);
 
   // wide_steps.cc: what they do more rarely
@@ -207,6 +210,7 @@ class World {
 
   // saves.cc
   void saveLikeAProgram(size_t number);
+  void saveMounted(size_t number);
   bool tookAway(size_t number, Directory& root, const std::string& path, uint64_t inode);
 
   // hard_links.cc: who gives a file a second name
