@@ -40,6 +40,8 @@ struct Exchange::State {
   void announceDurable();
   std::function<void()> onTold;
   void ask(const PeerKey& key, bool barrier, int more, std::function<void(const ArenaState*)> done);
+  std::set<std::pair<PeerKey, uint64_t>> askingLater;  ///< on that connection
+  void askLater(const PeerKey& key, uint64_t number);
   void pullIfBehind(const PeerKey& key);
   bool otherFirst(const PeerKey& key);
   void pullPage(const PeerKey& key, uint64_t number);
@@ -237,7 +239,7 @@ void Exchange::said(const PeerKey& from, const ArenaState& state) {
 }
 
 /// An answer and an announcement may overtake each other, and which of them is newer is not to be seen: then it is asked again.
-/// `done` gets nothing where there is no answer, or where what was announced has to do.
+/// `done` gets nothing where there is no answer, or where what was announced has to do for now: the other takes its answer for told.
 void Exchange::State::ask(const PeerKey& key, bool barrier, int more, std::function<void(const ArenaState*)> done) {
   auto remote = remotes.find(key);
   if (remote == remotes.end()) return done(nullptr);
@@ -245,8 +247,21 @@ void Exchange::State::ask(const PeerKey& key, bool barrier, int more, std::funct
   remote->second->askState(barrier, [this, alive = alive, key, number, before, more, done](Result<ArenaState> state) {
     if (!*alive || !state.ok() || !current(key, number)) return done(nullptr);
     if (members[key].announced == before) return done(&*state);
-    if (more == 0) return done(nullptr);
-    ask(key, false, more - 1, done);
+    if (more > 0) return ask(key, false, more - 1, done);
+    askLater(key, number);
+    done(nullptr);
+  });
+}
+
+void Exchange::State::askLater(const PeerKey& key, uint64_t number) {
+  if (!askingLater.emplace(key, number).second) return;
+  core.env.scheduler.onCoreAfter(kRetryMs, [this, alive = alive, key, number] {
+    if (!*alive) return;
+    askingLater.erase({key, number});
+    if (!current(key, number)) return;
+    ask(key, false, kAsksAgain, [this, key](const ArenaState* state) {
+      if (state) core.exchange->said(key, *state);
+    });
   });
 }
 
@@ -400,11 +415,9 @@ void Exchange::State::pullFailed(const PeerKey& key, uint64_t number, const Erro
   // It forgot removals since it said its state, and what was begun cannot be gone on with.
   if (error.code == Code::Refused) {
     core.transact([&] { core.tree.forgetBatch(key); });
-    if (auto it = remotes.find(key); it != remotes.end()) {
-      it->second->askState(false, [this, alive = alive, key, number](Result<ArenaState> state) {
-        if (*alive && state.ok() && current(key, number)) members[key].said = *state;
-      });
-    }
+    ask(key, false, kAsksAgain, [this, key](const ArenaState* state) {
+      if (state) members[key].said = *state;
+    });
   }
   core.env.scheduler.onCoreAfter(kRetryMs, [this, alive = alive, key, number] {
     if (*alive && current(key, number)) pullIfBehind(key);

@@ -44,6 +44,28 @@ TEST_CASE("edits, renames and removals on either side arrive on the other") {
   CHECK(peers.a->has("renamed/sub/file4"));
 }
 
+TEST_CASE("who is announced to at each answer is asked again when that ends") {
+  TwoArenas peers;
+  peers.meet();
+  const auto saidOfA = [&](ArenaCore& core) { return *core.core().exchange->members().at(peers.a->key).said; };
+  const ArenaState old = peers.b->with(saidOfA);
+  peers.a->write("plan.txt", "draft");
+  REQUIRE(peers.settle());
+  const ArenaState now = peers.b->with(saidOfA);
+  REQUIRE_FALSE(now.vector == old.vector);
+
+  std::atomic<int> late = 4;  // More than one asks at once.
+  peers.ba->lateState = [&](std::function<void()> give) {
+    if (late-- > 0) peers.b->scheduler->onCore([&] { peers.b->core->onAnnounce(peers.a->key, old); });
+    give();
+  };
+  peers.b->with([&](ArenaCore& core) { core.core().exchange->refresh([] {}); });
+  const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(20);
+  while ((late > 0 || !(peers.b->with(saidOfA).vector == now.vector)) && std::chrono::steady_clock::now() < end) std::this_thread::yield();
+  CHECK(late <= 0);
+  CHECK(peers.b->with(saidOfA).vector == now.vector);
+}
+
 TEST_CASE("an answer that was overtaken by an announcement does not hide it") {
   TwoArenas peers;
   peers.a->write("plan.txt", "draft");
