@@ -126,17 +126,20 @@ bool ConflictPolicy::settle(const EntryId& id, Waiting& waiting) {
   }
   if (!here) return false;
 
-  auto copied = [&]() -> Result<void> {
-    if (!copies) return {};
+  auto keptOrCopied = [&]() -> Result<void> {
     for (const auto& head : heads) {
       if (head.dot == newest.dot) continue;
+      if (!copies) {
+        core_.transfers->keepForDays(head.version.blob);
+        continue;
+      }
       REALIZE_ASSIGN(const auto copy, core_.tree.copyVersion(id, head.dot));
       if (copy && record->entry.kind == EntryKind::File && head.version.sizeBytes > 0)
         core_.transfers->pin(head.version.blob, {*copy});
     }
     return {};
   };
-  const auto chosen = chooseVersion(core_, *record, newest.dot, core_.options.name + ":" + *path, nullptr, copied);
+  const auto chosen = chooseVersion(core_, *record, newest.dot, core_.options.name + ":" + *path, nullptr, keptOrCopied);
   if (!chosen.ok()) return false;
   core_.transfers->limitChanged();  // What was kept for it may go.
   return true;

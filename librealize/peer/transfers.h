@@ -105,6 +105,8 @@ class Transfers {
   void adoptUnlinked(const BlobId& blob, uint64_t sizeBytes);
   /// An entry shows it no more, or was removed: if it is in the cache it goes first, and in time. Within a transaction.
   void noteGone(const BlobId& blob);
+  /// A policy took it away, which no user did: a full disk does not take it, too. Within a transaction.
+  void keepForDays(const BlobId& blob);
   /// The disk is full: they make way.
   void dropUnlinked();
 

@@ -1,5 +1,6 @@
 // What peers removed or replaced stays in the cache for a while, so that it can be brought back (peer/undo.h): the first to
-// go where room is needed, and at most a share of the free space, for so many days.
+// go where room is needed, and at most a share of the free space, for so many days. What no user let go, but only a policy that settled
+// a conflict, is kept for these days whatever space there is: only the cache's limit takes it, last of all.
 
 #include <algorithm>
 
@@ -52,11 +53,13 @@ void Transfers::State::keepUnlinkedLimit() {
 }
 
 void Transfers::State::expireLater() {
-  if (expiring || core.store.cache().unlinkedTotals().count == 0) return;
+  if (expiring || (core.store.cache().unlinkedTotals().count == 0 && !core.store.cache().anyKept())) return;
   expiring = true;
   core.env.scheduler.onCoreAfter(kExpireMs, [this, alive = alive] {
     if (!*alive || core.stopping) return;
     expiring = false;
+    // Hours of this process: a clock that jumps makes nothing older.
+    if (!core.suspended && core.store.cache().anyKept()) core.transact([&] { core.store.cache().hourPassed(); });
     keepUnlinkedLimit();
     expireLater();
   });
@@ -99,6 +102,13 @@ void Transfers::noteGone(const BlobId& blob) {
   auto& cache = s_->core.store.cache();
   if (cache.totals().count == 0 || blob.isZero()) return;
   cache.setUnlinked(blob, true, s_->core.env.clock.nowNs());
+  s_->expireLater();
+}
+
+void Transfers::keepForDays(const BlobId& blob) {
+  const int64_t days = s_->core.settings.unlinkedDays;
+  if (days <= 0) return;
+  s_->core.store.cache().setKeptHours(blob, uint32_t(days * 24));
   s_->expireLater();
 }
 

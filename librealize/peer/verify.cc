@@ -250,7 +250,7 @@ Result<void> Verifier::checkCached(const BlobId& blob) {
     }
     if (root_->stat(aside).ok()) damage.keptAs = aside;
     core.marks->recheckAll();
-    if (row->complete && !row->unlinked) fetchAgain(core, *row);
+    if (row->complete && !row->unlinked && !row->keptHours) fetchAgain(core, *row);
     return {};
   }));
   if (!another) tell(std::move(damage));

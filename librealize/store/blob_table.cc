@@ -127,13 +127,20 @@ CacheTable::CacheTable(Database& db)
       setLastRead_(db, "UPDATE cache SET last_read_ns = ? WHERE blob = ?"),
       setUnlinked_(db, "UPDATE cache SET unlinked = ?, last_read_ns = max(last_read_ns, ?) WHERE blob = ?"),
       evictionOrder_(db, "SELECT " CACHE_COLUMNS " FROM cache WHERE unlinked = ? ORDER BY last_read_ns LIMIT ?"),
-      all_(db, "SELECT blob FROM cache") {}
+      all_(db, "SELECT blob FROM cache"),
+      keptOrder_(db, "SELECT " CACHE_COLUMNS " FROM cache WHERE unlinked > 1 ORDER BY unlinked LIMIT ?"),
+      lastHour_(db, "SELECT stored FROM cache WHERE unlinked = 2"),
+      hourPassed_(db, "UPDATE cache SET unlinked = unlinked - 1 WHERE unlinked > 1") {}
 
 namespace {
+// The column `unlinked`: 0 shown, 1 unlinked, above that 1 and the hours for which it is kept.
 CacheRow readCacheRow(Row row) {
+  const uint64_t unlinked = row.unsignedInteger(6);
   return {row.fixed<BlobId>(0), row.unsignedInteger(1), row.unsignedInteger(2), row.string(3),
-          row.integer(4) != 0,  row.integer(5),         row.integer(6) != 0};
+          row.integer(4) != 0,  row.integer(5),         unlinked == 1,          uint32_t(unlinked > 1 ? unlinked - 1 : 0)};
 }
+
+uint64_t unlinkedColumn(const CacheRow& row) { return row.keptHours ? row.keptHours + uint64_t(1) : row.unlinked; }
 }  // namespace
 
 std::optional<CacheRow> CacheTable::get(const BlobId& blob) {
@@ -150,7 +157,7 @@ void CacheTable::put(const CacheRow& row) {
     }
     totals_.add(row.storedBytes);
     if (row.unlinked) unlinkedTotals_.add(row.storedBytes);
-    put_.run(row.blob, row.sizeBytes, row.storedBytes, row.present, row.complete, row.lastReadNs, row.unlinked);
+    put_.run(row.blob, row.sizeBytes, row.storedBytes, row.present, row.complete, row.lastReadNs, unlinkedColumn(row));
   });
 }
 
@@ -169,10 +176,34 @@ void CacheTable::setLastRead(const BlobId& blob, int64_t lastReadNs) { setLastRe
 void CacheTable::setUnlinked(const BlobId& blob, bool unlinked, int64_t whenNs) {
   db_.together([&] {
     auto old = get(blob);
-    if (!old || old->unlinked == unlinked) return;
+    if (!old || (old->keptHours ? unlinked : old->unlinked == unlinked)) return;
     if (unlinked) unlinkedTotals_.add(old->storedBytes);
-    else unlinkedTotals_.subtract(old->storedBytes);
+    else if (old->unlinked) unlinkedTotals_.subtract(old->storedBytes);
     setUnlinked_.run(unlinked, whenNs, blob);
+  });
+}
+
+void CacheTable::setKeptHours(const BlobId& blob, uint32_t hours) {
+  db_.together([&] {
+    auto row = get(blob);
+    if (!row) return;
+    if (row->unlinked) unlinkedTotals_.subtract(row->storedBytes);
+    row->unlinked = false;
+    row->keptHours = hours;
+    setUnlinked_.run(unlinkedColumn(*row), row->lastReadNs, blob);
+  });
+}
+
+bool CacheTable::anyKept() {
+  bool any = false;
+  keptOrder_.first([&](Row) { any = true; }, 1);
+  return any;
+}
+
+void CacheTable::hourPassed() {
+  db_.together([&] {
+    lastHour_.each([&](Row row) { unlinkedTotals_.add(row.unsignedInteger(0)); });
+    hourPassed_.run();
   });
 }
 
@@ -194,6 +225,8 @@ std::vector<CacheRow> CacheTable::evictionOrder(size_t limit) {
     evictionOrder_.each([&](Row row) { out.push_back(readCacheRow(row)); }, unlinked,
                         std::min(limit - out.size(), size_t(INT64_MAX)));
   }
+  if (out.size() < limit)
+    keptOrder_.each([&](Row row) { out.push_back(readCacheRow(row)); }, std::min(limit - out.size(), size_t(INT64_MAX)));
   return out;
 }
 

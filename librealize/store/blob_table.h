@@ -59,6 +59,7 @@ struct CacheRow {
   bool complete = false;
   int64_t lastReadNs = 0;    ///< Unix time
   bool unlinked = false;     ///< no entry shows it any more: evicted first
+  uint32_t keptHours = 0;    ///< no entry shows it, for no user let it go: so long before it becomes unlinked, and evicted last
   /// Else it is of a file that a power cut left, which is only to be evicted: not even the size is to be believed.
   bool knowsAny() const { return complete || !present.empty(); }
   bool operator==(const CacheRow&) const = default;
@@ -73,9 +74,13 @@ class CacheTable {
   void erase(const BlobId& blob);
   /// Notes a read. At most once a minute for a blob, so that reads do not become writes: the caller keeps count.
   void setLastRead(const BlobId& blob, int64_t lastReadNs);
-  /// With when that was, which is its age from then on.
+  /// With when that was, which is its age from then on. What is kept for hours does not become unlinked before.
   void setUnlinked(const BlobId& blob, bool unlinked, int64_t whenNs);
-  /// In the order of eviction: unlinked ones, then least recently read.
+  void setKeptHours(const BlobId& blob, uint32_t hours);
+  bool anyKept();
+  /// One less for all that are kept for hours. Those that have none left become unlinked.
+  void hourPassed();
+  /// In the order of eviction: unlinked ones, then least recently read, then those that are kept for hours.
   std::vector<CacheRow> evictionOrder(size_t limit);
   std::vector<BlobId> all();
   /// Rows and stored bytes.
@@ -89,7 +94,7 @@ class CacheTable {
  private:
   Database& db_;
   TotalsKeeper totals_, unlinkedTotals_;
-  Statement get_, put_, erase_, setLastRead_, setUnlinked_, evictionOrder_, all_;
+  Statement get_, put_, erase_, setLastRead_, setUnlinked_, evictionOrder_, all_, keptOrder_, lastHour_, hourPassed_;
 };
 
 }  // namespace realize::store

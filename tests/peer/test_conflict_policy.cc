@@ -221,3 +221,47 @@ TEST_CASE("a version that the cache has no room for is not brought there without
   CHECK(copies > 0);
   CHECK(copies < 10);
 }
+
+TEST_CASE("what the policy newest took away stays while the disk is full, and while a clock is wrong") {
+  SimArenas peers;
+  disagree(peers, ConflictRule::Newest, ConflictRule::Newest);
+  for (char name : {'x', 'y', 'z'}) SimArenas::write(*peers.a, std::string(1, name), std::string(60'000, name));
+  REQUIRE(peers.settles());
+  const auto rows = peers.a->core->core().store.history().undoable("plan.txt", 0, 0, 10);
+  REQUIRE(!rows.empty());
+  const BlobId lost = rows.front().old->blob;
+  auto& transfers = *peers.b->core->core().transfers;  // The newest version's author has settled it.
+  REQUIRE(transfers.cachedForGood(lost));
+
+  SUBCASE("what a peer removes is kept, too, as far as there is space") {
+    peers.b->disk.setFreeBytes(1'000'000);
+    for (const char* name : {"x", "y", "z"}) {
+      REQUIRE((*peers.a->disk.openRoot(test::kSimFolder))->unlink(name).ok());
+      REQUIRE(peers.settles());
+    }
+    CHECK(transfers.cacheStatus().unlinkedBytes == 60'000);
+  }
+  SUBCASE("Real files need the space") { transfers.dropUnlinked(); }
+  SUBCASE("a year passes for a clock") {
+    peers.b->clock.advance(366LL * 24 * 3600 * 1'000'000'000);
+    peers.pass(2 * 3'600'000);
+  }
+
+  CHECK(transfers.cachedForGood(lost));
+}
+
+TEST_CASE("what the policy newest took away goes after its days") {
+  SimArenas peers;
+  for (auto* peer : {peers.a.get(), peers.b.get()}) peer->options.settings.unlinkedDays = 1;
+  disagree(peers, ConflictRule::Newest, ConflictRule::Newest);
+  REQUIRE(peers.settles());
+  auto& transfers = *peers.b->core->core().transfers;
+  REQUIRE(transfers.cachedBytesTotal() > 0);
+  peers.link->cut();
+
+  peers.pass(23 * 3'600'000);
+  CHECK(transfers.cachedBytesTotal() > 0);
+  peers.pass(3 * 3'600'000);
+
+  CHECK(transfers.cachedBytesTotal() == 0);
+}

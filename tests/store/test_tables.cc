@@ -270,6 +270,39 @@ TEST_CASE("unlinked blobs are evicted first and then the least recently read") {
   CHECK(store->cache().all().size() == 3);
 }
 
+TEST_CASE("blobs that are kept for hours are evicted last, and are unlinked when these are over") {
+  Opened store;
+  auto row = [](uint64_t n, bool unlinked) { return CacheRow{blobNumber(n), 1000, 10 * n, "", true, int64_t(n), unlinked}; };
+  store->transact([&] {
+    for (uint64_t n = 1; n <= 4; ++n) store->cache().put(row(n, n == 4));
+  });
+  CHECK(!store->cache().anyKept());
+  store->cache().setKeptHours(blobNumber(1), 2);
+  store->cache().setKeptHours(blobNumber(4), 1);
+  store->cache().setUnlinked(blobNumber(1), true, 5);  // Not yet.
+  store.reopen();
+  auto order = [&] {
+    std::vector<BlobId> out;
+    for (const auto& r : store->cache().evictionOrder(9)) out.push_back(r.blob);
+    return out;
+  };
+
+  CHECK(order() == std::vector{blobNumber(2), blobNumber(3), blobNumber(4), blobNumber(1)});
+  CHECK(store->cache().evictionOrder(3).back().blob == blobNumber(4));
+  CHECK(store->cache().get(blobNumber(1))->keptHours == 2);
+  CHECK(store->cache().unlinkedTotals() == Totals{});
+  CHECK(store->cache().totals() == Totals{4, 100});
+
+  store->cache().hourPassed();
+  CHECK(order() == std::vector{blobNumber(4), blobNumber(2), blobNumber(3), blobNumber(1)});
+  CHECK(store->cache().unlinkedTotals() == Totals{1, 40});
+
+  store->cache().setUnlinked(blobNumber(1), false, 0);  // Somebody shows it.
+  CHECK(!store->cache().anyKept());
+  store.reopen();
+  CHECK(store->cache().unlinkedTotals() == Totals{1, 40});
+}
+
 TEST_CASE("marks are set, listed and taken away") {
   Opened store;
   store->marks().set(1, Mark::Unreal);
