@@ -128,7 +128,7 @@ Result<void> Folder::State::clearLeftovers(const std::vector<Placed>& placed) {
         const std::string path = core.folder->diskPath(row->node).value_or(row->name);
         auto there = root->stat(path);
         const bool replaced = there.ok() && !there->sameObject(item.stat);
-        const bool madeWay = std::any_of(placed.begin(), placed.end(), [&](const auto& file) { return file.node == row->node; });
+        const bool madeWay = std::any_of(placed.begin(), placed.end(), [&](const auto& file) { return file.node == row->node && !file.undone; });
         if (madeWay && asKnown(*row, from) && letGo(*row, from).ok()) continue;  // Whoever moved the other away since.
         if (!there.ok() || (replaced && (row->dirty || !asKnown(*row, from)))) {
           giveBack(from, path);

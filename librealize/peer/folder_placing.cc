@@ -52,6 +52,16 @@ std::string encode(const std::vector<Noted>& files) {
 
 bool sameFile(const FileStat& a, const FileStat& b) { return a.inode == b.inode && a.birthNs == b.birthNs; }
 
+/// Of what was on its way to the folder, or back: somebody had it under his name for a moment, and it is to be given back.
+Result<bool> writtenInto(Directory& root, const std::string& path, const DirectoryItem& item, const logic::Record& record, Dot dot) {
+  const bool onItsWay = item.name.starts_with(kUndoPrefix) || item.name.find('~') != std::string::npos;
+  const auto& heads = record.entry.heads;
+  const auto head = std::find_if(heads.begin(), heads.end(), [&](const auto& h) { return h.first == dot; });
+  if (!onItsWay || head == heads.end() || item.stat.type != FileStat::Type::File) return false;
+  REALIZE_ASSIGN(const auto content, hashFile(root, path, item.stat));
+  return content.blob != head->second.blob;
+}
+
 }  // namespace
 
 std::string Folder::State::notesOf(const std::vector<Placing>& files) {
@@ -74,17 +84,17 @@ void Folder::notePlacingNew(const std::vector<Placing>& files) {
 void Folder::placingDone() { s_->core.store.setValue(kPlacingKey, s_->placingNew); }
 
 /// Which of those that were noted came to their place. Before anything among our own is cleared away: what is still there
-/// did not; what is not went to the folder, if a power cut did not take its name.
+/// did not, unless somebody wrote into it; what is not went to the folder, if a power cut did not take its name.
 Result<std::vector<Folder::State::Placed>> Folder::State::placedBefore() {
   const bool sameBoot = sameBootAsBefore();
   const auto noted = decode(core.store.getValue(kPlacingKey).value_or(""));
   std::vector<Placed> out;
   if (noted.empty()) return out;
-  std::vector<FileStat> ours;
+  std::vector<std::pair<std::string, DirectoryItem>> ours;
   for (const char* folder : {kTempFolder, kCacheFolder}) {
     REALIZE_ASSIGN(const auto items, root->list(folder));
     for (const auto& item : items)
-      if (!item.failed) ours.push_back(item.stat);
+      if (!item.failed) ours.emplace_back(joinPath(folder, item.name), item);
   }
   for (const auto& [node, dot, file, named] : noted) {
     const auto id = core.store.idOf(node);
@@ -99,10 +109,15 @@ Result<std::vector<Folder::State::Placed>> Folder::State::placedBefore() {
     const auto there = root->stat(joinPath(*above, name));
     if (!there.ok() && there.code() == Code::Io) return there.error();
     const bool before = there.ok() && row && there->inode == row->inode && there->birthNs == row->birthNs;
-    const bool kept = std::any_of(ours.begin(), ours.end(), [&file = file](const auto& item) { return sameFile(item, file); });
+    const auto kept = std::find_if(ours.begin(), ours.end(), [&file = file](const auto& item) { return sameFile(item.second.stat, file); });
+    bool undone = before && sameBoot;
+    if (kept != ours.end()) {
+      REALIZE_ASSIGN(undone, writtenInto(*root, kept->first, kept->second, *record, dot));
+      if (!undone) continue;
+    }
     const bool asPlaced = there.ok() && sameFile(*there, file);
-    if (before || kept || (!asPlaced && !named && !sameBoot)) continue;
-    out.push_back({node, dot, file, parent, name});
+    if (!undone && (before || (!asPlaced && !named && !sameBoot))) continue;
+    out.push_back({node, dot, file, parent, name, undone});
   }
   return out;
 }
@@ -124,7 +139,22 @@ void Folder::State::takePlaced(const std::vector<Placed>& placed, uint64_t devic
     const auto id = core.store.idOf(file.node);
     const auto record = id ? core.tree.get(*id) : std::nullopt;
     if (!record) continue;
-    store::DiskRow row = core.store.disk().get(file.node).value_or(store::DiskRow());
+    auto known = core.store.disk().get(file.node);
+    if (file.undone && !known) continue;
+    store::DiskRow row = known.value_or(store::DiskRow());
+    row.dirty = true;
+    const auto heads = core.tree.shownHeads(*id);
+    const auto head = std::find_if(heads.begin(), heads.end(), [&](const auto& h) {
+      return std::binary_search(h.dots.begin(), h.dots.end(), file.dot);
+    });
+    std::vector<Dot> seen{file.dot};
+    if (head != heads.end()) seen = Core::baseOf(record->entry, &*head);
+    if (file.undone) {
+      row.addSeen(seen);
+      core.store.disk().put(row);
+      core.folder->hintDirectory(row.parentNode);
+      continue;
+    }
     row.node = file.node;
     row.parentNode = file.parent;
     row.name = file.name;
@@ -132,14 +162,7 @@ void Folder::State::takePlaced(const std::vector<Placed>& placed, uint64_t devic
     row.device = device;
     row.inode = file.file.inode;
     row.birthNs = file.file.birthNs;
-    row.dirty = true;
-    const auto heads = core.tree.shownHeads(*id);
-    const auto head = std::find_if(heads.begin(), heads.end(), [&](const auto& h) {
-      return std::binary_search(h.dots.begin(), h.dots.end(), file.dot);
-    });
-    std::vector<Dot> seen{file.dot};
     if (head != heads.end()) {
-      seen = Core::baseOf(record->entry, &*head);
       row.blob = head->version.blob;
       row.sizeBytes = head->version.sizeBytes;
       row.mtimeNs = head->version.mtimeNs;

@@ -107,6 +107,7 @@ struct Folder::State {
     FileStat file;
     NodeId parent = 0;
     std::string name;
+    bool undone = false;  ///< its place was given back; somebody had written into it there
   };
   Result<void> noteWhatIsThere(), clearLeftovers(const std::vector<Placed>& placed);
   void changeDevices(const std::map<uint64_t, uint64_t>& changes);

@@ -484,6 +484,39 @@ TEST_CASE("who wrote into a version that had a name for a moment has seen it, wh
   CHECK(home.core(kA).recordAt("f")->entry.heads.size() == 1);
 }
 
+TEST_CASE("who wrote into a version that had a name for a moment has seen it, whenever the process ends") {
+  int met = 0;
+  for (int calls = 2; calls < 16; ++calls) {
+    CAPTURE(calls);
+    SimHousehold home({Mark::Real});
+    startInConflict(home);
+    home.disconnect();
+    auto& b = *home.peers[kB];
+    int races = 0, seen = 0;
+    b.onCall = [&](const FakeCall& call) {
+      if (b.userActing || b.disk.isPowerOff()) return;
+      if (isRename(call, kFile) && races < 2) home.write(kB, "f", ++races == 1 ? "mine" : "mine once more");
+      if (races && ++seen == calls) b.disk.powerOff();
+    };
+
+    take(home, kB, "of A");
+    home.write(kA, "f", "of A no more");
+    home.runFor(900);
+    met += races == 2 && b.disk.isPowerOff();
+    home.end(kB);
+    b.onCall = nullptr;
+    b.disk.settle();  // The process alone has ended.
+    FakeRandom random(1);
+    b.disk.crash(random);
+    REQUIRE(b.start().ok());
+    home.connect();
+
+    REQUIRE(home.settle());
+    for (const char* text : {"mine", races == 2 ? "mine once more" : "mine", "of A no more"}) CHECK(home.fetch(kB, text) == text);
+  }
+  CHECK(met > 0);
+}
+
 TEST_CASE("what could not take its place is in the cache after a power cut, too") {
   for (uint64_t seed = 0; seed < 40; ++seed) {
     CAPTURE(seed);
