@@ -18,6 +18,7 @@ std::vector<std::string> Folder::State::keepKnownNames(logic::ReconcileInput& in
       if (name == kOwnFolder) return false;
       auto stat = root->stat(joinPath(listing.path, name));
       if (!stat.ok()) return false;
+      if (stat->type == FileStat::Type::File) lookWhatItIsElsewhere(*stat, listing.path);
       const auto before = folder ? core.store.disk().getAt(folder->node, name) : std::nullopt;
       bool known = before && (before->kind == EntryKind::Directory) == (stat->type == FileStat::Type::Directory);
       if (!known) {
@@ -31,6 +32,15 @@ std::vector<std::string> Folder::State::keepKnownNames(logic::ReconcileInput& in
     });
   }
   return folders;
+}
+
+/// Written through an ignored name, a file of the arena's changes where no watch tells of it. One that is held back stays dirty.
+void Folder::State::lookWhatItIsElsewhere(const FileStat& file, const std::string& listed) {
+  if (file.links <= 1) return;
+  for (const auto& row : core.store.disk().getByInode(file.device, file.inode)) {
+    const auto folder = core.folder->diskPath(row.parentNode);
+    if (!row.dirty && folder && *folder != listed && (!row.sameBytes(file) || row.mode != file.mode)) hint(*folder);
+  }
 }
 
 /// Other patterns concern all that is below them.

@@ -176,6 +176,7 @@ struct Folder::State {
 
   // folder_patterns.cc
   std::vector<std::string> keepKnownNames(logic::ReconcileInput& input);
+  void lookWhatItIsElsewhere(const FileStat& file, const std::string& listed);
   void notePatterns(const ListingBatch& batch);
   void inTheWay(const std::string& directory, const std::string& name);
   void tellIgnoredInTheWay(const logic::ReconcileInput& input);

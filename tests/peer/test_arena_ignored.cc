@@ -243,6 +243,21 @@ TEST_CASE_FIXTURE(InTheWay, "what has the name of an ignored file here is told u
   CHECK(a->core->status().problemCount == 0);
 }
 
+TEST_CASE_FIXTURE(Ignoring, "what is written through an ignored name of a file that the arena has is an edit of that file") {
+  makeDirectory("sub");
+  write(*a, "plan", "one");
+  write(*a, ".realizeignore", "*.log\n");
+  start();
+  REQUIRE(settles());
+  a->disk.hardLink("/arena/plan", "/arena/sub/plan.log");
+  REQUIRE(settles());
+
+  write(*a, "sub/plan.log", "through the other name");
+
+  CHECK(arrives("plan", "through the other name"));
+  CHECK_FALSE(has(*b, "sub/plan.log"));
+}
+
 TEST_CASE_FIXTURE(Ignoring, "a folder that stays for what is ignored in it is told where a peer has something else of its name") {
   makeDirectory("sub");
   write(*a, ".realizeignore", "*.log\n");
