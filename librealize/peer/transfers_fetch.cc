@@ -133,31 +133,36 @@ void Transfers::State::askList(const std::shared_ptr<BlobState>& blob) {
   });
 }
 
+/// Whatever the database says to that: who asked for the bytes goes on.
 void Transfers::State::corrupt(const PeerKey& from, const BlobId& blob) {
-  std::string path;
-  auto pathOf = [&](const std::optional<EntryId>& id) {
-    auto shown = id ? core.shownPath(*id) : Result<std::string>(Error{Code::NotFound, ""});
-    if (path.empty() && shown.ok()) path = *shown;
-  };
-  for (const auto& task : core.store.wanted().ofBlob(blob)) pathOf(core.store.idOf(task.node));
-  named.any(blob, [&](const EntryId& id) {
-    pathOf(id);
-    return !path.empty();
-  });
   core.transact([&] {
+    std::string path;
+    auto pathOf = [&](const std::optional<EntryId>& id) {
+      auto shown = id ? core.shownPath(*id) : Result<std::string>(Error{Code::NotFound, ""});
+      if (path.empty() && shown.ok()) path = *shown;
+    };
+    for (const auto& task : core.store.wanted().ofBlob(blob)) pathOf(core.store.idOf(task.node));
+    named.any(blob, [&](const EntryId& id) {
+      pathOf(id);
+      return !path.empty();
+    });
     core.store.setValue(kCorruptKey + path, corruptNote(from, blob) + std::to_string(core.env.clock.nowNs()));
+    problem(path, "corrupt", "peer " + from.hex() + " sent bytes that are not content " + blob.hex() +
+                                 "; they were refused. Its copy may be damaged");
   });
-  problem(path, "corrupt", "peer " + from.hex() + " sent bytes that are not content " + blob.hex() +
-                               "; they were refused. Its copy may be damaged");
 }
 
 /// The peer has the content after all.
 void Transfers::State::sentRight(const PeerKey& from, const BlobId& blob) {
-  for (const auto& problem : core.store.problems().list(100)) {
-    if (problem.kind != "corrupt") continue;
-    if (!core.store.getValue(kCorruptKey + problem.path).value_or("").starts_with(corruptNote(from, blob))) continue;
-    core.transact([&] { core.store.problems().erase(problem.path, problem.kind); });
-  }
+  uint64_t problems = 0;
+  if (!store::catching([&] { problems = core.store.problems().count(); }).ok() || problems == 0) return;
+  core.transact([&] {
+    for (const auto& problem : core.store.problems().list(100)) {
+      if (problem.kind != "corrupt") continue;
+      if (!core.store.getValue(kCorruptKey + problem.path).value_or("").starts_with(corruptNote(from, blob))) continue;
+      core.store.problems().erase(problem.path, problem.kind);
+    }
+  });
 }
 
 bool Transfers::stillCorrupt(const std::string& path) {
@@ -257,7 +262,7 @@ bool Transfers::State::askPieces(const std::shared_ptr<BlobState>& blob, const s
     const bool same = current != peers.end() && current->second.connection == connection;
     if (same) current->second.outstandingBytes -= std::min(bytes, current->second.outstandingBytes);
     if (outcome->corrupt) corrupt(key, blob->blob);
-    else if (!short_ && core.store.problems().count()) sentRight(key, blob->blob);
+    else if (!short_) sentRight(key, blob->blob);
     if (outcome->failed) failWaiters(blob, *outcome->failed);
     else if (short_ && same) blob->refused[key] = outcome->corrupt ? uint8_t(255) : uint8_t(hops + 1);
     (void)statuses;

@@ -244,7 +244,7 @@ void Transfers::State::finishSmall(std::shared_ptr<WantedBatch> batch, const Pee
   for (size_t i = 0; i < batch->items.size(); ++i) {
     auto& item = batch->items[i];
     any = any || item.written.ok();
-    if (item.written.ok() && anyProblem) core.transact([&] { sentRight(from, item.blob); });
+    if (item.written.ok() && anyProblem) sentRight(from, item.blob);
     if (item.written.ok()) continue;
     if (item.written.code() == Code::Corrupt) corrupt(from, item.blob);
     // A lost connection is no refusal; a peer that has it not, or sends it wrong, is not asked again for a while.

@@ -196,6 +196,31 @@ TEST_CASE_FIXTURE(SimArenas, "a database that fails while a peer's answer is tak
   CHECK(read(*b, "plan.txt") == "two");
 }
 
+// realize-sim, seed 62043652.
+TEST_CASE_FIXTURE(SimArenas, "bytes that came damaged while the database failed are asked for again") {
+  start();
+  REQUIRE(settles());
+  bool asked = false, damaged = false;
+  link->onChunk = [&](test::HeldChunk& chunk) {
+    if (std::exchange(damaged, true)) return;
+    chunk.bytes[0] ^= std::byte(1);
+  };
+  link->onTalk = [&](const std::string&) {
+    if (std::exchange(asked, true)) return;
+    b->disk.fail(FakeOp::Write, test::kSimState, Code::NoSpace, 0, 1'000'000);
+    queue.at(queue.nowNs() + 1, [&] { core(*b).transactLater([&] { core(*b).store.setValue("test", std::string(1 << 20, 'x')); }, [] {}); });
+  };
+
+  write(*a, "plan.txt", "one");
+  pass(5000);
+  CHECK(b->core->status().suspended);
+  b->disk.clearFailures();
+
+  REQUIRE(settles());
+  CHECK(damaged);
+  CHECK(read(*b, "plan.txt") == "one");
+}
+
 TEST_CASE_FIXTURE(SimArenas, "what others told while the folder was away is pulled when it is back") {
   start();
   REQUIRE(settles());
