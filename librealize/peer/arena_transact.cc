@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <map>
+#include <set>
 #include <utility>
 
 #include "librealize/base/path.h"
@@ -17,6 +18,16 @@ std::string_view whatHappened(const logic::Effect& effect) {
   if (effect.moved()) return "move";
   if (effect.contentChanged) return "edit";
   return "attributes";
+}
+
+/// A version came beside those that were shown, and took none of them away.
+bool isBeside(const logic::Effect& effect) {
+  if (!effect.wasShown || !effect.isShown || !effect.contentChanged || effect.kind != EntryKind::File) return false;
+  std::set<Dot> now;
+  for (const auto& head : effect.heads) now.insert(head.dots.begin(), head.dots.end());
+  return std::all_of(effect.oldHeads.begin(), effect.oldHeads.end(), [&](const auto& old) {
+    return std::all_of(old.dots.begin(), old.dots.end(), [&](const Dot& dot) { return now.contains(dot); });
+  });
 }
 
 /// Of several, the newest.
@@ -183,8 +194,9 @@ void ArenaCore::State::note(const logic::Effect& effect, Paths& paths) {
   const std::string& peer = paths.textOf(row.peer);
   if (effect.isShown && effect.kind == EntryKind::File && effect.heads.size() > 1)
     core.emit(Event{.whenNs = row.whenNs, .type = "conflict", .arena = "", .path = row.path, .peer = peer, .detail = ""});
+  const std::string what = std::exchange(row.what, isBeside(effect) ? "conflict" : row.what);
   store->history().add(row);
-  core.emit(Event{.whenNs = row.whenNs, .type = row.what, .arena = "", .path = row.path, .peer = peer,
+  core.emit(Event{.whenNs = row.whenNs, .type = what, .arena = "", .path = row.path, .peer = peer,
                   .detail = row.detail, .before = versionText(effect, effect.oldHeads),
                   .after = versionText(effect, effect.heads)});
 }

@@ -31,15 +31,15 @@ bool everyMemberRefuses(Core& core, const BlobId& blob, const Refused& refusedBy
   return !core.transfers->complete(blob) && refusedByAll(blob) && everyMemberAgrees(core);
 }
 
-/// This peer had that content of the file under another mode or time, and replaced it; and nobody sent it damaged, who may have
-/// it all the same. Cost: all of the history.
+/// This peer had that content of the file, maybe under another mode or time, and replaced it, while another gave it a version
+/// of its own; and nobody sent it damaged, who may have it all the same. Cost: all of the history.
 bool replacedHere(Core& core, const logic::Record& record, const Version& lost) {
   const auto path = core.shownPath(record.entry.id);
   if (!path.ok() || core.transfers->stillCorrupt(*path)) return false;
   const auto rows = core.store.history().undoable(*path, 0, 0, store::HistoryTable::kKept);
   return std::any_of(rows.begin(), rows.end(), [&](const store::HistoryRow& row) {
-    return row.node == record.node && row.peer == core.options.self && row.old->blob == lost.blob &&
-           (row.old->mode != lost.mode || row.old->mtimeNs != lost.mtimeNs);
+    // What an edit left beside it was not replaced.
+    return row.node == record.node && row.peer == core.options.self && row.what != "conflict" && row.old->blob == lost.blob;
   });
 }
 

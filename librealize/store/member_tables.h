@@ -42,7 +42,7 @@ struct HistoryRow {
   uint64_t number = 0;  ///< counts up; given by add()
   int64_t whenNs = 0;   ///< Unix time
   PeerKey peer;         ///< who did it
-  std::string what;     ///< "create", "edit", "move", "remove", ...
+  std::string what;     ///< "create", "edit", "conflict", "move", "remove", ...
   NodeId node = 0;
   std::string path;     ///< at that time, any bytes
   std::string detail;   ///< a move's old path, say

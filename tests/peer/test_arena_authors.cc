@@ -39,8 +39,8 @@ TEST_CASE_FIXTURE(Authors, "of two edits that did not know of each other, each i
   link->connect();
   pass(10'000);
 
-  CHECK(last(*a, "plan.txt") == "edit by B");
-  CHECK(last(*b, "plan.txt") == "edit by A");
+  CHECK(last(*a, "plan.txt") == "conflict by B");
+  CHECK(last(*b, "plan.txt") == "conflict by A");
   auto why = a->core->why("plan.txt");
   REQUIRE(why.ok());
   REQUIRE(why->changes.size() == 3);

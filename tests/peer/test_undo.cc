@@ -101,6 +101,29 @@ TEST_CASE("what a peer overwrites comes back, and what was undone can be undone"
   CHECK(SimArenas::read(*peers.a, "x") == "second, longer");
 }
 
+TEST_CASE("a version that comes beside another is told as a conflict, and took nothing away") {
+  SimArenas peers;
+  SimArenas::write(*peers.a, "x", "first");
+  peers.start();
+  REQUIRE(peers.settles());
+  peers.link->cut();
+  SimArenas::write(*peers.a, "x", "of A");
+  SimArenas::write(*peers.b, "x", "of B");
+  peers.pass(2000);
+  peers.link->connect();
+  REQUIRE(peers.settles());
+
+  for (auto* peer : {peers.a.get(), peers.b.get()}) {
+    const auto rows = SimArenas::core(*peer).store.history().list("x", 2);
+    REQUIRE(rows.size() == 2);
+    CHECK(rows[0].what == "conflict");
+    CHECK(rows[1].what == "edit");
+  }
+  undoAll(*peers.a, {.path = "x"});  // As it was before: one version, the one that was shown here.
+  REQUIRE(peers.settles());
+  CHECK(SimArenas::read(*peers.b, "x") == "of A");
+}
+
 TEST_CASE("a folder comes back with what was removed together with it, and since a time with what was replaced") {
   SimArenas peers;
   {

@@ -149,7 +149,7 @@ struct EntryInfo {
 struct HistoryItem {
   int64_t whenNs = 0;
   std::string peer;  ///< who did it; "" where that is not known
-  std::string what;  ///< "create", "edit", "move", "remove", ...
+  std::string what;  ///< "create", "edit", "conflict" (an edit that left what was there beside it), "move", "remove", ...
   std::string path;
   std::string detail;
   std::string before{};  ///< the content of a file that it took away: the beginning of its id, ':', its bytes; "" for none

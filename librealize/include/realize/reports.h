@@ -64,7 +64,7 @@ struct UndoItem {
   uint64_t change = 0;    ///< its number
   int64_t whenNs = 0;
   std::string peer;       ///< who did it, where known
-  std::string what;       ///< "remove" or "edit"
+  std::string what;       ///< "remove", "edit" or "conflict"
   std::string path;       ///< then
   EntryKind kind = EntryKind::File;
   uint64_t sizeBytes = 0;
