@@ -292,7 +292,9 @@ void Folder::State::changedFile(const HashJob& job) {
     return;
   }
   if (before && before->shown) {
-    if (row->blob == content.blob && row->sizeBytes == content.sizeBytes) {
+    // What was moved over it is nowhere else by now: it is an edit, also of the same bytes.
+    const bool edit = job.movedHere && job.broughtBack == BroughtBack::Nothing;
+    if (!edit && row->blob == content.blob && row->sizeBytes == content.sizeBytes) {
       const bool mode = (row->mode & 0777) != (job.stat.mode & 0777), times = row->mtimeNs != job.stat.mtimeNs;
       auto shown = core.shownVersion(*before);
       // Else they may be those of the backup.

@@ -64,6 +64,7 @@ struct HashJob {
   bool joining = false;      ///< read to be matched with a tree that others have
   BroughtBack broughtBack = BroughtBack::Nothing;
   Result<Content> content = Error{Code::Busy, "not read"};
+  bool movedHere = false;    ///< over another, and has left the name of its own entry
   bool replacesOld = false;  ///< to be judged by the guard
   uint64_t number = 0;
   bool unwritten = false;    ///< a sync of it failed: a copy is to take its place (unwritten.h)

@@ -407,6 +407,7 @@ void Folder::State::stepChanged(const logic::Step& step) {
   job.name = row->name;
   job.path = childPath(row->parentNode, row->name);
   job.stat = step.stat;
+  job.movedHere = step.kind == logic::Step::Kind::Replaced && step.source != 0 && step.source != step.node;
   addHash(std::move(job));
 }
 

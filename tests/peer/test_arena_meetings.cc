@@ -98,6 +98,26 @@ TEST_CASE_FIXTURE(Meeting, "what nobody has does not keep back what somebody has
   CHECK(until([&] { return read(*b, "new.txt") == "new"; }, 30'000));
 }
 
+// realize-sim, seed 62077006.
+TEST_CASE_FIXTURE(SimArenas, "what was moved over a file of the same bytes is a version beside what a peer wrote there at that moment") {
+  for (const char* path : {"here", "there"}) write(*a, path, "the same");
+  REQUIRE((*a->disk.openRoot(test::kSimFolder))->setTimes("here", 1'000'000'000).ok());
+  REQUIRE((*a->disk.openRoot(test::kSimFolder))->setTimes("there", 1'000'000'000).ok());
+  start();
+  REQUIRE(settles());
+  link->cut();
+
+  REQUIRE((*a->disk.openRoot(test::kSimFolder))->rename("here", "there", RenameKind::Replace).ok());
+  write(*b, "there", "by B");
+  pass(2000);
+  link->connect();
+
+  REQUIRE(settles());
+  CHECK_FALSE(has(*b, "here"));
+  CHECK(core(*b).tree.shownHeads(core(*b).recordAt("there")->entry.id).size() == 2);
+  CHECK(read(*a, "there") == "the same");
+}
+
 TEST_CASE_FIXTURE(Meeting, "a link that was given another target lives, whatever a peer removed at that moment") {
   meets("link", [&] {
     REQUIRE(root(*b).makeSymlink("new", "new target").ok());
