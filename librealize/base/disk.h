@@ -78,8 +78,8 @@ class DiskFile {
   /// The next byte at or after `offset` that is data (`hole` false) or hole (`hole` true); the size where none.
   virtual Result<uint64_t> seek(uint64_t offset, bool hole) = 0;
   /// Nobody has the file open for writing, or mapped so (F_SETLEASE with F_RDLCK); needs this file opened with
-  /// OpenMode::Read. False also where that cannot be known (the file is another user's); true on file systems that
-  /// have no leases, since nothing there could ever be answered otherwise: look at what was displaced all the same.
+  /// OpenMode::Read. True on file systems that have no leases, since nothing there could ever be answered otherwise: look
+  /// at what was displaced all the same. Errors: PermissionDenied where it is another user's file, and nobody can tell.
   virtual Result<bool> nobodyWrites() = 0;
   /// Sets the time if nobodyWrites() and the file is still this object with this size and time, with nobody let in between:
   /// a new time hides what is written before it. Needs OpenMode::Read. The file as it is then. Errors: Busy.

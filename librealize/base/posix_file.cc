@@ -139,8 +139,7 @@ Result<bool> PosixFile::leased(Work work) {
   }
   switch (errno) {
     case EAGAIN: case EBUSY: return false;
-    // Another user's file, and no CAP_LEASE: unknown, so somebody may be.
-    case EACCES: case EPERM: return false;
+    case EACCES: case EPERM: return Error{Code::PermissionDenied, "it is another user's: who has it open for writing is not told"};
     // It is a regular file, so this is the file system's answer: no leases here.
     case EINVAL: case EOPNOTSUPP: case ENOSYS: case ENOLCK: break;
     default: return failed("lease");

@@ -296,7 +296,7 @@ Result<void> Folder::place(const EntryId& id, Dot dot, const std::string& tempPa
     }
   } else {
     if (s.leftAlone(*row, path)) return Error{Code::Busy, path + ": changed here, and is read first"};
-    if (!s.nobodyWrites(path)) return Error{Code::Busy, path + ": is open for writing"};
+    if (!s.nobodyWrites(path)) return s.tellInUse(path);
     auto exchanged = s.exchangeIn(tempPath, fresh, head->version.blob, *row, path);
     if (!exchanged.ok() && exchanged.code() == Code::Conflict) {
       // Somebody wrote into it, or over it, where it was for a moment: he has seen it, and it may have been the only one.

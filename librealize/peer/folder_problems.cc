@@ -11,6 +11,7 @@ namespace realize::peer {
 
 namespace {
 constexpr size_t kMostLookedAt = 1000;
+constexpr char kInUse[] = "in-use";
 }
 
 /// What the disk table has at a path of the folder.
@@ -34,6 +35,19 @@ void Folder::State::tellIfClosed(const std::string& path, uint32_t mode) {
   if (file.ok() || file.code() != Code::PermissionDenied) return;  // Root reads everything.
   problem(path, "unreadable", joinPath(core.options.folder, path) + ": cannot be read, so no peer can have its bytes from "
                               "here. Give this program's user the right to read it");
+}
+
+/// Of a file that another peer's version is to replace.
+Error Folder::State::tellInUse(const std::string& path) {
+  auto file = root->open(path, OpenMode::Read);
+  const auto quiet = file.ok() ? (*file)->nobodyWrites() : Result<bool>(false);
+  const bool ours = quiet.ok() || quiet.code() != Code::PermissionDenied;
+  const std::string text = joinPath(core.options.folder, path) +
+      (ours ? ": is open for writing, and another peer's version is to take its place. It does once the file is closed"
+            : ": belongs to another user, so that nobody can tell whether it is open for writing, and another peer's version is to take its "
+              "place. Give it to this program's user (chown)");
+  if (!core.store.problems().has(path, kInUse)) problem(path, kInUse, text);
+  return Error{Code::Busy, text};
 }
 
 /// True as long as what the problem says may be so. What only a scan, a retry or a person can tell stays as it is.
@@ -85,6 +99,10 @@ bool Folder::State::stillTrue(const store::ProblemRow& problem) {
     auto row = rowAtPath(path);
     auto there = stat();
     return row && there.ok() && row->matches(*there);  // Else somebody has changed it since.
+  }
+  if (kind == kInUse) {
+    auto record = core.recordAt(path);
+    return record.ok() && core.store.wanted().hasNode(record->node) && !nobodyWrites(path);
   }
   if (kind == "not-placed" || kind == "repairing") {
     auto record = core.recordAt(path);

@@ -223,6 +223,7 @@ struct Folder::State {
   std::optional<store::DiskRow> rowAtPath(const std::string& path);
   bool stillTrue(const store::ProblemRow& problem);
   void tellIfClosed(const std::string& path, uint32_t mode);
+  Error tellInUse(const std::string& path);
 
   // folder_guard.cc
   logic::GuardSettings guardSettings(double share) const;

@@ -177,9 +177,11 @@ std::vector<std::string> whatIsMissing(ArenaCore& arena, const HouseholdView& vi
                       core.options.name + "` lets it happen, with --keep brings them back");
   if (const uint64_t files = core.folder->heldOverwrites())
     missing.push_back("new contents of " + plural(files, "file") + " are held back: `realize confirm " + core.options.name + "`");
-  if (const uint64_t files = core.marks->missingFiles())
+  if (const uint64_t files = core.marks->missingFiles()) {
     missing.push_back(plural(files, "file") + " marked real here " + (files == 1 ? "is" : "are") + " not complete (" +
                       plural(core.marks->missingBytes(), "byte") + ")");
+    if (core.store.problems().count() > 0) missing.back() += "; `realize status` names what is in the way";
+  }
   if (core.folder->settling())
     missing.push_back(core.folder->waitingForTree() ? "the folder is read when another member has told of its tree"
                       : core.folder->scanning() ? "the folder is being scanned: " + plural(core.folder->scannedEntries(), "name") + " so far"

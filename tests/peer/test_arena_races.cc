@@ -536,7 +536,7 @@ TEST_CASE("a chunk that comes once more does not end up in the file that was mad
   CHECK((text == std::string(600'000, 'f') || text == std::string(600'000, 'e')));
 }
 
-TEST_CASE("a file kept open by a writer is not fetched over and over") {
+TEST_CASE("a file kept open by a writer is not fetched over and over, and status says what is waited for") {
   Planned peers;
   const int fd = ::open((peers.b->folder + "/plan.txt").c_str(), O_WRONLY);
   REQUIRE(fd >= 0);
@@ -549,8 +549,14 @@ TEST_CASE("a file kept open by a writer is not fetched over and over") {
 
   until([&] { return peers.ba->gets > before + 20; }, 1500);
   CHECK(peers.ba->gets <= before + 20);
+  const auto problems = [&] { return peers.b->with([](ArenaCore& core) { return core.status().problems; }); };
+  REQUIRE(problems().size() == 1);
+  CHECK(problems()[0].path == "plan.txt");
+  CHECK(problems()[0].kind == "in-use");
+  CHECK(problems()[0].detail.find(peers.b->folder + "/plan.txt: is open for writing") == 0);
 
   ::close(fd);
   REQUIRE(peers.settle(30));
   CHECK(peers.b->read("plan.txt") == "new from a");
+  CHECK(problems().empty());
 }
