@@ -207,8 +207,7 @@ struct Folder::State {
   void pumpHashes();
   void finishHashes(std::vector<HashJob>& jobs);
   bool putCopy(HashJob& job);
-  void newFile(const HashJob& job);
-  void changedFile(const HashJob& job);
+  void newFile(const HashJob& job), changedFile(const HashJob& job);
   static void addSameVersion(const Entry& entry, store::DiskRow& row);
   void followUnread(const logic::Record& record, const store::DiskRow& row);
   logic::Base seenByRemoval(const EntryId& id, store::DiskRow row);
