@@ -91,16 +91,17 @@ void Transfers::State::handOver(const std::shared_ptr<BlobState>& old) {
 }
 
 /// Entries that have these bytes from nowhere else here: further heads of a conflict, or what a rename gave to another
-/// entry. Kept as long as one of them shows the content and has it not in the folder.
+/// entry. Kept as long as one of them shows the content and has it not in the folder; of a conflict that is to be settled, also what
+/// the folder has, which may be replaced in a moment.
 bool Transfers::State::pinned(const BlobId& blob) {
   const std::string ids = core.store.getValue(kPin + blob.hex()).value_or("");
   if (ids.empty()) return false;
-  if (ids.size() < EntryId::size() || !pinners(blob).empty()) return true;
+  if (ids.size() < EntryId::size() || !pinners(blob, core.settings.conflicts != ConflictRule::Keep).empty()) return true;
   core.transact([&] { core.store.setValue(kPin + blob.hex(), ""); });
   return false;
 }
 
-std::vector<EntryId> Transfers::State::pinners(const BlobId& blob) {
+std::vector<EntryId> Transfers::State::pinners(const BlobId& blob, bool settling) {
   std::vector<EntryId> out;
   const std::string ids = core.store.getValue(kPin + blob.hex()).value_or("");
   for (size_t at = 0; at + EntryId::size() <= ids.size(); at += EntryId::size()) {
@@ -109,8 +110,8 @@ std::vector<EntryId> Transfers::State::pinners(const BlobId& blob) {
     auto record = core.tree.get(id);
     if (!record || !record->shown) continue;
     const auto row = core.store.disk().get(record->node);
-    if (row && row->blob == blob && core.folder->isAsKnown(*row)) continue;
     const auto heads = core.tree.shownHeads(id);
+    if (!(settling && heads.size() > 1) && row && row->blob == blob && core.folder->isAsKnown(*row)) continue;
     if (std::any_of(heads.begin(), heads.end(), [&](const auto& head) { return head.version.blob == blob; })) out.push_back(id);
   }
   return out;
@@ -170,6 +171,7 @@ std::vector<EntryContent> Transfers::pinnedContents() {
 bool Transfers::State::evictable(const BlobId& blob) {
   auto known = blobs.find(blob);
   if (known != blobs.end() && !idle(known->second)) return false;
+  if (std::any_of(keeping.begin(), keeping.end(), [&](const auto& one) { return one.blob == blob; })) return false;  // Pinned in a moment.
   return !core.store.wanted().hasBlob(blob) && !pinned(blob);
 }
 

@@ -123,7 +123,7 @@ struct Transfers::State {
   void forget(const BlobId& blob);
   void handOver(const std::shared_ptr<BlobState>& old);
   bool pinned(const BlobId& blob);
-  std::vector<EntryId> pinners(const BlobId& blob);
+  std::vector<EntryId> pinners(const BlobId& blob, bool settling = false);
   bool pinsNamed = false;  ///< no more pins of earlier versions
   std::map<BlobId, std::vector<EntryId>> claimed;
   bool evictable(const BlobId& blob);

@@ -346,7 +346,7 @@ std::string World::unsettled() {
     if (core.folder->heldRemovals() + core.folder->heldOverwrites()) return name(i) + " holds changes back";
     // What only he has who is removed is waited for.
     if (!apart_ && core.marks->missingFiles()) return name(i) + " misses " + std::to_string(core.marks->missingFiles()) + " files";
-    if (!apart_ && core.conflictPolicy->busy() && options_.seed % 7 != 3) return name(i) + " settles conflicts";
+    if (!apart_ && core.conflictPolicy->busy()) return name(i) + " settles conflicts";
     if (!apart_ && core.folder->askingForLastResorts()) return name(i) + " asks who has what is shown as a last resort";
     if (const auto unread = unreadAt(i); !unread.empty()) return name(i) + " could not read " + unread;
     if (core.store.unsynced().count()) return name(i) + " has names that may not be on disk";
