@@ -1,6 +1,7 @@
 // What a mass removal, or the replacing of many contents at once, waits for: logic::RemovalGuard and OverwriteGuard.
 
 #include <algorithm>
+#include <utility>
 
 #include "librealize/peer/folder_state.h"
 #include "librealize/peer/invalidations.h"
@@ -64,10 +65,34 @@ void Folder::State::noteReturned() {
   if (guard.held().empty()) return;
   std::map<NodeId, bool> folders;
   for (NodeId node : std::set(guard.held()))
-    if (isThere(node, folders)) guard.returned(node);
+    if (isThere(node, folders)) {
+      guard.returned(node);
+      tryBehindGuard();
+    }
   if (!guard.held().empty()) return;
   core.transact([&] { core.store.problems().eraseKind(kRemoval); });
   core.folder->rescanAll();  // What was left out with it.
+}
+
+/// It is not where it is to be changed, as its removal, or that of a folder that it is in, is held back: tried again with the answer.
+bool Folder::State::waitsForGuard(const EntryId& id) {
+  if (guard.held().empty()) return false;
+  const auto* record = core.tree.peek(id);
+  if (!record || !record->shown) return false;
+  const auto* row = core.store.disk().peek(record->node);
+  NodeId node = row ? row->node : core.store.nodeOf(record->shownParent).value_or(kRootNode);
+  while (!guard.held().contains(node)) {
+    row = core.store.disk().peek(node);
+    if (!row) return false;
+    node = row->parentNode;
+  }
+  retries.erase(id);
+  behindGuard.insert(id);
+  return true;
+}
+
+void Folder::State::tryBehindGuard() {
+  for (const auto& id : std::exchange(behindGuard, {})) core.folder->entryChanged(id);
 }
 
 void Folder::State::holdBack(logic::Plan& plan) {
@@ -299,6 +324,7 @@ Result<uint64_t> Folder::confirmHeld(bool keep) {
     for (const auto& [node, held] : contents) s.confirmedContents.insert(node);
   }
   rescanAll();
+  s.tryBehindGuard();
   return nodes.size() + contents.size();
 }
 

@@ -82,6 +82,7 @@ void Folder::State::applied(const EntryId& id) {
 }
 
 void Folder::State::retry(const EntryId& id) {
+  if (waitsForGuard(id)) return;
   if (!retrying.insert(id).second) return;
   if (++retries[id] == kPatience) {
     // From here on a wait no longer waits for it: so it is said.

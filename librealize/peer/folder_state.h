@@ -226,11 +226,10 @@ struct Folder::State {
 
   // folder_guard.cc
   logic::GuardSettings guardSettings(double share) const;
-  void beginGuards();
-  void guardsRest();
-  void noteReturned(), sayHeldRemovals();
-  bool isThere(NodeId node, std::map<NodeId, bool>& folders);
-  void holdBack(logic::Plan& plan), keepOrigins(logic::Plan& plan), releaseOrigin(NodeId replaced);
+  void beginGuards(), guardsRest(), noteReturned(), sayHeldRemovals();
+  bool isThere(NodeId node, std::map<NodeId, bool>& folders), waitsForGuard(const EntryId& id);
+  std::set<EntryId> behindGuard;  ///< what peers changed in what is held back
+  void tryBehindGuard(), holdBack(logic::Plan& plan), keepOrigins(logic::Plan& plan), releaseOrigin(NodeId replaced);
   std::map<NodeId, NodeId> origins;  ///< of files that were renamed over another whose new content may be held: by that other
   bool suspicious(const logic::Plan& plan);
   enum class Replaces : uint8_t {

@@ -387,6 +387,43 @@ TEST_CASE_FIXTURE(Overwritten, "what a peer took out of a folder whose removal i
     for (auto* peer : {a.get(), b.get()}) CHECK(read(*peer, "out-" + name(i)) == "of the trip " + old(i));
 }
 
+TEST_CASE_FIXTURE(Overwritten, "a link that a peer makes or changes in a folder whose removal is held back is not tried without end") {
+  bool keep = false, made = false;
+  SUBCASE("made, confirmed") { made = true; }
+  SUBCASE("made, kept") { keep = made = true; }
+  SUBCASE("changed, confirmed") {}
+  SUBCASE("changed, kept") { keep = true; }
+  auto here = *a->disk.openRoot(test::kSimFolder);
+  auto there = *b->disk.openRoot(test::kSimFolder);
+  REQUIRE(here->makeDirectory("trip", 0755).ok());
+  for (int i = 0; i < 20; ++i) write(*a, "trip/" + name(i), "of the trip " + old(i));
+  if (!made) REQUIRE(here->makeSymlink("trip/link", "old").ok());
+  REQUIRE(settles());
+  for (int i = 0; i < 20; ++i) REQUIRE(here->unlink("trip/" + name(i)).ok());
+  if (!made) REQUIRE(here->unlink("trip/link").ok());
+  REQUIRE(here->removeDirectory("trip").ok());
+  REQUIRE(until([&] { return a->core->status().heldRemovals == (made ? 21 : 22); }));
+  if (!made) REQUIRE(there->unlink("trip/link").ok());
+  REQUIRE(there->makeSymlink("trip/link", "new").ok());
+  pass(20'000);
+  int calls = 0;
+  a->onCall = [&](const test::FakeCall& call) { calls += call.path.starts_with(test::kSimFolder); };
+
+  pass(60'000);
+
+  CHECK(calls < 200);
+  CHECK_FALSE(core(*a).folder->settling());
+  a->onCall = nullptr;
+  REQUIRE(core(*a).folder->confirmHeld(keep).ok());
+  REQUIRE(settles());
+  for (auto* peer : {a.get(), b.get()}) {
+    const auto link = (*peer->disk.openRoot(test::kSimFolder))->readSymlink("trip/link");
+    REQUIRE(link.ok());
+    CHECK(*link == "new");
+    CHECK(has(*peer, "trip/" + name(3)) == keep);
+  }
+}
+
 TEST_CASE_FIXTURE(Overwritten, "another folder that took the name of one whose removal is held is not that one come back") {
   bool keep = false;
   SUBCASE("confirmed") {}
