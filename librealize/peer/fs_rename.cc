@@ -160,7 +160,8 @@ Result<std::optional<FileStat>> ArenaFileSystem::State::renameOnDisk(Directory& 
   const bool sameFile = fromStat.ok() && toStat.ok() && fromStat->sameObject(*toStat);
   auto renamed = sameFile ? root.unlink(source.path)
                           : root.rename(source.path, to, replaces ? RenameKind::Replace : RenameKind::NoReplace);
-  if (!renamed.ok() && renamed.code() == Code::Unsupported && !root.stat(to).ok())
+  const auto there = !renamed.ok() && renamed.code() == Code::Unsupported ? root.stat(to) : toStat;
+  if (!renamed.ok() && renamed.code() == Code::Unsupported && !there.ok() && there.code() == Code::NotFound)
     renamed = root.rename(source.path, to, RenameKind::Replace);
   if (!renamed.ok()) {
     if (renamed.code() == Code::NotFound) core.folder->hintDirectory(source.row->parentNode);

@@ -197,8 +197,11 @@ void Transfers::State::moveFromCache(const std::vector<store::BlobTask>& tasks) 
     if (!placed.empty() && syncNames(*root, placed))
       for (const NodeId node : placed) core.folder->noteOnDisk(node);
     for (const auto& move : moves) {
-      // Also where it went to the user after all, who had written into it for the moment that it was his.
-      if (!move.file.ok() || root->stat(cachePath(move.task.blob)).ok()) continue;
+      if (!move.file.ok()) continue;
+      // Also where it went to the user after all, who had written into it for the moment that it was his. Where the disk does not
+      // say, it is there still, unless it was placed.
+      const auto left = root->stat(cachePath(move.task.blob));
+      if (left.ok() || (left.code() != Code::NotFound && !(move.settled.ok() && *move.settled))) continue;
       core.store.cache().erase(move.task.blob);
       if (auto known = blobs.find(move.task.blob); known != blobs.end()) known->second->gone = known->second->real = true;
       forget(move.task.blob);

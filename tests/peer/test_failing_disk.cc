@@ -135,3 +135,23 @@ TEST_CASE_FIXTURE(Settled, "an edit that a new version had to make way for again
   REQUIRE(record.ok());
   CHECK(core(*a).tree.shownHeads(record->entry.id).size() == 2);
 }
+
+// realize-sim --hard failed-syncs,disk-errors, seed 75001434.
+TEST_CASE_FIXTURE(Settled, "what could not be moved out of the cache is known to be there, also where the disk fails to look") {
+  core(*b).marks->set(*core(*b).recordAt("sub/below/plan.txt"), Mark::Unreal);
+  REQUIRE(until([&] { return !has(*b, "sub/below/plan.txt"); }));
+  const BlobId blob = core(*b).shownVersion(*core(*b).recordAt("sub/below/plan.txt"))->second.blob;
+  REQUIRE(core(*b).transfers->cachedForGood(blob));
+  link->cut();
+  int looks = 0;
+  b->onCall = [&](const test::FakeCall& call) {
+    if (call.op == FakeOp::Rename && call.path.find(Transfers::cachePath(blob)) != std::string::npos && looks++ == 0)
+      b->disk.fail(FakeOp::Stat, Transfers::cachePath(blob), Code::Io);
+  };
+  b->disk.fail(FakeOp::Rename, Transfers::cachePath(blob), Code::Io);
+
+  core(*b).marks->set(*core(*b).recordAt("sub/below/plan.txt"), Mark::Real);
+
+  CHECK(until([&] { return has(*b, "sub/below/plan.txt"); }, 120'000));
+  CHECK(looks > 0);
+}
