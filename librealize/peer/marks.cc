@@ -518,12 +518,14 @@ void Marks::State::onAnswers(Round& round, const PeerKey& peer, const std::vecto
   if (!noted) return;
   core.store.makeDurable();
   std::vector<Round::Given> done;
+  bool stayed = false;
   core.transact([&] {
     std::vector<std::pair<BlobId, uint64_t>> moved;
     for (size_t i : ready) {
       const bool gone = !promised(asked[i].blob) && drop(asked[i], moved);  // We may have promised it meanwhile.
       if (!gone) {
         core.folder->noteOnDisk(asked[i].node);
+        stayed = true;
         continue;
       }
       answered.erase(asked[i].node);
@@ -532,6 +534,7 @@ void Marks::State::onAnswers(Round& round, const PeerKey& peer, const std::vecto
     }
     core.transfers->adopt(moved);
   });
+  if (stayed) core.store.makeDurable();  // Else what its user puts in its place would pass for another file than one that he saw.
   release(done);
 }
 
