@@ -48,7 +48,11 @@ Result<void> Folder::State::lookWhatWasBroughtBack() {
   const std::string now = std::to_string(marker.inode) + " " + std::to_string(marker.birthNs);
   if (then != now) core.store.setValue(kMarkerKey, now);
   const std::string what = core.store.getValue(kBroughtBackKey).value_or("");
-  if (what.empty()) return {};
+  if (what.empty()) {
+    // Who joins with a folder that another database had may have the only copies in its cache.
+    if (!then && core.store.cache().totals().count == 0) forgetCache();
+    return {};
+  }
   broughtBack = what == "folder" ? BroughtBack::Folder : BroughtBack::Database;
   broughtBackBelow.reset();
   forgetCache();

@@ -487,3 +487,25 @@ TEST_CASE_FIXTURE(BackedUp, "a disk that has another number after a boot is the 
   CHECK_FALSE(has(*a, "x/y"));
   CHECK(conflicts() == 0);
 }
+
+// realize-sim --conflicts copies, seed 72008811.
+TEST_CASE_FIXTURE(BackedUp, "what is in the cache of a folder is known there when another peer joins with that folder") {
+  link->cut();
+  write(*a, "f", "by a");
+  write(*b, "f", "by b, whose it is");
+  pass(3000);
+  link->connect();
+  REQUIRE(settles());
+  std::optional<BlobId> others;
+  for (const auto& head : core(*b).tree.shownHeads(core(*b).recordAt("f")->entry.id))
+    if (core(*b).transfers->cachedForGood(head.version.blob)) others = head.version.blob;
+  REQUIRE(others.has_value());
+
+  link->cut();
+  b->vanish();
+  b->loseDatabase();
+  b->joinAnew(3);
+  REQUIRE(b->start().ok());
+
+  CHECK(until([&] { return core(*b).transfers->cachedForGood(*others); }, 10'000));
+}
