@@ -85,7 +85,12 @@ ArenaStore::ArenaStore(std::unique_ptr<Database> db)
       });
 }
 
-ArenaStore::~ArenaStore() = default;
+/// What is still to be committed is so while the tables are there, which take part in that, and in its failure.
+ArenaStore::~ArenaStore() {
+  auto settled = catching([&] { db_->settle(); });
+  (void)settled;  // As in ~Database().
+  db_->setHooks({}, {});
+}
 
 Result<std::unique_ptr<ArenaStore>> ArenaStore::open(const std::string& path, const OpenOptions& options) {
   REALIZE_ASSIGN(auto db, Database::open(path, "arena's index", kArenaApplicationId, arenaMigrations(), options));

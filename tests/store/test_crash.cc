@@ -125,6 +125,36 @@ TEST_CASE("a full disk fails the transaction, and the store goes on when there i
   CHECK_NOTHROW(store.database().verify());
 }
 
+// realize-sim, seed 62094601.
+TEST_CASE("a store ends whole whose last transaction was to be committed later, and cannot be") {
+  Machine machine(1);
+  bool committed = false;
+  {
+    auto opened = machine.open();
+    REQUIRE(opened.ok());
+    ArenaStore& store = **opened;
+    store.setValue("a", "b");
+    store.database().onSettleDue([] {});
+    store.transactLater(
+        [&] {
+          for (uint64_t seq = 1; seq <= 100; ++seq) {
+            auto record = recordFor(kRootEntry, "file " + std::to_string(seq), EntryKind::File, 1, seq);
+            store.put(record);
+          }
+          return true;
+        },
+        [&] { committed = true; });
+    machine.disk.fail(test::FakeOp::Write, "/state", Code::NoSpace, 0, 1'000'000);
+  }
+  machine.disk.clearFailures();
+
+  CHECK_FALSE(committed);
+  auto opened = machine.open();
+  REQUIRE(opened.ok());
+  CHECK((*opened)->counts().files == 0);
+  CHECK((*opened)->getValue("a") == "b");
+}
+
 TEST_CASE("a failed sync is never reported as durable") {
   Machine machine(1);
   auto opened = machine.open();
