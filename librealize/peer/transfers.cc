@@ -300,9 +300,14 @@ void Transfers::State::saved(const std::vector<Saving>& group) {
     // What was dropped meanwhile is not there, whatever was synced.
     if (saving.synced.ok() && !blob.gone && !blob.detached && blob.drops == saving.drops) present.push_back(&saving);
   }
+  bool wanted = false;
   const bool noted = core.transact([&] {
-    for (const auto* saving : present) core.store.cache().put(saving->row);
+    for (const auto* saving : present) {
+      core.store.cache().put(saving->row);
+      wanted = wanted || (saving->row.complete && core.store.wanted().hasBlob(saving->row.blob));
+    }
   });
+  if (noted && wanted) core.transfers->wakeWanted();  // Nobody need be connected for it.
   for (const auto* saving : present) {
     if (!noted) break;
     saving->blob->recordedBytes = saving->row.storedBytes;

@@ -118,6 +118,28 @@ TEST_CASE_FIXTURE(SimArenas, "what was moved over a file of the same bytes is a 
   CHECK(read(*a, "there") == "the same");
 }
 
+// realize-sim, seed 62098152.
+TEST_CASE("what was read whole is made real, though its mark came when nobody was connected any more") {
+  SimArenas arenas(Mark::None);
+  auto& b = *arenas.b;
+  arenas.write(*arenas.a, "plan", std::string(100'000, 'x'));
+  arenas.start();
+  REQUIRE(arenas.settles());
+  auto& core = SimArenas::core(b);
+  const auto version = core.shownVersion(*core.recordAt("plan"))->second;
+  bool got = false;
+  {
+    auto open = core.transfers->open(version.blob, version.sizeBytes);
+    core.transfers->read(open, 0, version.sizeBytes, [&](Result<Bytes> bytes) { got = bytes.ok(); });
+    REQUIRE(arenas.until([&] { return got; }));
+  }
+
+  arenas.link->cut();
+  core.marks->set(*core.recordAt("plan"), Mark::Real);
+
+  CHECK(arenas.until([&] { return SimArenas::has(b, "plan"); }, 30'000));
+}
+
 TEST_CASE_FIXTURE(Meeting, "a link that was given another target lives, whatever a peer removed at that moment") {
   meets("link", [&] {
     REQUIRE(root(*b).makeSymlink("new", "new target").ok());
