@@ -245,7 +245,7 @@ Result<bool> Transfers::State::settle(NodeId node, const BlobId& blob, uint64_t 
                                        const FileStat* known) {
   auto id = core.store.idOf(node);
   const logic::Record* record = id ? core.tree.peek(*id) : nullptr;
-  bool moved = false;
+  bool moved = false, placed = false;
   if (!record || !record->shown) return moved;  // Removed meanwhile; Marks has dropped the wish or will.
   const auto shown = core.shownVersion(*record);
   const auto heads = core.tree.shownHeads(*id);
@@ -253,7 +253,7 @@ Result<bool> Transfers::State::settle(NodeId node, const BlobId& blob, uint64_t 
     if (head.version.blob != blob) continue;
     if (shown && shown->second.blob == blob) {
       REALIZE_TRY(core.folder->place(*id, head.dot, tempPath, known));
-      moved = true;
+      moved = placed = true;
       const auto path = core.shownPath(*id);
       isReal({node, blob, sizeBytes}, path.ok() ? *path : "");
     } else if (tempPath != cachePath(blob)) {
@@ -269,7 +269,8 @@ Result<bool> Transfers::State::settle(NodeId node, const BlobId& blob, uint64_t 
     break;
   }
   core.conflictPolicy->bytesCame(*id);
-  core.marks->entryChanged(*id);
+  // What it was shown for may have been that it lacked them.
+  if (core.marks->entryChanged(*id) && !placed) core.folder->entryChanged(*id);
   return moved;
 }
 
