@@ -20,14 +20,19 @@ std::string_view whatHappened(const logic::Effect& effect) {
   return "attributes";
 }
 
-/// A version came beside those that were shown, and took none of them away.
-bool isBeside(const logic::Effect& effect) {
-  if (!effect.wasShown || !effect.isShown || !effect.contentChanged || effect.kind != EntryKind::File) return false;
+/// Of the versions that were shown, those that the change took away, also where another has the same content.
+std::vector<logic::ShownHead> tookAway(const logic::Effect& effect) {
   std::set<Dot> now;
   for (const auto& head : effect.heads) now.insert(head.dots.begin(), head.dots.end());
-  return std::all_of(effect.oldHeads.begin(), effect.oldHeads.end(), [&](const auto& old) {
-    return std::all_of(old.dots.begin(), old.dots.end(), [&](const Dot& dot) { return now.contains(dot); });
-  });
+  std::vector<logic::ShownHead> out;
+  for (const auto& old : effect.oldHeads)
+    if (!std::all_of(old.dots.begin(), old.dots.end(), [&](const Dot& dot) { return now.contains(dot); })) out.push_back(old);
+  return out;
+}
+
+/// A version came beside those that were shown, and took none of them away.
+bool isBeside(const logic::Effect& effect) {
+  return effect.wasShown && effect.isShown && effect.contentChanged && effect.kind == EntryKind::File && tookAway(effect).empty();
 }
 
 /// Of several, the newest.
@@ -185,8 +190,10 @@ void ArenaCore::State::note(const logic::Effect& effect, Paths& paths) {
   if (effect.wasShown && !effect.oldHeads.empty() && (effect.gone() || (effect.contentChanged && effect.kind != EntryKind::Directory))) {
     // Of several versions, the one that was shown here.
     const auto* disk = store->disk().peek(row.node);
-    auto old = effect.oldHeads.begin();
-    for (auto head = old; disk && head != effect.oldHeads.end(); ++head)
+    auto went = tookAway(effect);
+    if (went.empty()) went = effect.oldHeads;
+    auto old = went.begin();
+    for (auto head = old; disk && head != went.end(); ++head)
       if (head->version.blob == disk->blob) old = head;
     row.kind = effect.kind;
     if (old->version.target == EntryId()) row.old = old->version;  // The bytes of a hard link are another entry's.

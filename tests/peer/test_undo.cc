@@ -124,6 +124,29 @@ TEST_CASE("a version that comes beside another is told as a conflict, and took n
   CHECK(SimArenas::read(*peers.b, "x") == "of A");
 }
 
+TEST_CASE("of several versions the history tells the one that an edit took away") {
+  SimArenas peers;
+  SimArenas::write(*peers.a, "x", "first");
+  peers.start();
+  REQUIRE(peers.settles());
+  peers.link->cut();
+  SimArenas::write(*peers.a, "x", "of A");
+  SimArenas::write(*peers.b, "x", "of B");
+  peers.pass(2000);
+  peers.link->connect();
+  REQUIRE(peers.settles());
+
+  for (auto* peer : {peers.a.get(), peers.b.get()}) {
+    auto& core = SimArenas::core(*peer);
+    const BlobId before = core.shownVersion(*core.recordAt("x"))->second.blob;
+    SimArenas::write(*peer, "x", "more of " + peer->options.name);
+    REQUIRE(peers.settles());
+    const auto row = core.store.history().list("x", 1).front();
+    CHECK(row.what == "edit");
+    CHECK(row.old->blob == before);
+  }
+}
+
 TEST_CASE("a folder comes back with what was removed together with it, and since a time with what was replaced") {
   SimArenas peers;
   {
