@@ -195,7 +195,8 @@ void Database::makeDurable() {
   if (durable_ || faulty(Fault::SkipDurable)) return;
   // Every commit since the last checkpoint is in the log, written but not synced; a checkpoint syncs by itself.
   sqlite3_file* file = log();
-  if (file == nullptr) throw DatabaseError(Code::Internal, "the " + what_ + " has no log to sync");
+  // Where the disk failed as the log was to be begun: reopen() begins it.
+  if (file == nullptr) throw DatabaseError(Code::Io, "the " + what_ + " (" + path_ + ") has no log to sync");
   if (file->pMethods->xSync(file, SQLITE_SYNC_NORMAL) != SQLITE_OK) {
     syncFailed_ = true;
     throw DatabaseError(Code::Io, "the " + what_ + " (" + path_ + ") cannot be written to its disk");
