@@ -468,6 +468,14 @@ bool Exchange::agreesWith(const PeerKey& key) {
          said.vector == core.tree.vector() && said.digest == core.tree.digest();
 }
 
+bool Exchange::agreesWithAll() {
+  auto& core = s_->core;
+  const auto agrees = [&](const PeerKey& key) { return key == core.options.self || agreesWith(key); };
+  if (s_->admitted && !std::all_of(s_->admitted->begin(), s_->admitted->end(), agrees)) return false;
+  const auto rows = core.store.members().all();
+  return std::all_of(rows.begin(), rows.end(), [&](const auto& row) { return !row.admitted || agrees(row.peer); });
+}
+
 void Exchange::refresh(std::function<void()> done) {
   s_->core.folder->barrier([s = s_.get(), alive = s_->alive, done = std::move(done)] {
     if (!*alive || s->remotes.empty()) return done();

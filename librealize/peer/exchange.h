@@ -57,6 +57,8 @@ class Exchange {
   RemoteArena* remote(const PeerKey& key);  ///< null: not connected
   /// The peer said so since it connected: same vector, same digest, nothing settling.
   bool agreesWith(const PeerKey& key);
+  /// ... and so does each member, also who was never met. Whom somebody between asks may be out of his reach at that moment.
+  bool agreesWithAll();
   /// Asks every connected peer for its state behind a barrier (after our own barrier), then calls `done`.
   void refresh(std::function<void()> done);
   void stop();

@@ -18,17 +18,9 @@ constexpr size_t kNotReplacedKept = 4096;
 
 using Refused = std::function<bool(const BlobId&)>;
 
-/// Each is connected, directly or not, and at rest.
-bool everyMemberAgrees(Core& core) {
-  const auto members = core.store.members().all();
-  return std::all_of(members.begin(), members.end(), [&](const store::MemberRow& member) {
-    return !member.admitted || member.peer == core.options.self || core.exchange->agreesWith(member.peer);
-  });
-}
-
 /// Nobody of all members has it: each is connected, at rest and was asked.
 bool everyMemberRefuses(Core& core, const BlobId& blob, const Refused& refusedByAll) {
-  return !core.transfers->complete(blob) && refusedByAll(blob) && everyMemberAgrees(core);
+  return !core.transfers->complete(blob) && refusedByAll(blob) && core.exchange->agreesWithAll();
 }
 
 /// This peer had that content of the file, maybe under another mode or time, and replaced it, while another gave it a version
@@ -112,7 +104,7 @@ void Folder::nobodyHas(const EntryId& id, const std::function<bool(const BlobId&
   std::optional<Dot> here;
   const auto follows = followsContent(core, *record, refusedByAll, s.notReplaced);
   if (!follows && !logic::allLetGo(record->entry)) {
-    if (!allRemoved(core, *record) || !everyMemberAgrees(core)) return;
+    if (!allRemoved(core, *record) || !core.exchange->agreesWithAll()) return;
     if (!justAsked) return lastResort(id);  // Who has it may have come since the others were asked.
   }
   for (const auto& [dot, version] : record->entry.heads) {
@@ -169,7 +161,7 @@ void Folder::State::askForLastResort(const EntryId& id, int64_t delayMs) {
     }
     auto nowhere = std::make_shared<std::set<BlobId>>();
     auto left = std::make_shared<size_t>(1);
-    auto answered = [this, alive, id, delayMs, nowhere, left, all = everyMemberAgrees(core)] {
+    auto answered = [this, alive, id, delayMs, nowhere, left, all = core.exchange->agreesWithAll()] {
       if (--*left > 0 || !*alive) return;
       if (nowhere->empty()) {
         lastResorts.erase(id);

@@ -99,6 +99,18 @@ TEST_CASE_FIXTURE(Meeting, "what nobody has does not keep back what somebody has
 }
 
 // realize-sim, seed 62077006.
+TEST_CASE_FIXTURE(SimArenas, "who was never met may have what all others lack") {
+  start();
+  REQUIRE(settles());
+  auto& exchange = *core(*a).exchange;
+  CHECK(exchange.agreesWithAll());
+
+  a->setMembers({a->key, b->key, PeerKey{{3}}});
+  REQUIRE(settles());
+  CHECK(exchange.agreesWith(b->key));
+  CHECK_FALSE(exchange.agreesWithAll());
+}
+
 TEST_CASE_FIXTURE(SimArenas, "what was moved over a file of the same bytes is a version beside what a peer wrote there at that moment") {
   for (const char* path : {"here", "there"}) write(*a, path, "the same");
   REQUIRE((*a->disk.openRoot(test::kSimFolder))->setTimes("here", 1'000'000'000).ok());

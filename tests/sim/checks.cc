@@ -200,6 +200,23 @@ std::string entryText(const Entry& entry) {
 }
 }  // namespace
 
+/// Tells what a peer has of the entries of the name that is followed, if that is another than before.
+void World::follow(size_t number) {
+  auto& store = machines_[number].peer->core->core().store;
+  std::string now;
+  const auto read = store::catching([&] {
+    for (const auto& id : store.allEntries(0, 1000)) {
+      const auto record = store.get(id);
+      if (!record || record->entry.place.name != options_.follow) continue;
+      const auto row = store.disk().get(record->node);
+      now += "entry " + id.hex().substr(0, 4) + (record->shown ? "" : ", not shown") +
+             (row ? ", row " + row->blob.hex().substr(0, 8) + (row->dirty ? " dirty" : "") : "") + "\n" + entryText(record->entry);
+    }
+  });
+  if (!read.ok() || now == std::exchange(machines_[number].followed, now)) return;
+  say(number, "has of " + options_.follow + "\n" + now);
+}
+
 /// What it has seen, the entries, the disk table, what is wanted and the problems, for people.
 std::string World::rowsOf(size_t number) {
   auto& core = machines_[number].peer->core->core();

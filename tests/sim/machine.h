@@ -25,6 +25,7 @@ struct Machine {
   std::map<uint64_t, std::set<Token>> torn;
   std::map<std::string, std::pair<uint64_t, uint64_t>> takenAway;  ///< by the program: of a path, in which event, which inode
   std::string letGoAlone;          ///< a copy that nobody else keeps for it
+  std::string followed;            ///< as told last
   std::string nameVanished;        ///< between two of these
   bool full = false;               ///< the disk, on purpose
   bool suspended = false;          ///< its database met the full disk, or one that fails; it goes on by itself

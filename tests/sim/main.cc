@@ -15,7 +15,7 @@ using namespace realize::test;
 namespace {
 
 int usage() {
-  fputs("realize-sim --seed N [--explain] [--calls] [--only N,N]\n"
+  fputs("realize-sim --seed N [--explain] [--calls] [--follow NAME] [--only N,N]\n"
         "            --seed N --shrink [--turns N]\n"
         "            --seeds A..B [--every N] [--jobs J] [--twice] [--all-kinds] [--table] [--known N,N]\n"
         "            --nightly --hours H [--jobs J] [--seeds A..B] [--failures FILE] [--table]\n"
@@ -110,6 +110,10 @@ int main(int argc, char** argv) {
       ++i;
     } else if (argument == "--turns") {
       arguments.fewTurns = strtoull(value, nullptr, 10);
+      ++i;
+    } else if (argument == "--follow") {
+      arguments.follow = value;
+      arguments.explain = true;
       ++i;
     } else if (argument == "--only") {
       only = numbersOf(value);

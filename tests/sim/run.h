@@ -25,6 +25,7 @@ struct Arguments {
   realize::peer::ConflictRule conflicts = realize::peer::ConflictRule::Keep;
   bool explain = false;
   bool calls = false;
+  std::string follow;        ///< a name: what each peer has of entries of that name is told whenever it changes
   uint64_t twiceEach = 0;    ///< of so many seeds one is told twice, with all calls; 0: none
   bool table = false;
   double hours = 0;

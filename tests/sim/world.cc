@@ -278,6 +278,7 @@ void World::afterEvent() {
   for (size_t i = 0; i < machines_.size(); ++i) {
     auto& machine = machines_[i];
     auto& peer = *machine.peer;
+    if (!options_.follow.empty() && peer.running()) follow(i);
     if (!machine.letGoAlone.empty()) throw Broken(name(i) + ": " + machine.letGoAlone);
     if (!machine.nameVanished.empty())
       throw Broken(name(i) + ": there was nothing at " + machine.nameVanished + " for a moment while it was replaced");

@@ -38,6 +38,7 @@ struct WorldOptions {
   bool wide = false;    ///< users do more: through mounts
   Hardships hard{};     ///< what befalls it beside the usual
   bool calls = false;   ///< the story tells what the programs do on their disks, too
+  std::string follow{}; ///< ... and what becomes of the entries of this name
 };
 
 class World {
@@ -256,6 +257,7 @@ class World {
   void checkCaches();
   void checkQuiet();
   std::string treeOf(size_t number);
+  void follow(size_t number);
   std::string rowsOf(size_t number);
   void treeBelow(size_t number, const EntryId& directory, const std::string& path, std::string& out);
   void addContent(Directory& root, const std::string& path, std::map<BlobId, std::string>& out);
