@@ -336,17 +336,17 @@ void ArenaCore::connected(RemoteArena& remote) {
     if (*alive) state->databaseFails(error);
   });
   const auto before = std::exchange(s_->remotes[remote.key()], caught);  // Until all have the new one.
-  s_->transfers->connected(*caught);
-  s_->marks->wakeUnrealize();
+  s_->guarded([&] { s_->transfers->connected(*caught); });
   s_->guarded([&] {
+    s_->marks->wakeUnrealize();
     s_->exchange->connected(*caught);
     s_->conflictPolicy->lookAll();
   });
 }
 
 void ArenaCore::disconnected(const PeerKey& key) {
-  s_->exchange->disconnected(key);
-  s_->transfers->disconnected(key);
+  s_->guarded([&] { s_->exchange->disconnected(key); });
+  s_->guarded([&] { s_->transfers->disconnected(key); });
   s_->remotes.erase(key);
 }
 

@@ -1,5 +1,7 @@
 #include "librealize/peer/exchange.h"
 
+#include <algorithm>
+
 #include "librealize/peer/authors.h"
 #include "librealize/peer/folder.h"
 #include "librealize/peer/marks.h"

@@ -1,6 +1,7 @@
 // A machine that is copied with its state folder and its folder: two run under one identity. Who meets both refuses both, as
 // the connector does it with peer/lives.h, until the user of one of them gives that an identity of its own.
 
+#include <algorithm>
 #include <mutex>
 
 #include "tests/sim/world.h"

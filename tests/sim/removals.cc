@@ -2,6 +2,8 @@
 // nothing, its user works on, and so do the others, who must come to agree without it; then it is added again, with the identity
 // and the database that it has, and brings what it did meanwhile.
 
+#include <algorithm>
+
 #include "librealize/peer/exchange.h"
 #include "tests/sim/world.h"
 

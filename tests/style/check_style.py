@@ -17,6 +17,9 @@ HEADER_LINES = 315
 SOURCE_LINES = 630
 CODE = (".h", ".cc", ".c++", ".py", ".sh", ".capnp", ".sql", ".bash", ".md", ".build", ".txt", ".1")
 SLEEP = re.compile(r"\b(?:u|nano)?sleep\s*\(|\bsleep_for\b|\bsleep_until\b|\btime\.sleep\s*\(|^\s*sleep\s+[0-9.]")
+# g++ 12 finds these through other headers of its own, g++ 14 does not.
+ALGORITHM = re.compile(r"\bstd::(?:all_of|any_of|none_of|find_if|count_if|transform|lower_bound|upper_bound|(?:min|max)_element|"
+                       r"(?:stable_)?(?:sort|partition)|unique|reverse|rotate|set_\w+|binary_search)\s*\(")
 # Where packages come from is the business of the machine that builds, not of this repository.
 REGISTRIES = re.compile("|".join([r"deb\." + r"debian\.org", r"archive\." + r"ubuntu\.com", r"pypi\." + r"org",
                                   r"crates\." + r"io", r"registry\." + r"npmjs", r"proxy\." + r"golang",
@@ -59,6 +62,8 @@ def check(root):
         if b"\r" in data:
             breaches.append(f"{name}: carriage returns")
         cpp = path.suffix in (".h", ".cc")
+        if cpp and "#include <algorithm>" not in text and ALGORITHM.search(text):
+            breaches.append(f"{name}: {ALGORITHM.search(text).group()[:-1]} without #include <algorithm>")
         generated = path.suffix == ".1" or "vectors" in path.parts
         for number, line in enumerate(lines, 1):
             if line != line.rstrip():

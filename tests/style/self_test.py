@@ -47,6 +47,7 @@ BAD_STYLE = [
     ("no pragma", "librealize/base/a.h", "// words\n#ifndef A\n#endif\n", "#pragma once"),
     ("spaces at the end", "librealize/base/a.cc", "int a; \n", "spaces"),
     ("no last newline", "librealize/base/a.cc", "int a;", "newline"),
+    ("an algorithm without its header", "librealize/base/a.cc", "#include <vector>\nauto a = std::any_of(b);\n", "<algorithm>"),
     ("a tab", "librealize/base/a.cc", "\tint a;\n", "tab"),
     ("carriage return", "librealize/base/a.cc", "int a;\r\n", "carriage"),
     ("a registry", "tests/a.sh", "curl https://pypi." + "org/simple\n", "registry"),
