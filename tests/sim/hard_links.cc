@@ -14,11 +14,14 @@ std::string World::pickLinked(size_t number) {
   return found.empty() ? "" : found[below(found.size())];
 }
 
-/// What goes when this name goes, or leads to another file: nothing of a file that has a second name.
-std::set<Token> World::tokensGoing(Directory& root, const std::string& path) {
+/// What goes when this name goes, or leads to another file: nothing of a file that has a second name. That may not be on the disk
+/// yet: who takes away the one that he synced has synced nothing of it.
+std::set<Token> World::tokensGoing(size_t number, Directory& root, const std::string& path) {
+  const auto tokens = tokensAt(root, path);
   const auto stat = root.stat(path);
-  if (stat.ok() && stat->type == FileStat::Type::File && stat->links > 1) return {};
-  return tokensAt(root, path);
+  if (!stat.ok() || stat->type != FileStat::Type::File || stat->links <= 1) return tokens;
+  machines_[number].unsynced.insert(tokens.begin(), tokens.end());
+  return {};
 }
 
 void World::makeLink(size_t number) {

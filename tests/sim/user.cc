@@ -207,7 +207,7 @@ void World::syncFile(size_t number, Directory& root, const std::string& path) {
 }
 
 void World::removeAll(size_t number, Directory& root, const std::string& path) {
-  letGo(number, tokensGoing(root, path));
+  letGo(number, tokensGoing(number, root, path));
   auto stat = root.stat(path);
   if (!stat.ok()) return;
   if (stat->type == FileStat::Type::Directory) {
@@ -389,7 +389,7 @@ void World::moveSomething(size_t number) {
 
 /// What has the name there already is let go.
 void World::move(size_t number, Directory& root, const std::string& from, const std::string& to) {
-  const auto before = tokensGoing(root, to);
+  const auto before = tokensGoing(number, root, to);
   const auto moved = tokensAt(root, from);
   if (!root.rename(from, to, RenameKind::Replace).ok()) return;
   for (auto token : before)
