@@ -132,9 +132,9 @@ void Folder::State::sayHeldRemovals() {
 }
 
 /// What was renamed over a file whose new content may be held: both halves of that are held, or neither. Else peers would be
-/// told that it is gone, and nobody of where its bytes are.
+/// told that it is gone, and nobody of where its bytes are. How many files there are when that is judged, nobody knows yet.
 void Folder::State::keepOrigins(logic::Plan& plan) {
-  if (suspecting || overwrites.holding()) {
+  if (overwrites.holding() || suspicious(plan, 0)) {
     const auto removed = plan.removed();
     for (const auto& step : plan.steps) {
       const bool read = step.kind == logic::Step::Kind::Replaced && step.entryKind == EntryKind::File && !heldAsRead(step.node, step.stat);
@@ -164,14 +164,14 @@ void Folder::State::releaseOrigin(NodeId replaced) {
 
 /// Before what these steps name is read: a scan can find too many at once, and none of them is to pass before the last is
 /// read.
-bool Folder::State::suspicious(const logic::Plan& plan) {
+bool Folder::State::suspicious(const logic::Plan& plan, uint64_t ofFiles) {
   uint64_t files = 0;
   for (const auto& step : plan.steps)
     files += step.kind == logic::Step::Kind::Replaced || step.kind == logic::Step::Kind::Content ||
              (step.kind == logic::Step::Kind::Attributes && step.verify);
   if (files == 0) return false;
   overwrites.setSettings(guardSettings(core.settings.overwriteShare));
-  return overwrites.suspects(now(), core.store.counts().files, files + hashingNodes.size());
+  return overwrites.suspects(now(), ofFiles, files + hashingNodes.size());
 }
 
 /// Whether it takes away a content that stood here: not what was empty, and not for one that others have given it already.

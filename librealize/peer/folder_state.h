@@ -231,7 +231,7 @@ struct Folder::State {
   std::set<EntryId> behindGuard;  ///< what peers changed in what is held back
   void tryBehindGuard(), holdBack(logic::Plan& plan), keepOrigins(logic::Plan& plan), releaseOrigin(NodeId replaced);
   std::map<NodeId, NodeId> origins;  ///< of files that were renamed over another whose new content may be held: by that other
-  bool suspicious(const logic::Plan& plan);
+  bool suspicious(const logic::Plan& plan, uint64_t ofFiles);
   enum class Replaces : uint8_t {
     Nothing,
     Young,  ///< what was written here a moment ago: not counted, but held with what is

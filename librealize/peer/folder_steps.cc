@@ -146,7 +146,8 @@ void Folder::State::carryOut(logic::Plan& plan, const logic::ReconcileInput& inp
   if (broughtBack != BroughtBack::Nothing) leaveOutAbsent(plan);
   holdBack(plan);
   if (plan.steps.empty()) return;
-  suspecting = suspicious(plan);
+  const uint64_t files = core.store.counts().files;
+  suspecting = suspicious(plan, files - std::min<uint64_t>(files, plan.removed().size()));  // Of those that are left.
   keepOrigins(plan);
   core.transact([&] {
     std::vector<NodeId> made(plan.steps.size(), 0);

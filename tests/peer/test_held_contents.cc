@@ -250,6 +250,20 @@ TEST_CASE_FIXTURE(Overwritten, "what is renamed over a file while contents are h
   }
 }
 
+TEST_CASE_FIXTURE(Overwritten, "what is renamed over files goes with its old name or not at all, also where that makes a share of fewer files") {
+  auto root = *a->disk.openRoot(test::kSimFolder);
+  const int from = 20;  // A third of thirty, and half of twenty.
+  for (int i = from; i < kFiles; ++i) REQUIRE(root->rename(name(i), name(i - from), RenameKind::Replace).ok());
+
+  REQUIRE(settles());
+  CHECK(held(*a) == a->core->status().heldRemovals);
+  for (auto* peer : {a.get(), b.get()})
+    for (int i = from; i < kFiles; ++i) {
+      CHECK(read(*peer, name(i - from)) == old(i));
+      CHECK_FALSE(has(*peer, name(i)));
+    }
+}
+
 TEST_CASE_FIXTURE(Overwritten, "a link that is renamed over another while contents are held is one change") {
   auto root = *a->disk.openRoot(test::kSimFolder);
   REQUIRE(root->makeSymlink("link", "to/old").ok());
