@@ -60,6 +60,7 @@ struct Dir {
   int row = kNone;
   bool resolved = false;
   bool usable = false;  ///< read in full, and it is known which it is
+  bool outside = false;  ///< ignored, or in what is: no part of the arena
 };
 
 class Reconciler {
@@ -282,12 +283,14 @@ void Reconciler::resolve(Dir& dir) {
   if (dir.listing->state == Listing::State::Unreadable) return;
   // Something moved while it was read, or above it. What is skipped (absent, ignored) is settled, and so is what lies
   // below anything unsettled.
+  dir.outside = above != dirByPath_.end() && dirs_[above->second].outside;
   if (linked) {
     int item = itemNamed(above->second, baseName(path));
     const bool gone = dir.listing->state == Listing::State::Gone;
     bool settled = item == kNone ? gone : items_[item].skip || (gone && items_[item].kind != EntryKind::Directory);
     const auto& ignored = dirs_[above->second].listing->ignored;
-    if (settled || std::find(ignored.begin(), ignored.end(), baseName(path)) != ignored.end()) return;
+    dir.outside = std::find(ignored.begin(), ignored.end(), baseName(path)) != ignored.end();
+    if (settled || dir.outside) return;
     ask(path);
   }
   if (above == dirByPath_.end() || linked) ask(parentPath(path));
@@ -376,11 +379,11 @@ bool Reconciler::isLocated(const KnownRow& row) {
   return it != itemByObject_.end() && sameObject(row, items_[it->second].on->stat);
 }
 
-// Its object is in a directory that could not be told: it is somewhere.
+// Its object is in a directory that could not be told: it is somewhere. Where that is none of the arena's, it has left.
 bool Reconciler::isSeenSomewhere(const KnownRow& row) {
   auto it = itemByObject_.find({deviceNow(row.device), row.inode});
   for (int i = it == itemByObject_.end() ? kNone : it->second; i != kNone; i = items_[i].sameObject)
-    if (!dirs_[items_[i].dir].usable && sameObject(row, items_[i].on->stat)) return true;
+    if (const Dir& dir = dirs_[items_[i].dir]; !dir.usable && !dir.outside && sameObject(row, items_[i].on->stat)) return true;
   return false;
 }
 

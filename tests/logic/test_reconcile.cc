@@ -681,6 +681,25 @@ TEST_CASE("what is ignored is neither new nor removed") {
   CHECK(world.look().steps.empty());
 }
 
+TEST_CASE("what was moved into an ignored folder is gone, also where that is read with the rest") {
+  World world = worldWith({"f", "g"});
+  world.folder.directory("left");
+  world.folder.directory("left/below");
+  world.folder.root->ignored = {"left"};
+  std::string to = "left/f";
+  SUBCASE("into it") {}
+  SUBCASE("deeper") { to = "left/below/f"; }
+  world.folder.rename("f", to);
+  world.folder.edit(to);  // All that is above it has changed, and is listed.
+  if (to != "left/f") world.folder.dirty(world.folder.at("left"));
+
+  Plan plan = world.look(false);
+
+  REQUIRE(plan.steps.size() == 1);
+  CHECK(plan.steps[0].kind == Kind::Vanished);
+  CHECK_FALSE(world.table.byName(kRootNode, "f").has_value());
+}
+
 namespace {
 
 void setDevice(Folder& folder, const std::string& path, uint64_t device) {
