@@ -23,6 +23,16 @@ bool everyMemberRefuses(Core& core, const BlobId& blob, const Refused& refusedBy
   return !core.transfers->complete(blob) && refusedByAll(blob) && core.exchange->agreesWithAll();
 }
 
+/// What the folder has, as a version.
+Version contentOf(const store::DiskRow& row) {
+  Version version;
+  version.blob = row.blob;
+  version.sizeBytes = row.sizeBytes;
+  version.mode = row.mode & 0777;
+  version.mtimeNs = row.mtimeNs;
+  return version;
+}
+
 /// This peer had that content of the file, maybe under another mode or time, and replaced it, while another gave it a version
 /// of its own; and nobody sent it damaged, who may have it all the same. Cost: all of the history.
 bool replacedHere(Core& core, const logic::Record& record, const Version& lost) {
@@ -61,33 +71,47 @@ bool allRemoved(Core& core, const logic::Record& record) {
   });
 }
 
-/// A mode or time was set on a file where its bytes are not, while who had them replaced them: it is set on what is there now.
+/// What goes in the place of a version that nobody has.
 struct Follows {
   Version version;
   std::vector<Dot> seen;
+  bool inFolder = false;  ///< as the folder has it, which showed none of the heads
 };
-std::optional<Follows> followsContent(Core& core, const logic::Record& record, const Refused& refusedByAll,
-                                      std::set<std::pair<EntryId, BlobId>>& notReplaced) {
-  const auto shown = core.shownVersion(record);
-  if (!shown || !core.transfers->complete(shown->second.blob)) return std::nullopt;
+
+using NotReplaced = std::set<std::pair<EntryId, BlobId>>;
+
+/// A mode or time was set on a file where its bytes are not, while who had them replaced them: it is set on what is there now.
+/// Or that version was issued again by who did not know yet that it was replaced: where no other is left, what replaced it is back.
+std::optional<Follows> followsContent(Core& core, const logic::Record& record, const Refused& refusedByAll, NotReplaced& notReplaced) {
   const auto heads = core.tree.shownHeads(record.entry.id);
-  if (heads.size() < 2) return std::nullopt;
-  const auto lost = std::find_if(heads.begin(), heads.end(), [&](const auto& head) {
+  const auto shown = core.shownVersion(record);
+  if (heads.empty() || !shown) return std::nullopt;
+  const auto isLost = [&](const logic::ShownHead& head) {
     const std::pair asked(record.entry.id, head.version.blob);
     if (notReplaced.contains(asked) || !everyMemberRefuses(core, head.version.blob, refusedByAll)) return false;
     if (replacedHere(core, record, head.version)) return true;
     if (notReplaced.size() >= kNotReplacedKept) notReplaced.clear();
     notReplaced.insert(asked);
     return false;
-  });
-  if (lost == heads.end()) return std::nullopt;
-  const auto here = std::find_if(heads.begin(), heads.end(), [&](const auto& head) { return head.dot == shown->first; });
-  if (here == heads.end()) return std::nullopt;
-  Follows out{shown->second, Core::baseOf(record.entry, &*here)};  // Any third version stays.
-  out.version.mode = lost->version.mode;
-  out.seen.insert(out.seen.end(), lost->dots.begin(), lost->dots.end());
-  std::sort(out.seen.begin(), out.seen.end());
-  return out;
+  };
+  const auto whole = [&](const auto& head) { return core.transfers->complete(head.version.blob); };
+  auto here = std::find_if(heads.begin(), heads.end(), [&](const auto& head) { return head.dot == shown->first; });
+  // What is waited for may be the lost one itself.
+  if (here == heads.end() || !whole(*here)) here = std::find_if(heads.begin(), heads.end(), whole);
+  if (here != heads.end()) {
+    if (heads.size() < 2) return std::nullopt;
+    const auto lost = std::find_if(heads.begin(), heads.end(), isLost);
+    if (lost == heads.end()) return std::nullopt;
+    Follows out{here->version, Core::baseOf(record.entry, &*here), false};  // Any third version stays.
+    out.version.mode = lost->version.mode;
+    out.seen.insert(out.seen.end(), lost->dots.begin(), lost->dots.end());
+    std::sort(out.seen.begin(), out.seen.end());
+    return out;
+  }
+  const auto row = core.store.disk().get(record.node);
+  if (!row || row->dirty || row->blob.isZero() || logic::allLetGo(record.entry)) return std::nullopt;
+  if (!std::all_of(heads.begin(), heads.end(), isLost)) return std::nullopt;
+  return Follows{contentOf(*row), Core::baseOf(record.entry, nullptr), true};
 }
 }  // namespace
 
@@ -124,15 +148,14 @@ void Folder::nobodyHas(const EntryId& id, const std::function<bool(const BlobId&
     Result<void> done;
     if (follows) {
       done = core.tree.write(id, follows->version, logic::Base::only(follows->seen));
+      if (follows->inFolder) {
+        row->base = core.rebased({}, record, id);
+        core.store.disk().put(*row);
+      }
     } else if (here) {
       done = core.tree.resolve(id, *here);
     } else if (older) {
-      Version version;
-      version.blob = row->blob;
-      version.sizeBytes = row->sizeBytes;
-      version.mode = row->mode & 0777;
-      version.mtimeNs = row->mtimeNs;
-      done = core.tree.write(id, version);
+      done = core.tree.write(id, contentOf(*row));
       row->base = core.rebased({}, record, id);
       core.store.disk().put(*row);
     } else {
