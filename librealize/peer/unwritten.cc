@@ -13,7 +13,7 @@ namespace realize::peer {
 namespace {
 constexpr char kUnwrittenKey[] = "folder: unwritten";
 constexpr size_t kPieceBytes = 1 << 20;
-constexpr std::pair<uint64_t, int64_t> kAnyFile{0, 0};  ///< a sync of all failed
+constexpr uint64_t kAnyFile = 0;  ///< among inodes: a sync of all failed, then
 }  // namespace
 
 Result<void> SyncAll::sync(Directory& root, uint64_t failures) {
@@ -27,15 +27,30 @@ Result<void> SyncAll::sync(Directory& root, uint64_t failures) {
 void Unwritten::load(bool sameBoot) {
   if (!sameBoot) {
     files_.clear();
+    lastFailedNs_ = 0;
     return save();
   }
   std::istringstream noted(core_.store.getValue(kUnwrittenKey).value_or(""));
-  for (std::pair<uint64_t, int64_t> file; noted >> file.first >> file.second;) files_.insert(file);
-  if (files_.contains(kAnyFile) && core_.syncAll->failures() == 0) core_.syncAll->failures_ = 1;
+  for (std::pair<uint64_t, int64_t> file; noted >> file.first >> file.second;) {
+    if (file.first != kAnyFile) files_.insert(file);
+    else lastFailedNs_ = std::max({lastFailedNs_, file.second, int64_t(1)});
+  }
+  if (lastFailedNs_ && core_.syncAll->failures() == 0) noted_ = core_.syncAll->failures_ = 1;
+  save();  // What the database could not take before.
+}
+
+bool Unwritten::has(const FileStat& file) const {
+  if (files_.contains({file.inode, file.birthNs})) return true;
+  const int64_t failedNs = core_.syncAll->failures() == noted_ ? lastFailedNs_ : core_.env.clock.nowNs();
+  // What came in its place since is another file.
+  return failedNs && file.birthNs <= failedNs && std::max(file.mtimeNs, file.ctimeNs) > failedNs - kWrittenBackNs;
 }
 
 void Unwritten::noteFailures() {
-  if (core_.syncAll->failures() && files_.insert(kAnyFile).second) save();
+  const uint64_t failures = core_.syncAll->failures();
+  if (std::exchange(noted_, failures) == failures) return;
+  lastFailedNs_ = core_.env.clock.nowNs();
+  save();
 }
 
 void Unwritten::note(const FileStat& file) {
@@ -48,7 +63,7 @@ void Unwritten::forget(const FileStat& file) {
 }
 
 void Unwritten::save() {
-  std::string text;
+  std::string text = lastFailedNs_ ? std::to_string(kAnyFile) + " " + std::to_string(lastFailedNs_) + "\n" : "";
   for (const auto& [inode, birthNs] : files_) text += std::to_string(inode) + " " + std::to_string(birthNs) + "\n";
   if (core_.store.getValue(kUnwrittenKey).value_or("") == text) return;
   core_.transact([&] { core_.store.setValue(kUnwrittenKey, text); });

@@ -35,13 +35,14 @@ class SyncAll {
 
 /// The files in the arena's folder of which a sync failed. The kernel says that once and takes their pages for written from
 /// then on: no later sync of them is to be believed, by this process or the next one. What they still show goes into a copy.
+/// So does every file that was there when a sync of all failed: the sync that would tell whose pages went may have been its user's.
 class Unwritten {
  public:
   explicit Unwritten(Core& core) : core_(core) {}
 
   /// What an earlier process noted, if the machine still runs; after a new start what is read is on the disk.
   void load(bool sameBoot);
-  bool has(const FileStat& file) const { return !files_.empty() && files_.contains({file.inode, file.birthNs}); }
+  bool has(const FileStat& file) const;
   void note(const FileStat& file);
   void forget(const FileStat& file);
   /// Where a sync of all has failed, the next process is to know it, too. After each, on the core.
@@ -52,6 +53,8 @@ class Unwritten {
 
   Core& core_;
   std::set<std::pair<uint64_t, int64_t>> files_;  ///< inode, birth
+  uint64_t noted_ = 0;         ///< so many failed syncs of all
+  int64_t lastFailedNs_ = 0;   ///< the last of those
 };
 
 struct ByteRange {

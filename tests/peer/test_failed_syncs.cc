@@ -72,6 +72,34 @@ TEST_CASE_FIXTURE(Failing, "what a user wrote is copied where a sync of all fail
   checkMany();
 }
 
+// realize-sim --hard failed-syncs,disk-errors, seed 75009550.
+TEST_CASE_FIXTURE(Failing, "what was lost as all was synced is copied also where its user's own sync was told of it first") {
+  write(*a, "new.txt", "new");
+  pass(10);
+  failsToSyncAll(*a);
+  pass(10);
+  REQUIRE_FALSE(core(*a).recordAt("new.txt").ok());
+  REQUIRE(a->disk.hasLost("/arena/new.txt"));
+  SUBCASE("and it was written to since") { write(*a, "new.txt", "new and more"); }
+  const auto folder = *a->disk.openRoot(test::kSimFolder);
+  a->userActing = true;
+  CHECK_FALSE((*folder->open("new.txt", OpenMode::ReadWrite))->sync(true).ok());
+  a->userActing = false;
+  SUBCASE("and the process goes on") {}
+  SUBCASE("and another process reads it") {
+    pass(60);
+    REQUIRE_FALSE(core(*a).recordAt("new.txt").ok());
+    link->cut();
+    a->vanish();
+    REQUIRE(a->start().ok());
+    link->connect();
+  }
+
+  REQUIRE(settles());
+  CHECK(read(*b, "new.txt").starts_with("new"));
+  CHECK_FALSE(a->disk.hasLost("/arena/new.txt"));
+}
+
 TEST_CASE_FIXTURE(Failing, "what a user writes as the sync of another mode of the file fails is copied") {
   bool failed = false;
   a->onCall = [&](const test::FakeCall& call) {
