@@ -468,9 +468,11 @@ void World::takeVersion(size_t number, const EntryId& id, const Dot& dot, bool b
   for (const auto& head : heads) {
     auto content = bytes.find(head.version.blob);
     if (content == bytes.end() && !(head.dot != dot && isLost(head.version.blob, bytes))) return;  // Nobody could have looked at it.
-    // Who gives it up knows what he wrote into it.
-    if (content == bytes.end()) gone.merge(std::set<Token>(contents_[head.version.blob]));
-    else (head.dot == dot ? kept : gone).merge(tokensIn(content->second));
+    // Who gives it up knows what he wrote into it, and what he has in its place still, which waited for it.
+    if (content == bytes.end()) {
+      gone.merge(std::set<Token>(contents_[head.version.blob]));
+      doing(number, [&](Directory& root) { gone.merge(tokensAt(root, *path)); });
+    } else (head.dot == dot ? kept : gone).merge(tokensIn(content->second));
   }
   std::optional<HeadInfo> missing;
   auto resolved = peer.core->resolve(*path, peer::labelOf(dot), brought ? nullptr : &missing);
