@@ -101,8 +101,8 @@ TEST_CASE("what a peer overwrites comes back, and what was undone can be undone"
   CHECK(SimArenas::read(*peers.a, "x") == "second, longer");
 }
 
-TEST_CASE("a version that comes beside another is told as a conflict, and took nothing away") {
-  SimArenas peers;
+/// Both wrote into x before they met again.
+static void editApart(SimArenas& peers) {
   SimArenas::write(*peers.a, "x", "first");
   peers.start();
   REQUIRE(peers.settles());
@@ -112,7 +112,11 @@ TEST_CASE("a version that comes beside another is told as a conflict, and took n
   peers.pass(2000);
   peers.link->connect();
   REQUIRE(peers.settles());
+}
 
+TEST_CASE("a version that comes beside another is told as a conflict, and took nothing away") {
+  SimArenas peers;
+  editApart(peers);
   for (auto* peer : {peers.a.get(), peers.b.get()}) {
     const auto rows = SimArenas::core(*peer).store.history().list("x", 2);
     REQUIRE(rows.size() == 2);
@@ -126,16 +130,7 @@ TEST_CASE("a version that comes beside another is told as a conflict, and took n
 
 TEST_CASE("of several versions the history tells the one that an edit took away") {
   SimArenas peers;
-  SimArenas::write(*peers.a, "x", "first");
-  peers.start();
-  REQUIRE(peers.settles());
-  peers.link->cut();
-  SimArenas::write(*peers.a, "x", "of A");
-  SimArenas::write(*peers.b, "x", "of B");
-  peers.pass(2000);
-  peers.link->connect();
-  REQUIRE(peers.settles());
-
+  editApart(peers);
   for (auto* peer : {peers.a.get(), peers.b.get()}) {
     auto& core = SimArenas::core(*peer);
     const BlobId before = core.shownVersion(*core.recordAt("x"))->second.blob;
