@@ -16,8 +16,8 @@ namespace {
 constexpr size_t kMaxPlacing = 4;  // groups: while one is put in place, the one before is noted
 }
 
-void Transfers::State::placeSmall(std::shared_ptr<WantedBatch> batch) {
-  arrived.push_back(std::move(batch));
+void Transfers::State::placeSmall(const std::vector<std::shared_ptr<WantedBatch>>& batches) {
+  arrived.insert(arrived.end(), batches.begin(), batches.end());
   placeMore();
 }
 
@@ -38,6 +38,7 @@ void Transfers::State::placeNext(std::shared_ptr<PlacingGroup> finished) {
     noted = noteAndPut(finished.get(), group);
   } catch (const store::DatabaseError&) {  // Also where what was to be committed before is lost.
     letGo(*group);
+    if (!arrived.empty()) placeSoon();
     throw;
   }
   runAfterPlacing();

@@ -171,7 +171,7 @@ struct Transfers::State {
   std::deque<std::shared_ptr<WantedBatch>> arrived;  ///< synced
   std::vector<std::shared_ptr<PlacingGroup>> placing;  ///< with the pool
   std::shared_ptr<InTurn> putting = std::make_shared<InTurn>();  ///< a disk renames one at a time
-  void placeSmall(std::shared_ptr<WantedBatch> batch);
+  void placeSmall(const std::vector<std::shared_ptr<WantedBatch>>& batches);
   std::vector<std::function<void()>> afterPlacing;
   void placeNext(std::shared_ptr<PlacingGroup> finished);
   std::function<void()> putLater(const std::shared_ptr<PlacingGroup>& group);

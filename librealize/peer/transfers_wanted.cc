@@ -250,28 +250,35 @@ void Transfers::State::finishSmall(std::shared_ptr<WantedBatch> batch, const Pee
     // A lost connection is no refusal; a peer that has it not, or sends it wrong, is not asked again for a while.
     if (!statuses.empty() || item.written.code() == Code::Corrupt) wantedRefused[item.blob].insert(from);
   }
-  if (!any || !core.folder->root()) return placeSmall(batch);
+  if (!any) return placeSmall({batch});
   written.push_back(std::move(batch));
   syncWritten();
 }
 
 /// One sync is for all that was written when it begins.
 void Transfers::State::syncWritten() {
-  auto root = core.folder->root();
   if (syncing || written.empty()) return;
+  auto root = core.folder->root();
+  const auto batches = std::exchange(written, {});
+  if (!root) return placeSmall(batches);  // The folder went meanwhile.
   syncing = true;
-  core.env.scheduler.onPool(false, [this, alive = alive, batches = std::exchange(written, {}), root, all = core.syncAll,
-                                    &scheduler = core.env.scheduler] {
+  core.env.scheduler.onPool(false, [this, alive = alive, batches, root, all = core.syncAll, &scheduler = core.env.scheduler] {
     const uint64_t failures = batches.back()->failures;
-    const auto synced = !root ? Error{Code::Suspended, ""} : faulty(Fault::SkipFileSync) ? Result<void>() : all->sync(*root, failures);
+    const auto synced = faulty(Fault::SkipFileSync) ? Result<void>() : all->sync(*root, failures);
     for (const auto& batch : batches)
       batch->synced = batch->failures == failures ? synced : Error{Code::Io, "the disk failed to write something of late"};
     scheduler.onCore([this, alive, batches] {
       if (!*alive) return;
       syncing = false;
-      core.unwritten->noteFailures();
-      for (const auto& batch : batches) placeSmall(batch);
-      syncWritten();
+      if (!written.empty()) post([this] { syncWritten(); });
+      arrived.insert(arrived.end(), batches.begin(), batches.end());
+      try {
+        core.unwritten->noteFailures();
+      } catch (const store::DatabaseError&) {
+        placeSoon();  // They end then, and others can begin.
+        throw;
+      }
+      placeMore();
     });
   });
 }
