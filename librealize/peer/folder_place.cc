@@ -63,6 +63,22 @@ void Folder::State::giveBackLater(const std::string& from, const std::string& pa
   });
 }
 
+/// What found no place is called again as it was. Only of what was in the cache it may be the one copy that there is.
+void Folder::State::takeBack(const std::string& aside, const std::string& tempPath) {
+  const auto back = root->rename(aside, tempPath, RenameKind::NoReplace);
+  if (!back.ok() && tempPath.starts_with(kCacheFolder)) notTakenBack[tempPath] = aside;
+}
+
+bool Folder::stillAside(const std::string& cachePath) {
+  auto& s = *s_;
+  const auto found = s.notTakenBack.find(cachePath);
+  if (found == s.notTakenBack.end() || !s.root) return false;
+  const auto back = s.root->rename(found->second, cachePath, RenameKind::NoReplace);
+  if (!back.ok() && back.code() != Code::NotFound && back.code() != Code::Exists) return true;
+  s.notTakenBack.erase(found);
+  return false;
+}
+
 /// Somebody was quicker than an exchange: his bytes go back under the name, and are read as the edit that they are. False: what
 /// was to come was in somebody's hands meanwhile, too.
 bool Folder::State::undoPlacing(NodeId node, const FileStat& fresh, const std::string& from, const std::string& tempPath,
@@ -80,8 +96,7 @@ bool Folder::State::undoPlacing(NodeId node, const FileStat& fresh, const std::s
     return false;
   }
   syncNames(aside, path);
-  auto kept = root->rename(aside, tempPath, RenameKind::NoReplace);
-  (void)kept;  // Else, or after a power cut, the next start finds it there (clearLeftovers).
+  takeBack(aside, tempPath);  // After a power cut, the next start finds it there (clearLeftovers).
   hint(parentPath(path));
   return true;
 }
@@ -220,12 +235,8 @@ Result<std::string> Folder::State::swapIn(const std::string& tempPath, const Fil
                                           const store::DiskRow& row, const std::string& path) {
   const std::string aside = asideName(tempPath, row, &fresh, blob);
   REALIZE_TRY(root->rename(tempPath, aside, RenameKind::NoReplace));
-  auto giveUp = [&] {
-    auto back = root->rename(aside, tempPath, RenameKind::NoReplace);
-    (void)back;  // Made again.
-  };
   if (auto put = root->rename(aside, path, RenameKind::Exchange); !put.ok()) {
-    giveUp();
+    takeBack(aside, tempPath);
     return put.error();
   }
   if (asKnown(row, aside)) return aside;

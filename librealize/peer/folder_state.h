@@ -288,7 +288,8 @@ struct Folder::State {
                           const std::string& path);
   Result<std::string> takeAside(const store::DiskRow& row, const std::string& path);
   void giveBack(const std::string& from, const std::string& path), giveBackLater(const std::string& from, const std::string& path);
-  void syncNames(const std::string& ours, const std::string& path);
+  std::map<std::string, std::string> notTakenBack;  ///< by where it was in the cache (stillAside())
+  void syncNames(const std::string& ours, const std::string& path), takeBack(const std::string& aside, const std::string& tempPath);
   bool undoPlacing(NodeId node, const FileStat& fresh, const std::string& from, const std::string& tempPath, const std::string& path);
   bool outOfTheWay(NodeId parent, const std::string& name);
   void retry(const EntryId& id);

@@ -216,6 +216,7 @@ Result<void> Transfers::State::openCacheFile(BlobState& blob) {
   if (blob.file) return {};
   auto root = core.folder->root();
   if (!root) return Error{Code::Suspended, core.suspendedWhy};
+  if (core.folder->stillAside(cachePath(blob.blob))) return kStillAside;
   auto known = root->open(cachePath(blob.blob), OpenMode::ReadWrite);
   auto stat = known.ok() ? (*known)->stat() : Result<FileStat>(known.error());
   if (!stat.ok() && stat.code() != Code::NotFound) return stat.error();  // It may be there all the same.

@@ -177,7 +177,7 @@ void Transfers::State::moveFromCache(const std::vector<store::BlobTask>& tasks) 
   for (const auto& task : tasks) {
     inFlight.erase({task.node, task.blob});
     auto& move = moves.emplace_back(Move{.task = task});
-    Result<void> ready = named;
+    Result<void> ready = core.folder->stillAside(cachePath(task.blob)) ? kStillAside : named;
     if (const auto known = blobs.find(task.blob); ready.ok() && known != blobs.end()) ready = openToMove(*known->second);
     move.file = ready.ok() ? root->stat(cachePath(task.blob)) : Result<FileStat>(ready.error());
     if (move.file.ok() && move.file->sizeBytes != task.sizeBytes) move.file = kNotWhatItWas;
@@ -198,6 +198,7 @@ void Transfers::State::moveFromCache(const std::vector<store::BlobTask>& tasks) 
       for (const NodeId node : placed) core.folder->noteOnDisk(node);
     for (const auto& move : moves) {
       if (!move.file.ok()) continue;
+      if (core.folder->stillAside(cachePath(move.task.blob))) continue;
       // Also where it went to the user after all, who had written into it for the moment that it was his. Where the disk does not
       // say, it is there still, unless it was placed.
       const auto left = root->stat(cachePath(move.task.blob));

@@ -23,6 +23,8 @@ struct WantedItem;
 
 constexpr size_t kSyncOneByOne = 4;  ///< files or folders; more are synced with all that is on that disk
 
+inline const Error kStillAside{Code::Busy, "the disk did not let the cached file go back to its name yet"};
+
 struct Transfers::State {
   explicit State(Core& core) : core(core) {}
 

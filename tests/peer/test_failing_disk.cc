@@ -1,5 +1,8 @@
 // A disk that fails for a while: what could not be read then is read later, and nothing is concluded from it.
 
+#include <algorithm>
+
+#include "librealize/peer/conflicts.h"
 #include "tests/peer/sim_arenas.h"
 
 using namespace realize;
@@ -154,4 +157,30 @@ TEST_CASE_FIXTURE(Settled, "what could not be moved out of the cache is known to
 
   CHECK(until([&] { return has(*b, "sub/below/plan.txt"); }, 120'000));
   CHECK(looks > 0);
+}
+
+// realize-sim --hard failed-syncs,disk-errors, seed 75006641.
+TEST_CASE_FIXTURE(Settled, "what was to come out of the cache and can neither take a file's place nor go back is still known") {
+  const std::string path = "sub/below/plan.txt";
+  link->cut();
+  write(*a, path, "two, by A");
+  write(*b, path, "two, by B");
+  pass(1000);
+  link->connect();
+  pass(10'000);
+  const auto record = *core(*b).recordAt(path);
+  const auto heads = core(*b).tree.shownHeads(record.entry.id);
+  REQUIRE(heads.size() == 2);
+  const auto byA = std::find_if(heads.begin(), heads.end(), [&](const auto& head) { return core(*b).transfers->cachedForGood(head.version.blob); });
+  REQUIRE(byA != heads.end());
+  const std::string cached = Transfers::cachePath(byA->version.blob), shown = read(*b, path);
+  link->cut();
+  b->disk.fail(FakeOp::Rename, cached + "~", Code::Io, 1, 2);  // Into the folder, and back.
+  bool failed = false;
+  b->onCall = [&](const test::FakeCall& call) { failed = failed || (call.op == FakeOp::Rename && call.path2.ends_with(cached)); };
+
+  REQUIRE(b->core->resolve(path, labelOf(byA->dot)).ok());
+  CHECK(until([&] { return read(*b, path) != shown; }, 120'000));
+  CHECK(failed);
+  CHECK(read(*b, path).starts_with("two, by "));
 }
