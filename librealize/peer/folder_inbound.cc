@@ -287,6 +287,7 @@ void Folder::State::directoryMoved(const std::string& from, const std::string& t
   for (const auto& [path, hint] : moved) dirty.insert_or_assign(path, hint);
   for (const auto& path : std::set<std::string>(unreadable))
     if (within(path)) unreadableMoved(path, to + path.substr(from.size()));
+  readWhereItIs(from, to);
   if (!passRunning) return;
   if (scanning && byUs) scanWanted = true;
   for (const auto& path : passPaths)
@@ -334,6 +335,7 @@ void Folder::State::startPass() {
     scannedEntries = 0;
     beginWatch(false);
     dirty.clear();
+    readBelow.clear();
     paths.push_back("");
   } else {
     // Before anything has rested only directories moved: what else is going on is not disturbed.
@@ -348,7 +350,7 @@ void Folder::State::startPass() {
       return taken;
     });
   }
-  passPaths = std::move(paths);
+  passPaths = withFoldersBelow(std::move(paths));
   listThen(passPaths, full, std::make_shared<logic::ReconcileInput>(), 0);
 }
 

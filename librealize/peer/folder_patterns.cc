@@ -59,6 +59,43 @@ void Folder::State::notePatterns(const ListingBatch& batch) {
   if (changed) core.folder->rescanAll();
 }
 
+/// Patterns speak of where a folder is: what they left out below it there may be the arena's here.
+void Folder::State::readWhereItIs(const std::string& from, const std::string& to) {
+  const auto spokenOf = [&](const std::string& path) {
+    std::string above = parentPath(path);
+    while (!above.empty() && !patterns.contains(above)) above = parentPath(above);
+    return patterns.contains(above);
+  };
+  std::set<std::string> moved;
+  if (spokenOf(from) || spokenOf(to)) moved.insert(to);
+  std::erase_if(readBelow, [&](const std::string& path) {
+    const bool within = path == from || path.starts_with(from + "/");
+    if (within) moved.insert(to + path.substr(from.size()));
+    return within;
+  });
+  for (const auto& path : moved) {
+    readBelow.insert(path);
+    if (root && root->stat(path).ok()) hint(path);  // Else it goes on from there.
+  }
+}
+
+/// Those that are not known yet come along with what they are in.
+std::vector<std::string> Folder::State::withFoldersBelow(std::vector<std::string> paths) {
+  std::set<std::string> all(paths.begin(), paths.end());
+  std::vector<std::string> left;
+  for (const auto& path : paths)
+    if (readBelow.erase(path) > 0) left.push_back(path);
+  while (!left.empty()) {
+    const std::string path = std::move(left.back());
+    left.pop_back();
+    all.insert(path);
+    const auto row = rowAtPath(path);
+    for (const auto& child : row ? core.store.disk().childrenOf(row->node) : std::vector<store::DiskRow>())
+      if (child.kind == EntryKind::Directory) left.push_back(joinPath(path, child.name));
+  }
+  return {all.begin(), all.end()};
+}
+
 /// Something that is not known has the name of what a peer has: it is read, unless it is ignored.
 void Folder::State::inTheWay(const std::string& directory, const std::string& name) {
   namesInTheWay[directory].insert(name);

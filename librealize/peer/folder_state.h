@@ -58,6 +58,7 @@ struct Folder::State {
   bool nobodyTellsMore = false;      ///< it will not be waited for the tree much longer
   bool passRunning = false;
   std::vector<std::string> passPaths;    ///< what it was started for
+  std::set<std::string> readBelow;       ///< folders that are listed with all known ones below them
   std::set<std::string> changedMeanwhile;  ///< by us, while a pass is running: these directories' listings are old
   std::vector<PlacedFile> lastPlaced;  ///< of each batch: looked at once more when the watch was drained
   std::unordered_set<NodeId> newIn;  ///< folders into which something was put by us; a pass will find nothing else, mostly
@@ -177,7 +178,8 @@ struct Folder::State {
   // folder_patterns.cc
   std::vector<std::string> keepKnownNames(logic::ReconcileInput& input);
   void lookWhatItIsElsewhere(const FileStat& file, const std::string& listed);
-  void notePatterns(const ListingBatch& batch);
+  void notePatterns(const ListingBatch& batch), readWhereItIs(const std::string& from, const std::string& to);
+  std::vector<std::string> withFoldersBelow(std::vector<std::string> paths);
   void inTheWay(const std::string& directory, const std::string& name);
   void tellIgnoredInTheWay(const logic::ReconcileInput& input);
   enum class Holds : uint8_t { Nothing, NotOurs, Ours, Unread };

@@ -161,6 +161,26 @@ TEST_CASE_FIXTURE(Ignoring, "what other patterns no longer ignore is read, howev
   REQUIRE(settles());
 }
 
+TEST_CASE_FIXTURE(Ignoring, "what was ignored for where its folder stood is read where that stands now, however deep it is") {
+  makeDirectory("sub");
+  makeDirectory("sub/deep");
+  write(*a, "sub/deep/plan", "one");
+  start();
+  REQUIRE(settles());
+  write(*a, ".realizeignore", "sub\n");
+  REQUIRE(settles());
+  write(*a, "sub/deep/new", "not known before");
+  REQUIRE(settles());
+  REQUIRE_FALSE(has(*b, "sub/deep/new"));
+
+  SUBCASE("moved here") { rename("sub", "moved"); }
+  SUBCASE("moved by a peer") {
+    REQUIRE((*b->disk.openRoot(test::kSimFolder))->rename("sub", "moved", RenameKind::NoReplace).ok());
+  }
+  CHECK(arrives("moved/deep/new", "not known before"));
+  REQUIRE(settles());
+}
+
 TEST_CASE_FIXTURE(Ignoring, "folders that a peer removed stay for what is not the arena's, however deep it is, and are told") {
   makeDirectory("x");
   makeDirectory("x/y");
