@@ -204,10 +204,8 @@ struct Folder::State {
   void bindSymlink(NodeId parent, const std::string& name, const FileStat& stat);
   /// The entry of a directory on disk, revived if a peer removed it meanwhile: its row can have another node then.
   std::optional<EntryId> directoryEntry(NodeId node);
-  void addHash(HashJob job);
-  void lookAgain(const HashJob& job);
-  void pumpHashes();
-  void finishHashes(std::vector<HashJob>& jobs);
+  void addHash(HashJob job), lookAgain(const HashJob& job);
+  void pumpHashes(), finishHashes(std::vector<HashJob>& jobs);
   bool putCopy(HashJob& job);
   void newFile(const HashJob& job), changedFile(const HashJob& job);
   static void addSameVersion(const Entry& entry, store::DiskRow& row);
