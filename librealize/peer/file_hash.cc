@@ -50,4 +50,14 @@ Result<Content> hashOpenFile(DiskFile& file, uint64_t sizeBytes, const std::func
   return hasher.finish();
 }
 
+Result<Content> hashFile(Directory& root, const std::string& path, const FileStat& expected) {
+  REALIZE_ASSIGN(auto file, root.open(path, OpenMode::Read));
+  REALIZE_ASSIGN(const auto before, file->stat());
+  if (!before.unchanged(expected)) return Error{Code::Busy, path + ": changed before it was read"};
+  REALIZE_ASSIGN(auto content, hashOpenFile(*file, before.sizeBytes));
+  REALIZE_ASSIGN(const auto after, file->stat());
+  if (!after.unchanged(before)) return Error{Code::Busy, path + ": changed while it was read"};
+  return content;
+}
+
 }  // namespace realize::peer

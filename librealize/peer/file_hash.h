@@ -13,4 +13,7 @@ namespace realize::peer {
 /// compare its stat before and after. Thread: any.
 Result<Content> hashOpenFile(DiskFile& file, uint64_t sizeBytes, const std::function<Result<void>(uint64_t)>& progress = {});
 
+/// The same of a file by its path, which is the same before and after, or the error is Busy.
+Result<Content> hashFile(Directory& root, const std::string& path, const FileStat& expected);
+
 }  // namespace realize::peer

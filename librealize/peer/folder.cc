@@ -8,6 +8,7 @@
 
 #include "librealize/base/fault.h"
 #include "librealize/peer/exchange.h"
+#include "librealize/peer/file_hash.h"
 #include "librealize/peer/folder_state.h"
 #include "librealize/peer/marks.h"
 #include "librealize/peer/transfers.h"

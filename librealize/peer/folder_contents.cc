@@ -7,6 +7,7 @@
 #include "librealize/peer/file_hash.h"
 #include "librealize/peer/folder_state.h"
 #include "librealize/peer/marks.h"
+#include "librealize/peer/sync_names.h"
 #include "librealize/peer/transfers.h"
 
 namespace realize::peer {
@@ -74,29 +75,6 @@ void Folder::State::followUnread(const logic::Record& record, const store::DiskR
 logic::Base Folder::State::seenByRemoval(const EntryId& id, store::DiskRow row) {
   if (const auto* record = core.tree.peek(id)) addSameVersion(record->entry, row);
   return logic::Base::only(std::move(row.base));
-}
-
-Result<void> syncWithNames(Directory& root, DiskFile& file, const std::string& path, std::set<std::string>& folders) {
-  REALIZE_TRY(file.sync(true));
-  return syncNamesAbove(root, path, folders);
-}
-
-Result<void> syncNamesAbove(Directory& root, const std::string& path, std::set<std::string>& folders) {
-  std::set<std::string> above;
-  for (std::string folder = parentPath(path); !folders.contains(folder) && above.insert(folder).second; folder = parentPath(folder))
-    REALIZE_TRY(root.syncDirectory(folder));
-  folders.merge(above);
-  return {};
-}
-
-Result<Content> hashFile(Directory& root, const std::string& path, const FileStat& expected) {
-  REALIZE_ASSIGN(auto file, root.open(path, OpenMode::Read));
-  REALIZE_ASSIGN(const auto before, file->stat());
-  if (!before.unchanged(expected)) return Error{Code::Busy, path + ": changed before it was read"};
-  REALIZE_ASSIGN(auto content, hashOpenFile(*file, before.sizeBytes));
-  REALIZE_ASSIGN(const auto after, file->stat());
-  if (!after.unchanged(before)) return Error{Code::Busy, path + ": changed while it was read"};
-  return content;
 }
 
 /// Where it lies now: a folder above may have been renamed meanwhile. And where it was read: its entry may have come back

@@ -7,6 +7,7 @@
 #include "librealize/base/fault.h"
 #include "librealize/logic/tree_merge.h"
 #include "librealize/peer/exchange.h"
+#include "librealize/peer/file_hash.h"
 #include "librealize/peer/folder_state.h"
 #include "librealize/peer/invalidations.h"
 #include "librealize/peer/marks.h"

@@ -5,6 +5,7 @@
 
 #include "librealize/base/fault.h"
 #include "librealize/model/codec.h"
+#include "librealize/peer/file_hash.h"
 #include "librealize/peer/folder_state.h"
 #include "librealize/peer/marks.h"
 

@@ -303,13 +303,4 @@ struct Folder::State {
   std::set<std::string> goneParents;
 };
 
-/// Reads and checks the file; the same before and after. Thread: any.
-Result<Content> hashFile(Directory& root, const std::string& path, const FileStat& expected);
-
-/// The file's bytes, its name and those of the folders above it are on the disk. `folders`: of those that is so already;
-/// added to. Thread: any.
-Result<void> syncWithNames(Directory& root, DiskFile& file, const std::string& path, std::set<std::string>& folders);
-/// The names only.
-Result<void> syncNamesAbove(Directory& root, const std::string& path, std::set<std::string>& folders);
-
 }  // namespace realize::peer

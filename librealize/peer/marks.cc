@@ -10,6 +10,7 @@
 #include "librealize/peer/folder_state.h"
 #include "librealize/peer/invalidations.h"
 #include "librealize/peer/keep_locks.h"
+#include "librealize/peer/sync_names.h"
 #include "librealize/peer/transfers_state.h"
 
 namespace realize::peer {
