@@ -67,18 +67,51 @@ void Folder::State::giveBackLater(const std::string& from, const std::string& pa
 /// What found no place is called again as it was. Only of what was in the cache it may be the one copy that there is.
 void Folder::State::takeBack(const std::string& aside, const std::string& tempPath) {
   const auto back = root->rename(aside, tempPath, RenameKind::NoReplace);
-  if (!back.ok() && tempPath.starts_with(kCacheFolder)) notTakenBack[tempPath] = aside;
+  if (!back.ok() && tempPath.starts_with(kCacheFolder)) leftAside[tempPath] = {aside, "", {}};
 }
 
-bool Folder::stillAside(const std::string& cachePath) {
-  auto& s = *s_;
-  const auto found = s.notTakenBack.find(cachePath);
-  if (found == s.notTakenBack.end() || !s.root) return false;
-  const auto back = s.root->rename(found->second, cachePath, RenameKind::NoReplace);
-  if (!back.ok() && back.code() != Code::NotFound && back.code() != Code::Exists) return true;
-  s.notTakenBack.erase(found);
-  return false;
+/// Of what had a name of the user's for a moment: as it was made, and in nobody's hands. Errors: the disk does not say.
+Result<bool> Folder::State::stillOurs(const FileStat& made, const std::string& aside) {
+  if (made.type == FileStat::Type::File) {
+    auto file = root->open(aside, OpenMode::Read);
+    if (!file.ok() && file.code() != Code::PermissionDenied) return file.error();
+    const auto quiet = file.ok() ? (*file)->nobodyWrites() : true;
+    if (!quiet.ok() && quiet.code() != Code::PermissionDenied) return quiet.error();
+    if (!quiet.ok() || !*quiet) return false;
+  }
+  REALIZE_ASSIGN(const auto stat, root->stat(aside));
+  return stat.bytesUnchanged(made);
 }
+
+/// Looks again at what could not go back, or of which the disk did not say whose it is. False: that is not known yet, or it
+/// still cannot go.
+bool Folder::State::settleAside(const std::string& tempPath) {
+  const auto found = leftAside.find(tempPath);
+  if (found == leftAside.end() || !root) return true;
+  const LeftAside left = found->second;
+  if (left.made) {
+    const auto ours = stillOurs(*left.made, left.at);
+    if (!ours.ok() && ours.code() != Code::NotFound) return false;
+    found->second.made.reset();
+    if (ours.ok() && !*ours) {
+      leftAside.erase(found);
+      giveBack(left.at, left.path);
+      return true;
+    }
+  }
+  const auto back = root->rename(left.at, tempPath, RenameKind::NoReplace);
+  if (!back.ok() && back.code() != Code::NotFound && back.code() != Code::Exists) return false;
+  leftAside.erase(tempPath);
+  return true;
+}
+
+void Folder::State::settleAsideLater(const std::string& tempPath) {
+  core.env.scheduler.onCoreAfter(kReadAgainMs, [this, alive = alive, tempPath] {
+    if (*alive && !core.stopping && !core.suspended && !settleAside(tempPath)) settleAsideLater(tempPath);
+  });
+}
+
+bool Folder::stillAside(const std::string& cachePath) { return !s_->settleAside(cachePath); }
 
 /// Somebody was quicker than an exchange: his bytes go back under the name, and are read as the edit that they are. False: what
 /// was to come was in somebody's hands meanwhile, too.
@@ -89,15 +122,18 @@ bool Folder::State::undoPlacing(NodeId node, const FileStat& fresh, const std::s
   if (!root->rename(from, aside, RenameKind::NoReplace).ok()) aside = from;
   const bool back = root->rename(aside, path, RenameKind::Exchange).ok();
   // And who was quicker once more, between the two, wrote into what had just been put there: that is his, too.
-  const bool quiet = fresh.type != FileStat::Type::File || nobodyWrites(aside);
-  auto ours = root->stat(aside);
-  const bool untouched = quiet && ours.ok() && ours->bytesUnchanged(fresh);
-  if (!back || !untouched) {
+  const auto ours = back ? stillOurs(fresh, aside) : false;
+  if (ours.ok() && !*ours) {
     giveBack(aside, path);
     return false;
   }
   syncNames(aside, path);
-  takeBack(aside, tempPath);  // After a power cut, the next start finds it there (clearLeftovers).
+  if (ours.ok()) {
+    takeBack(aside, tempPath);  // After a power cut, the next start finds it there (clearLeftovers).
+  } else {
+    leftAside[tempPath] = {aside, path, fresh};
+    settleAsideLater(tempPath);
+  }
   hint(parentPath(path));
   return true;
 }

@@ -288,7 +288,15 @@ struct Folder::State {
                           const std::string& path);
   Result<std::string> takeAside(const store::DiskRow& row, const std::string& path);
   void giveBack(const std::string& from, const std::string& path), giveBackLater(const std::string& from, const std::string& path);
-  std::map<std::string, std::string> notTakenBack;  ///< by where it was in the cache (stillAside())
+  /// What did not go back to where it was. `made`: the user may have written into it under `path`; the disk has not said yet.
+  struct LeftAside {
+    std::string at, path;
+    std::optional<FileStat> made;
+  };
+  std::map<std::string, LeftAside> leftAside;  ///< by where it was
+  Result<bool> stillOurs(const FileStat& made, const std::string& aside);
+  bool settleAside(const std::string& tempPath);
+  void settleAsideLater(const std::string& tempPath);
   void syncNames(const std::string& ours, const std::string& path), takeBack(const std::string& aside, const std::string& tempPath);
   bool undoPlacing(NodeId node, const FileStat& fresh, const std::string& from, const std::string& tempPath, const std::string& path);
   bool outOfTheWay(NodeId parent, const std::string& name);
