@@ -172,6 +172,8 @@ bool Folder::State::isOfAnother(const HashJob& job, const EntryId& id) {
 /// True: it is one of the versions that are known, and no edit. Else `row.base` is what an edit may count as seen.
 bool Folder::State::takeOldContent(const HashJob& job, const logic::Record& before, store::DiskRow& row) {
   if (job.broughtBack == BroughtBack::Nothing) return false;
+  // It was read since, and somebody has written into it after that.
+  if (core.store.witnessed().hasNode(row.node) && row.blob != job.content->blob) return false;
   const auto heads = core.tree.shownHeads(before.entry.id);
   auto same = std::find_if(heads.begin(), heads.end(), [&](const auto& head) { return head.version.blob == job.content->blob; });
   if (same != heads.end()) {
