@@ -4,6 +4,10 @@
 
 namespace realize::test {
 
+namespace {
+constexpr int64_t kReadWithinNs = 5'000'000'000;  ///< what happens in a folder, by the program
+}
+
 /// A name whose file has another one, too.
 std::string World::pickLinked(size_t number) {
   std::vector<std::string> found;
@@ -20,7 +24,11 @@ std::set<Token> World::tokensGoing(size_t number, Directory& root, const std::st
   const auto tokens = tokensAt(root, path);
   const auto stat = root.stat(path);
   if (!stat.ok() || stat->type != FileStat::Type::File || stat->links <= 1) return tokens;
-  machines_[number].unsynced.insert(tokens.begin(), tokens.end());
+  auto& machine = machines_[number];
+  machine.unsynced.insert(tokens.begin(), tokens.end());
+  // No event names the other, and what this one was cannot be asked any more.
+  const auto changed = machine.changedAs.find(path);
+  if (changed != machine.changedAs.end() && queue_.nowNs() - changed->second < kReadWithinNs) machine.changedUnseen = true;
   return {};
 }
 
@@ -80,6 +88,7 @@ void World::linkStep(size_t number) {
       say(number, "chmods " + path + ", which has another name");
       count("modes set through one of two names");
       doing(number, [&](Directory& root) { (void)root.setMode(path, mode).ok(); });
+      machines_[number].changedAs[path] = queue_.nowNs();
       break;
     }
   }

@@ -24,6 +24,8 @@ struct Machine {
   /// Inodes: a power cut mixed what its user was writing with what was there; of what he never synced, what is left.
   std::map<uint64_t, std::set<Token>> torn;
   std::map<std::string, std::pair<uint64_t, uint64_t>> takenAway;  ///< by the program: of a path, in which event, which inode
+  std::map<std::string, int64_t> changedAs;  ///< when a file was, through which of its names
+  bool changedUnseen = false;      ///< through one that went right after: only a scan sees it under the other
   std::string letGoAlone;          ///< a copy that nobody else keeps for it
   std::string followed;            ///< as told last
   std::string nameVanished;        ///< between two of these

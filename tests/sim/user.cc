@@ -163,6 +163,7 @@ void World::letGo(size_t number, const std::set<Token>& tokens) {
 void World::wrote(size_t number, Directory& root, const std::string& path) {
   const auto tokens = tokensAt(root, path);
   if (keepsContents()) contents_.emplace(blobOf(contentOf(root, path)), tokens);
+  machines_[number].changedAs[path] = queue_.nowNs();
   wrote(number, tokens, path);
 }
 

@@ -252,6 +252,9 @@ void World::heal() {
     machine.peer->disk.powerOffBefore(UINT64_MAX >> 1);
     saveTornAgain(i);
     startPeer(i);
+    if (!machine.changedUnseen || !machine.peer->running() || machine.peer->core->core().suspended) continue;
+    say(i, "is asked to scan its folder");
+    machine.peer->core->core().folder->rescanAll();
   }
   separateClone();
   for (auto& link : links_) connect(*link);
