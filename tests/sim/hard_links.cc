@@ -1,5 +1,7 @@
 // One household in thirteen has users who give files a second name, and then edit, move, replace and remove one of the two.
 
+#include <algorithm>
+
 #include "tests/sim/world.h"
 
 namespace realize::test {
@@ -18,8 +20,8 @@ std::string World::pickLinked(size_t number) {
   return found.empty() ? "" : found[below(found.size())];
 }
 
-/// What goes when this name goes, or leads to another file: nothing of a file that has a second name. That may not be on the disk
-/// yet: who takes away the one that he synced has synced nothing of it.
+/// What goes when this name goes, or leads to another file: nothing of a file that has a second name, unless on another machine
+/// somebody takes away that one. That may not be on the disk yet: who takes away the one that he synced has synced nothing of it.
 std::set<Token> World::tokensGoing(size_t number, Directory& root, const std::string& path) {
   const auto tokens = tokensAt(root, path);
   const auto stat = root.stat(path);
@@ -29,7 +31,13 @@ std::set<Token> World::tokensGoing(size_t number, Directory& root, const std::st
   // No event names the other, and what this one was cannot be asked any more.
   const auto changed = machine.changedAs.find(path);
   if (changed != machine.changedAs.end() && queue_.nowNs() - changed->second < kReadWithinNs) machine.changedUnseen = true;
-  return {};
+  std::set<Token> going;
+  for (const Token token : tokens) {
+    auto& gone = linkGone_[token];
+    if (std::any_of(gone.begin(), gone.end(), [&](const auto& one) { return one.first != path && one.second != number; })) going.insert(token);
+    gone[path] = number;
+  }
+  return going;
 }
 
 void World::makeLink(size_t number) {

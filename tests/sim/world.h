@@ -280,6 +280,8 @@ class World {
   int stepsLeft_ = 0;
   Token lastToken_ = 0;
   std::map<Token, std::string> written_;  ///< where and by whom
+  /// Names of a file that had another one that went, and on which machine.
+  std::map<Token, std::map<std::string, size_t>> linkGone_;
   std::map<Token, std::string> excused_;  ///< let go or lost, and why
   std::map<BlobId, std::set<Token>> contents_;  ///< of all that was ever written, where disks are lost
   std::set<BlobId> exposed_;  ///< were on a disk when that or its database was lost: all that may go without its user's doing
