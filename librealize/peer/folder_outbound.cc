@@ -295,6 +295,9 @@ bool Folder::State::moveOnDisk(const logic::Record& record, store::DiskRow& row,
     renamed = root->rename(move->from, move->to, RenameKind::NoReplace);
     if (!renamed.ok() && renamed.code() == Code::Exists && (swapped = inEachOthersWay(*move, record.shownName)))
       renamed = root->rename(move->from, move->to, RenameKind::Exchange);
+    if (!renamed.ok() && renamed.code() == Code::Exists && isGoingAround(move->parentNode, record.shownName) &&
+        standBeside(*core.store.disk().getAt(move->parentNode, record.shownName)))
+      renamed = root->rename(move->from, move->to, RenameKind::NoReplace);
   }
   if (!renamed.ok()) {
     if (renamed.code() == Code::NoSpace || renamed.code() == Code::Io || renamed.code() == Code::NameTooLong)
@@ -490,6 +493,41 @@ bool Folder::State::applySymlink(const logic::Record& record, const std::optiona
   return true;
 }
 
+/// A folder has that name that a peer removed, and out of which comes what is on its way now: that goes into who takes the name.
+bool Folder::State::isGoingAround(NodeId parent, const std::string& name) {
+  const auto occupant = core.store.disk().getAt(parent, name);
+  const auto id = occupant ? core.store.idOf(occupant->node) : std::nullopt;
+  const auto record = id ? core.tree.get(*id) : std::nullopt;
+  if (!record || record->shown || occupant->kind != EntryKind::Directory) return false;
+  return std::any_of(moving.begin(), moving.end(), [&](const EntryId& comes) {
+    auto at = core.store.disk().get(core.store.nodeOf(comes).value_or(0));
+    while (at && at->node != occupant->node && at->node != kRootNode) at = core.store.disk().get(at->parentNode);
+    return at && at->node == occupant->node;
+  });
+}
+
+/// Under a name that nobody has, until it can go, or go on.
+bool Folder::State::standBeside(store::DiskRow folder) {
+  const auto id = core.store.idOf(folder.node);
+  const auto path = core.folder->diskPath(folder.node);
+  const auto stat = path ? root->stat(*path) : Result<FileStat>(Error{Code::NotFound, ""});
+  if (!id || !stat.ok() || stat->inode != folder.inode || stat->device != folder.device) return false;
+  const std::string ending = "~" + id->hex().substr(0, 8);
+  const std::string aside = logic::cutName(folder.name, logic::kNameBytes - ending.size()) + ending;
+  const std::string beside = joinPath(parentPath(*path), aside);
+  if (!root->rename(*path, beside, RenameKind::NoReplace).ok()) return false;
+  auto synced = root->syncDirectory(parentPath(*path));
+  (void)synced;  // As in moveOnDisk.
+  vacate(folder.parentNode, aside);
+  if (folder.kind == EntryKind::Directory) directoryMoved(*path, beside, true);
+  changedByUs(parentPath(*path));
+  folder.name = aside;
+  if (auto now = root->stat(beside); now.ok() && sameBytes(folder, *now)) folder.setStat(*now);
+  putAtName(folder);
+  core.folder->entryChanged(*id);
+  return true;
+}
+
 /// A folder of another entry has the name, and is on its way elsewhere: it goes there now, or at least beside.
 bool Folder::State::outOfTheWay(NodeId parent, const std::string& name) {
   auto occupant = core.store.disk().getAt(parent, name);
@@ -499,25 +537,9 @@ bool Folder::State::outOfTheWay(NodeId parent, const std::string& name) {
   occupant = core.store.disk().getAt(parent, name);
   if (!occupant) return true;
   auto record = core.tree.get(occupant->node == core.store.nodeOf(*id) ? *id : EntryId());
-  if (!record || !record->shown) return false;
-  if (core.store.nodeOf(record->shownParent) == occupant->parentNode && record->shownName == occupant->name) return false;
-  auto path = core.folder->diskPath(occupant->node);
-  auto stat = path ? root->stat(*path) : Result<FileStat>(Error{Code::NotFound, ""});
-  if (!stat.ok() || stat->inode != occupant->inode || stat->device != occupant->device) return false;
-  const std::string ending = "~" + id->hex().substr(0, 8);
-  const std::string aside = logic::cutName(name, logic::kNameBytes - ending.size()) + ending;
-  const std::string beside = joinPath(parentPath(*path), aside);
-  if (!root->rename(*path, beside, RenameKind::NoReplace).ok()) return false;
-  auto synced = root->syncDirectory(parentPath(*path));
-  (void)synced;  // As in moveOnDisk.
-  vacate(occupant->parentNode, aside);
-  if (occupant->kind == EntryKind::Directory) directoryMoved(*path, beside, true);
-  changedByUs(parentPath(*path));
-  occupant->name = aside;
-  if (auto now = root->stat(beside); now.ok() && sameBytes(*occupant, *now)) occupant->setStat(*now);
-  putAtName(*occupant);
-  core.folder->entryChanged(*id);
-  return true;
+  if (!record) return false;
+  const bool goesOn = record->shown && (core.store.nodeOf(record->shownParent) != occupant->parentNode || record->shownName != occupant->name);
+  return (goesOn || isGoingAround(parent, name)) && standBeside(*occupant);
 }
 
 Result<std::string> Folder::materialize(const EntryId& id) {

@@ -299,7 +299,8 @@ struct Folder::State {
   void settleAsideLater(const std::string& tempPath);
   void syncNames(const std::string& ours, const std::string& path), takeBack(const std::string& aside, const std::string& tempPath);
   bool undoPlacing(NodeId node, const FileStat& fresh, const std::string& from, const std::string& tempPath, const std::string& path);
-  bool outOfTheWay(NodeId parent, const std::string& name);
+  bool outOfTheWay(NodeId parent, const std::string& name), isGoingAround(NodeId parent, const std::string& name);
+  bool standBeside(store::DiskRow folder);
   void retry(const EntryId& id);
   void applied(const EntryId& id);
   void askForLastResort(const EntryId& id, int64_t delayMs);

@@ -173,3 +173,26 @@ TEST_CASE_FIXTURE(Meeting, "a file that a rename put in the place of one that a 
   CHECK(read(*a, "plan.txt") == "one");
   CHECK(read(*b, "plan.txt") == "one");
 }
+
+TEST_CASE_FIXTURE(Meeting, "a folder takes the name of another that goes, out of which its files come") {
+  bool known = false;
+  SUBCASE("and that the other peer has") { known = true; }
+  SUBCASE("and that is new to the other peer") {}
+  write(*a, "x/plan.txt", "two");
+  if (known) REQUIRE(root(*a).makeDirectory("y", 0755).ok());
+  REQUIRE(settles());
+  link->cut();
+
+  if (!known) REQUIRE(root(*a).makeDirectory("y", 0755).ok());
+  REQUIRE(root(*a).rename("x/plan.txt", "y/plan.txt", RenameKind::NoReplace).ok());
+  pass(1000);
+  REQUIRE(root(*a).removeDirectory("x").ok());
+  pass(1000);
+  REQUIRE(root(*a).rename("y", "x", RenameKind::NoReplace).ok());
+  pass(1000);
+  link->connect();
+  REQUIRE(settles());
+
+  CHECK(read(*b, "x/plan.txt") == "two");
+  CHECK(root(*b).list("")->size() == root(*a).list("")->size());
+}
