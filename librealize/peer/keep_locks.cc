@@ -8,24 +8,33 @@ void KeepLocks::load() {
   for (const auto& task : core_.store.promised().next({}, SIZE_MAX >> 1)) take(PeerKey(), {core_.store.idOf(task.node).value_or(EntryId()), task.blob});
 }
 
+KeepLocks::Lock* KeepLocks::find(const PeerKey& peer, const EntryContent& content) {
+  const auto known = locks_.find(content.blob);
+  if (known == locks_.end()) return nullptr;
+  for (auto& lock : known->second)
+    if (lock.peer == peer && lock.entry == content.entry) return &lock;
+  return nullptr;
+}
+
 void KeepLocks::take(const PeerKey& peer, const EntryContent& content) {
+  if (auto* lock = find(peer, content)) ++lock->taken;
+  renew(peer, content);
+}
+
+void KeepLocks::renew(const PeerKey& peer, const EntryContent& content) {
   const int64_t until = core_.env.clock.elapsedNs() + kPromiseMs * 1'000'000;
-  auto& locks = locks_[content.blob];
-  for (auto& lock : locks)
-    if (lock.peer == peer && lock.entry == content.entry) {
-      lock.untilNs = until;
-      return;
-    }
-  locks.push_back({peer, content.entry, until});
+  if (auto* lock = find(peer, content)) lock->untilNs = until;
+  else locks_[content.blob].push_back({peer, content.entry, until});
 }
 
 void KeepLocks::keep(NodeId node, const EntryContent& content) { core_.store.promised().put({node, content.blob, 0}); }
 
 void KeepLocks::release(const PeerKey& peer, const EntryContent& content) {
-  auto known = locks_.find(content.blob);
-  if (known == locks_.end()) return;
-  std::erase_if(known->second, [&](const Lock& lock) { return lock.peer == peer && lock.entry == content.entry; });
-  if (known->second.empty()) forget({content.blob});
+  auto* lock = find(peer, content);
+  if (!lock || --lock->taken > 0) return;
+  auto& locks = locks_[content.blob];
+  locks.erase(locks.begin() + (lock - locks.data()));
+  if (locks.empty()) forget({content.blob});
 }
 
 bool KeepLocks::locked(const BlobId& blob) {

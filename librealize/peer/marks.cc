@@ -363,7 +363,7 @@ void Marks::promise(const PeerKey& from, const std::vector<EntryContent>& asked,
             s->locks.release(from, asked[i]);
             continue;
           }
-          s->locks.take(from, asked[i]);
+          s->locks.renew(from, asked[i]);
           s->locks.keep(file.row.node, asked[i]);
         }
       });

@@ -202,6 +202,19 @@ TEST_CASE_FIXTURE(Keepers, "a lock ends when the one that it was for says so, an
   CHECK(has(*b, "x"));
 }
 
+// realize-sim --wide, seed 43020136; --conflicts newest, seed 73021711.
+TEST_CASE_FIXTURE(Keepers, "who was given a lock twice may rely on either") {
+  const auto asked = content(*a, "x");
+  REQUIRE(promised(asked));
+  REQUIRE(promised(asked));  // By another machine under the same key, or before the disk was full.
+
+  a->core->onRelease(b->key, {asked});
+  CHECK(core(*a).marks->promised(asked.blob));
+
+  a->core->onRelease(b->key, {asked});
+  CHECK_FALSE(core(*a).marks->promised(asked.blob));
+}
+
 TEST_CASE_FIXTURE(Keepers, "who let its copy go says so, and the lock for it ends at once") {
   mark(*b, "x", Mark::Unreal);
   REQUIRE(until([&] { return !has(*b, "x"); }));
