@@ -304,6 +304,8 @@ void Transfers::State::saved(const std::vector<Saving>& group) {
   bool wanted = false;
   const bool noted = core.transact([&] {
     for (const auto* saving : present) {
+      // When it came the database may have failed; without it nobody could be sent these bytes.
+      if (!saving->blob->layout->whole) core.transfers->noteChunkList(saving->row.blob, saving->blob->layout->list);
       core.store.cache().put(saving->row);
       wanted = wanted || (saving->row.complete && core.store.wanted().hasBlob(saving->row.blob));
     }

@@ -221,6 +221,24 @@ TEST_CASE_FIXTURE(SimArenas, "bytes that came damaged while the database failed 
   CHECK(read(*b, "plan.txt") == "one");
 }
 
+// realize-sim --conflicts newest, seed 73020874.
+TEST_CASE_FIXTURE(SimArenas, "the chunk list that came while the database failed is known with the bytes") {
+  start();
+  REQUIRE(settles());
+  std::string text;
+  for (int i = 0; i < 60'000; ++i) text += std::to_string(i * 7919) + " ";
+  write(*a, "plan.txt", text);
+  REQUIRE(until([&] { return core(*b).store.wanted().totals().count > 0; }));
+  b->disk.fail(FakeOp::Write, test::kSimState, Code::NoSpace, 0, 1'000'000);
+  pass(3000);
+  CHECK(b->core->status().suspended);
+  b->disk.clearFailures();
+
+  REQUIRE(settles());
+  CHECK(read(*b, "plan.txt") == text);
+  CHECK(core(*b).store.blobs().has(core(*b).shownVersion(*core(*b).recordAt("plan.txt"))->second.blob));
+}
+
 TEST_CASE_FIXTURE(SimArenas, "what others told while the folder was away is pulled when it is back") {
   start();
   REQUIRE(settles());
