@@ -156,6 +156,7 @@ bool Transfers::State::syncNames(Directory& root, const std::vector<NodeId>& nod
 /// Who reads it goes on with that file, wherever it goes; and none of us may write to what the user gets: it would be taken
 /// for his writing. Errors: as of openCacheFile(); Busy.
 Result<void> Transfers::State::openToMove(BlobState& blob) {
+  if (!blob.layout) return {};  // Nobody read or wrote any of it.
   REALIZE_TRY(openCacheFile(blob));
   if (!blob.complete()) return kNotWhatItWas;
   if (blob.saving || blob.unsavedPieces || blob.file.use_count() > 1) return Error{Code::Busy, "the cached file is in use at this moment"};
@@ -168,6 +169,7 @@ void Transfers::State::moveFromCache(const std::vector<store::BlobTask>& tasks) 
     store::BlobTask task;
     Result<FileStat> file = Error{Code::Suspended, "the folder is not there"};
     Result<bool> settled = Error{Code::Suspended, "the folder is not there"};
+    const BlobState* opened = nullptr;
   };
   std::vector<Move> moves;
   std::vector<Folder::Placing> placing;
@@ -178,7 +180,10 @@ void Transfers::State::moveFromCache(const std::vector<store::BlobTask>& tasks) 
     inFlight.erase({task.node, task.blob});
     auto& move = moves.emplace_back(Move{.task = task});
     Result<void> ready = core.folder->stillAside(cachePath(task.blob)) ? kStillAside : named;
-    if (const auto known = blobs.find(task.blob); ready.ok() && known != blobs.end()) ready = openToMove(*known->second);
+    if (const auto known = blobs.find(task.blob); ready.ok() && known != blobs.end()) {
+      ready = openToMove(*known->second);
+      if (ready.ok()) move.opened = known->second.get();
+    }
     move.file = ready.ok() ? root->stat(cachePath(task.blob)) : Result<FileStat>(ready.error());
     if (move.file.ok() && move.file->sizeBytes != task.sizeBytes) move.file = kNotWhatItWas;
     if (!move.file.ok()) move.settled = move.file.error();
@@ -213,7 +218,8 @@ void Transfers::State::moveFromCache(const std::vector<store::BlobTask>& tasks) 
   if (done && !all) core.makeDurable();  // Before a file may go that tells that it was not placed.
   if (!all) lookAgainAtWanted();
   for (const auto& move : moves) {
-    if (auto known = blobs.find(move.task.blob); known != blobs.end()) known->second->file = nullptr;  // It stayed: openToMove().
+    // It stayed: openToMove(). One that was refused may have to be synced still, and needs its file for that.
+    if (auto known = blobs.find(move.task.blob); known != blobs.end() && known->second.get() == move.opened) known->second->file = nullptr;
     if (!done) settleFailed(move.task.node, move.task.blob, {Code::Suspended, core.suspendedWhy});
     else if (!move.settled.ok()) settleFailed(move.task.node, move.task.blob, move.settled.error());
   }
