@@ -10,12 +10,22 @@ namespace {
 constexpr int64_t kReadWithinNs = 5'000'000'000;  ///< what happens in a folder, by the program
 }
 
+/// How many names its user knows of each file that has several. One that the program keeps aside, or that the disk did not let it remove,
+/// is none of them.
+std::map<uint64_t, size_t> World::namesOf(Directory& root) {
+  std::map<uint64_t, size_t> names;
+  for (const auto& [path, stat] : walk(root))
+    if (stat.type == FileStat::Type::File && stat.links > 1) ++names[stat.inode];
+  return names;
+}
+
 /// A name whose file has another one, too.
 std::string World::pickLinked(size_t number) {
   std::vector<std::string> found;
   doing(number, [&](Directory& root) {
+    auto names = namesOf(root);
     for (const auto& [path, stat] : walk(root))
-      if (stat.type == FileStat::Type::File && stat.links > 1) found.push_back(path);
+      if (stat.type == FileStat::Type::File && names[stat.inode] > 1) found.push_back(path);
   });
   return found.empty() ? "" : found[below(found.size())];
 }
@@ -25,7 +35,7 @@ std::string World::pickLinked(size_t number) {
 std::set<Token> World::tokensGoing(size_t number, Directory& root, const std::string& path) {
   const auto tokens = tokensAt(root, path);
   const auto stat = root.stat(path);
-  if (!stat.ok() || stat->type != FileStat::Type::File || stat->links <= 1) return tokens;
+  if (!stat.ok() || stat->type != FileStat::Type::File || stat->links <= 1 || namesOf(root)[stat->inode] <= 1) return tokens;
   auto& machine = machines_[number];
   machine.unsynced.insert(tokens.begin(), tokens.end());
   // No event names the other, and what this one was cannot be asked any more.

@@ -217,6 +217,7 @@ class World {
   // hard_links.cc: who gives a file a second name
   bool linking() const { return options_.seed % 13 == 4; }
   void linkStep(size_t number);
+  std::map<uint64_t, size_t> namesOf(Directory& root);
   std::string pickLinked(size_t number);
   void makeLink(size_t number);
   std::set<Token> tokensGoing(size_t number, Directory& root, const std::string& path);
