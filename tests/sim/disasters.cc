@@ -97,6 +97,7 @@ void World::loseDisk(size_t number, const std::string& what, const std::string& 
   else sim.loseDatabase();
   expose(number, lost, database || !folder);
   if (folder) loseTokens(number, before);
+  if (database || !folder) loseNames(number, lost, before);
   machine.unsynced.clear();
   machine.rewritten.clear();
   machine.torn.clear();

@@ -72,4 +72,27 @@ void World::expose(size_t number, const Knowledge& lost, bool database) {
     if (!seen.covers(dot)) exposed_.insert(blob);
 }
 
+/// What was in caches only, under a version that the databases of two machines named, which both went before anybody else heard of
+/// it. Its bytes may still be there, for nobody. That one database goes is no excuse.
+void World::loseNames(size_t number, const Knowledge& lost, const std::map<BlobId, std::string>& before) {
+  for (const auto& [dot, blob] : lost.heads) forgotBy_[blob].insert(number);
+  std::set<BlobId> named;
+  std::set<Token> kept;
+  for (size_t i = 0; i < machines_.size(); ++i) {
+    for (const auto& [dot, blob] : knowledgeOf(i).heads) named.insert(blob);
+    doing(i, [&](Directory& root) { kept.merge(tokensAt(root, "")); });
+  }
+  for (const auto& blob : named)
+    if (const auto content = before.find(blob); content != before.end()) kept.merge(tokensIn(content->second));
+  std::string gone;
+  for (const auto& [dot, blob] : lost.heads) {
+    const auto content = before.find(blob);
+    if (content == before.end() || named.contains(blob) || forgotBy_[blob].size() < 2) continue;
+    for (auto token : tokensIn(content->second))
+      if (!kept.contains(token) && excused_.emplace(token, "in caches only, under a version that no database names any more").second)
+        gone += " T" + std::to_string(token);
+  }
+  if (!gone.empty()) say(number, "  and no database names any more" + gone);
+}
+
 }  // namespace realize::test

@@ -136,6 +136,7 @@ class World {
   void exposeDisk(size_t number);
   void expose(size_t number, const Knowledge& lost, bool database);
   std::set<BlobId> currentBut(size_t number);
+  void loseNames(size_t number, const Knowledge& lost, const std::map<BlobId, std::string>& before);
 
   // user.cc: what users do to their folder
   using Steps = std::vector<std::function<void()>>;
@@ -286,6 +287,7 @@ class World {
   std::map<Token, std::string> excused_;  ///< let go or lost, and why
   std::map<BlobId, std::set<Token>> contents_;  ///< of all that was ever written, where disks are lost
   std::set<BlobId> exposed_;  ///< were on a disk when that or its database was lost: all that may go without its user's doing
+  std::map<BlobId, std::set<size_t>> forgotBy_;  ///< the machines whose databases named it and were lost
   int givenUp_ = 0;
   std::optional<Clone> clone_;
   std::optional<size_t> leaver_;  ///< was removed from the household, and may have been added again
