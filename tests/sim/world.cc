@@ -73,6 +73,7 @@ void World::addMachine(Mark mark) {
   machines_.back().peer->onCall = [this, i](const FakeCall& call) {
     if (options_.calls) tell(i, call);
     watchName(i, call);
+    watchAside(i, call);
     raceWith(i, call);
   };
   if (!options_.hard.empty()) machines_.back().peer->failing = [this, i](const FakeCall& call) { return failureOf(i, call); };
@@ -316,26 +317,32 @@ std::string whatItSaid(peer::Core& core, const PeerKey& key) {
 }
 }  // namespace
 
-/// A copy was let go: as many others as are wanted hold a lock on theirs, or are down and find it when they are up. Of several
-/// versions it was one.
+/// What the program takes out of its user's sight: which content that was.
+void World::watchAside(size_t number, const FakeCall& call) {
+  const std::string folder = std::string(kSimFolder) + "/", aside = folder + peer::kTempFolder + "/gone~";
+  unsigned long long node = 0;
+  if (call.op != FakeOp::Rename || !call.path2.starts_with(aside) || sscanf(call.path2.c_str() + aside.size(), "%llx-", &node) != 1) return;
+  doing(number, [&](Directory& root) { machines_[number].takenAside[node] = blobOf(contentOf(root, call.path.substr(folder.size()))); });
+}
+
+/// A copy was let go: as many others as are wanted hold a lock on theirs, or are down and find it when they are up. It may be older than
+/// what the tree shows.
 void World::letGoHere(size_t number, const std::string& path) {
-  auto& core = machines_[number].peer->core->core();
+  auto& machine = machines_[number];
+  auto& core = machine.peer->core->core();
   auto record = core.recordAt(path);
   if (!record.ok()) return;
-  size_t most = 0;
-  for (const auto& head : core.tree.shownHeads(record->entry.id)) {
-    size_t locked = 0;
-    for (size_t i = 0; i < machines_.size(); ++i) {
-      auto& peer = *machines_[i].peer;
-      if (i == number || (isLeaver(peer) && machines_[number].roster % 2)) continue;
-      locked += !peer.running() || peer.disk.isPowerOff() || peer.core->core().marks->promised(head.version.blob);
-    }
-    most = std::max(most, locked);
+  const BlobId went = machine.takenAside[record->node];
+  size_t locked = 0;
+  for (size_t i = 0; i < machines_.size(); ++i) {
+    auto& peer = *machines_[i].peer;
+    if (i == number || (isLeaver(peer) && machine.roster % 2)) continue;
+    locked += !peer.running() || peer.disk.isPowerOff() || peer.core->core().marks->promised(went);
   }
   count("copies let go");
   if (core.settings.copies > 1) count("copies let go with two others");
-  if (most < core.settings.copies)
-    machines_[number].letGoAlone = "let go its copy of " + path + ", and " + std::to_string(most) + " others were to keep theirs";
+  if (locked < core.settings.copies)
+    machine.letGoAlone = "let go its copy of " + path + ", and " + std::to_string(locked) + " others were to keep theirs";
 }
 
 /// Empty when everyone agrees and has what it wants.

@@ -72,6 +72,7 @@ class World {
   void runFor(int64_t ns);
   void startPeer(size_t number);
   void afterEvent();
+  void watchAside(size_t number, const FakeCall& call);
   void letGoHere(size_t number, const std::string& path);
   void crashed(size_t number);
   void say(const std::string& line);
