@@ -98,8 +98,13 @@ void World::loseDisk(size_t number, const std::string& what, const std::string& 
   expose(number, lost, database || !folder);
   if (folder) loseTokens(number, before);
   if (database || !folder) loseNames(number, lost, before);
-  machine.unsynced.clear();
-  machine.rewritten.clear();
+  // All is on the disk by now, but for what a failed sync lost.
+  std::set<Token> unwritten;
+  doing(number, [&](Directory& root) {
+    for (const auto& [path, stat] : walk(root))
+      if (sim.disk.hasLost(std::string(kSimFolder) + "/" + path)) unwritten.merge(tokensAt(root, path));
+  });
+  for (auto* tokens : {&machine.unsynced, &machine.rewritten}) std::erase_if(*tokens, [&](Token token) { return !unwritten.contains(token); });
   machine.torn.clear();
   queue_.after(int64_t(below(4000)) * kNsPerMs, [this, number] { startPeer(number); });
 }
