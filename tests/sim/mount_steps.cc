@@ -44,6 +44,13 @@ void World::mounted(size_t number, const std::function<void(FileSystem&)>& work)
   peer.userActing = before;
 }
 
+/// What the program knows, for us: nobody learns of a database that fails just then by that. False: it did.
+bool World::looked(size_t number, const std::function<void(peer::Core&)>& look) {
+  auto& peer = *machines_[number].peer;
+  std::lock_guard held(peer.scheduler->coreLock());
+  return store::catching([&] { look(peer.core->core()); }).ok();
+}
+
 /// As act(), and the end of the program is the end of it.
 void World::actMounted(size_t number, Steps steps) {
   const uint64_t life = machines_[number].peer->lives;
@@ -81,21 +88,19 @@ Result<NodeId> World::nodeAt(FileSystem& fs, const std::string& path) {
 /// What is read there now: of a file in the folder that, of an unreal one all versions, as it stands for all. Nothing: nobody
 /// could read it.
 std::optional<std::set<Token>> World::tokensMounted(size_t number, const std::string& path) {
-  auto& peer = *machines_[number].peer;
   std::optional<std::string> onDisk;
   BlobId known;
   std::vector<BlobId> blobs;
-  {
-    std::lock_guard held(peer.scheduler->coreLock());
-    auto& core = peer.core->core();
+  const bool told = looked(number, [&](peer::Core& core) {
     auto record = core.recordAt(path);
-    if (!record.ok() || record->entry.kind != EntryKind::File) return std::set<Token>();
+    if (!record.ok() || record->entry.kind != EntryKind::File) return;
     if (auto row = core.store.disk().get(record->node)) {
       onDisk = core.folder->diskPath(record->node);
       known = row->blob;
     }
     for (const auto& head : core.tree.shownHeads(record->entry.id)) blobs.push_back(head.version.blob);
-  }
+  });
+  if (!told) return std::nullopt;
   std::set<Token> out;
   if (onDisk) {
     doing(number, [&](Directory& root) { out = tokensAt(root, *onDisk); });
@@ -288,9 +293,9 @@ void World::syncMounted(size_t number, const std::string& path) {
 }
 
 bool World::onDiskAt(size_t number, NodeId node) {
-  auto& peer = *machines_[number].peer;
-  std::lock_guard held(peer.scheduler->coreLock());
-  return peer.core->core().store.disk().get(node).has_value();
+  bool there = false;
+  looked(number, [&](peer::Core& core) { there = core.store.disk().get(node).has_value(); });
+  return there;
 }
 
 /// Of a real file: answered within the call.
@@ -346,11 +351,11 @@ void World::changeMounted(size_t number) {
 
 /// Who has not the bytes makes a version of them: whoever has them may be replacing them at this moment, and then nobody has.
 void World::exposeShown(size_t number, const std::string& path) {
-  auto& peer = *machines_[number].peer;
-  std::lock_guard held(peer.scheduler->coreLock());
-  auto record = peer.core->core().recordAt(path);
-  auto shown = record.ok() ? peer.core->core().shownVersion(*record) : std::nullopt;
-  if (shown) exposed_.insert(shown->second.blob);
+  looked(number, [&](peer::Core& core) {
+    auto record = core.recordAt(path);
+    auto shown = record.ok() ? core.shownVersion(*record) : std::nullopt;
+    if (shown) exposed_.insert(shown->second.blob);
+  });
 }
 
 void World::removeMounted(size_t number, const std::string& path) {
@@ -417,13 +422,11 @@ void World::readMounted(size_t number) {
     auto node = nodeAt(fs, path);
     if (!node.ok() || onDiskAt(number, *node)) return;
     std::optional<BlobId> blob;
-    {
-      auto& peer = *machines_[number].peer;
-      std::lock_guard held(peer.scheduler->coreLock());
-      auto record = peer.core->core().recordAt(path);
-      auto shown = record.ok() ? peer.core->core().shownVersion(*record) : std::nullopt;
+    looked(number, [&](peer::Core& core) {
+      auto record = core.recordAt(path);
+      auto shown = record.ok() ? core.shownVersion(*record) : std::nullopt;
       if (shown) blob = shown->second.blob;
-    }
+    });
     fs.open(*node, {}, [=, this, life = machines_[number].peer->lives](Result<FileHandle> opened) {
       if (!opened.ok() || !blob) return;
       queue_.after(pause, [=, this, handle = *opened] {

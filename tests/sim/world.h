@@ -179,6 +179,7 @@ class World {
 
   // mount_steps.cc: what they do through a mount
   void mounted(size_t number, const std::function<void(FileSystem&)>& work);
+  bool looked(size_t number, const std::function<void(peer::Core&)>& look);
   void actMounted(size_t number, Steps steps);
   std::string pickMounted(size_t number, std::optional<EntryKind> kind);
   std::string newMountedPath(size_t number);
