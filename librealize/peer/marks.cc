@@ -506,10 +506,13 @@ void Marks::State::onAnswers(Round& round, const PeerKey& peer, const std::vecto
     if (answers.each[i] != KeepAnswer::Promised) continue;
     auto& given = round.given[asked[i].node];
     given.push_back({peer, contents[i], askedNs});
-    // It counts from when it was given, which may be as long ago as it was asked for.
+    // It counts from when it was given, which may be as long ago as it was asked for; and while who gave it is a member.
     const int64_t now = core.env.clock.elapsedNs();
-    const auto fresh = std::count_if(given.begin(), given.end(), [&](const auto& one) { return now - one.askedNs < kPromiseMs / 2 * kNsPerMs; });
-    if (uint64_t(fresh) >= round.needed) ready.push_back(i);
+    const auto counting = std::count_if(given.begin(), given.end(), [&](const auto& one) {
+      const auto member = core.store.members().get(one.peer);
+      return now - one.askedNs < kPromiseMs / 2 * kNsPerMs && (!member || member->admitted);
+    });
+    if (uint64_t(counting) >= round.needed) ready.push_back(i);
   }
   if (ready.empty()) return;
   // Known on disk before a file leaves: a crash in between must not look like a removal by the user.

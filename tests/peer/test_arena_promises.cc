@@ -5,6 +5,7 @@
 
 #include "librealize/peer/copies.h"
 #include "tests/peer/sim_arenas.h"
+#include "tests/peer/sim_household.h"
 
 using namespace realize;
 using namespace realize::peer;
@@ -239,6 +240,36 @@ TEST_CASE_FIXTURE(Keepers, "where two others are to keep it and one does, a copy
   a->core->setSettings(settings);
   core(*b).marks->wakeUnrealize();
   CHECK(until([&] { return !has(*b, "x"); }));
+}
+
+TEST_CASE("a lock of who is no member any more does not count") {
+  test::SimHousehold home({Mark::Real, Mark::Real});
+  home.write(0, "x", "one");
+  std::set<PeerKey> members;
+  for (const auto& peer : home.peers) members.insert(peer->key);
+  for (const auto& peer : home.peers) peer->setMembers(members);
+  home.startAndMeet();
+  for (const auto& peer : home.peers) {
+    ArenaSettings settings = peer->core->core().settings;
+    settings.copies = 2;
+    peer->core->setSettings(settings);
+  }
+  std::vector<size_t> asked;  // One after the other.
+  for (size_t i : {1, 2})
+    home.peers[i]->onCall = [&asked, i](const test::FakeCall& call) {
+      if (call.op == FakeOp::FileSync && call.path == "/arena/x") asked.push_back(i);
+    };
+  home.core(0).marks->set(*home.core(0).recordAt("x"), Mark::Unreal);
+  while (asked.size() < 2) REQUIRE(home.queue.step());
+  REQUIRE(home.folder(0)->stat("x").ok());
+
+  // The first one has given it, and the other's word is under way.
+  members.erase(home.peers[asked[0]]->key);
+  home.peers[0]->setMembers(members);
+  home.links[asked[0] - 1]->cut();
+  home.runFor(20'000);
+
+  CHECK(home.folder(0)->stat("x").ok());
 }
 
 TEST_CASE_FIXTURE(Keepers, "who has a file real is asked of those that are connected") {
