@@ -4,6 +4,7 @@
 #include <charconv>
 #include <cstdlib>
 #include <cstring>
+#include <sstream>
 #include <utility>
 
 #include "librealize/base/fault.h"
@@ -20,6 +21,7 @@ constexpr int64_t kFlushMs = 500;
 constexpr int64_t kResumeMs = 1000;
 constexpr uint64_t kNoDevice = INT64_MAX;  // Of a disk that had the number which another one has now.
 constexpr char kBootIdKey[] = "folder: boot";
+constexpr char kTakenBackKey[] = "folder: taken back";  // Numbers of nodes, each with a blank behind it.
 constexpr uint8_t kRead = 2;     // Earlier programs: it was put there by the user, and only read. Now it is synced first.
 constexpr uint8_t kLeaving = 1;  // It is about to leave, not just put there.
 constexpr uint8_t kOnDisk = 4;   // After all: it did not leave, or who wrote to it since was synced with its name.
@@ -405,10 +407,22 @@ Result<void> Folder::State::forgetUnsynced() {
       again = true;
     }
   }
+  noteTakenBack(sameBoot);
   // What the machine found when it started is on its disk. What only another process put there may still be lost.
   if (!sameBoot) unsynced.clearThrough(last);
   else if (unsynced.count()) flushUnsyncedSoon();
   return {};
+}
+
+/// What was there before may be under their names again, until all was read.
+void Folder::State::noteTakenBack(bool sameBoot) {
+  std::istringstream before(core.store.getValue(kTakenBackKey).value_or(""));
+  for (NodeId node = 0; before >> node;) takenBack.insert(node);
+  std::string now;
+  for (const auto& [node, how] : core.store.unsynced().all())
+    if (!sameBoot && how != kOnDisk && !core.store.disk().get(node)) takenBack.insert(node);
+  for (const NodeId node : takenBack) now += std::to_string(node) + " ";
+  if (!now.empty()) core.store.setValue(kTakenBackKey, now);
 }
 
 void Folder::State::flushUnsyncedSoon() {
@@ -498,6 +512,7 @@ void Folder::State::settled() {
     if (core.folder->settling()) return;
   }
   endBroughtBack();
+  if (!core.suspended && !std::exchange(takenBack, {}).empty()) core.transact([&] { core.store.setValue(kTakenBackKey, ""); });
   core.exchange->changed(true);
   auto waiting = std::move(barriers);
   barriers.clear();

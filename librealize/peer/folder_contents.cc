@@ -224,14 +224,15 @@ void Folder::State::newFile(const HashJob& job) {
     const auto heads = core.tree.shownHeads(id);
     auto same = std::find_if(heads.begin(), heads.end(), [&](const auto& h) { return h.version.blob == content.blob; });
     const auto& replaced = there->entry.replaced;
+    const bool leftover = (matching || takenBack.contains(there->node)) && std::find(replaced.begin(), replaced.end(), content.blob) != replaced.end();
     if (same != heads.end()) {
       base = Core::baseOf(there->entry, &*same);
-    } else if (std::find(replaced.begin(), replaced.end(), content.blob) == replaced.end()) {
+    } else if (!leftover) {
       const auto before = there;
       if (auto written = core.tree.write(id, version, logic::Base::only({})); !written.ok())
         return problem(job.path, "not-taken", written.error().message);
       base = core.rebased({}, before, id);
-    }  // Else it is an older version of the same file: not an edit, and replaced by the newest.
+    }  // Else it is an older version of the same file that came with the folder, or came back: not an edit, and replaced by the newest.
   } else {
     auto made = core.tree.create(*parentId, job.name, EntryKind::File, version, true);
     if (!made.ok()) return problem(job.path, "not-taken", made.error().message);

@@ -53,6 +53,7 @@ struct Folder::State {
   std::set<std::pair<uint64_t, uint64_t>> linked;  ///< files that had several names when they were listed: device, inode
   bool waitingForTree = false;
   bool joining = false;              ///< the first scan of a folder that was joined
+  std::set<NodeId> takenBack;        ///< by a power cut, with rows: older files may have their names
   BroughtBack broughtBack = BroughtBack::Nothing;
   std::optional<std::set<std::string>> broughtBackBelow;  ///< all else was read; these could not be
   bool nobodyTellsMore = false;      ///< it will not be waited for the tree much longer
@@ -115,7 +116,7 @@ struct Folder::State {
   Result<void> checkCache();
   bool sameBootAsBefore();
   Result<void> forgetUnsynced();
-  void noteUnsynced(NodeId node, uint8_t how = 0);
+  void noteUnsynced(NodeId node, uint8_t how = 0), noteTakenBack(bool sameBoot);
   void flushUnsyncedSoon();
 
   // folder_names.cc
@@ -213,8 +214,7 @@ struct Folder::State {
   logic::Base seenByRemoval(const EntryId& id, store::DiskRow row);
   void putRow(NodeId node, NodeId parent, const std::string& name, EntryKind kind, const FileStat& stat, const BlobId& blob,
               std::vector<Dot> base);
-  void putRow(const store::DiskRow& row), putAtName(const store::DiskRow& row);
-  void park(store::DiskRow& left);
+  void putRow(const store::DiskRow& row), putAtName(const store::DiskRow& row), park(store::DiskRow& left);
   void vacate(NodeId parent, const std::string& name);
   Version versionOf(const FileStat& stat, const Content* content);
 

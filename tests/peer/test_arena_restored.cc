@@ -509,3 +509,15 @@ TEST_CASE_FIXTURE(BackedUp, "what is in the cache of a folder is known there whe
 
   CHECK(until([&] { return core(*b).transfers->cachedForGood(*others); }, 10'000));
 }
+
+TEST_CASE_FIXTURE(BackedUp, "an older content is an edit where no backup brought it back, but its user put it") {
+  core(*b).marks->set(*core(*b).recordAt("f"), Mark::Unreal);
+  REQUIRE(until([&] { return !has(*b, "f"); }));
+  write(*a, "f", "second f");
+  REQUIRE(settles());
+
+  write(*b, "f", "first f");
+  REQUIRE(settles());
+
+  CHECK(core(*a).tree.shownHeads(core(*a).recordAt("f")->entry.id).size() == 2);
+}
