@@ -29,38 +29,39 @@ void Folder::State::syncNames(const std::string& ours, const std::string& path) 
   }
 }
 
-/// Bytes of the user's that ended up among our own: under their name again or, where that is taken, beside it.
-void Folder::State::giveBack(const std::string& from, const std::string& path) {
+/// Bytes of the user's that ended up among our own: under their name again or, where that is taken or `beside` says so, beside it.
+void Folder::State::giveBack(const std::string& from, const std::string& path, bool beside) {
   hint(parentPath(path));
-  if (root->rename(from, path, RenameKind::NoReplace).ok()) return syncNames(from, path);
+  if (!beside && root->rename(from, path, RenameKind::NoReplace).ok()) return syncNames(from, path);
   const std::string what = path + ": changed here while another peer's version took its place; what it held is kept ";
   for (const std::string& stem : {path, std::string("rescued"), std::string(kTempFolder) + "/rescued"}) {
     const bool ours = stem.starts_with(kTempFolder);
     if (ours && from.starts_with(stem)) break;
     for (int i = 1; i < 100; ++i) {
-      const std::string beside = stem + "~" + std::to_string(i);
-      if (!ours && (rowAtPath(beside) || core.recordAt(beside).ok())) continue;  // It would pass for an edit of that file.
-      auto moved = root->rename(from, beside, RenameKind::NoReplace);
+      const std::string name = stem + "~" + std::to_string(i);
+      if (!ours && (rowAtPath(name) || core.recordAt(name).ok())) continue;  // It would pass for an edit of that file.
+      auto moved = root->rename(from, name, RenameKind::NoReplace);
       if (!moved.ok() && moved.code() == Code::Exists) continue;
       if (!moved.ok()) break;
-      syncNames(from, beside);
-      if (!ours) hint(parentPath(beside));
-      problem(beside, "rescued", what + "under this name");
-      return ours ? giveBackLater(beside, path) : void();
+      syncNames(from, name);
+      if (!ours) hint(parentPath(name));
+      problem(name, "rescued", what + "under this name");
+      return ours ? giveBackLater(name, path) : void();
     }
   }
   problem(from, "rescued", what + "here");
   giveBackLater(from, path);
 }
 
-/// The disk did not let it go.
+/// The disk did not let it go. What its user made under that name meanwhile has replaced it there: it would pass for an older copy.
 void Folder::State::giveBackLater(const std::string& from, const std::string& path) {
   const auto kept = root->stat(from);
   core.env.scheduler.onCoreAfter(kReadAgainMs, [this, alive = alive, from, path, kept] {
     if (!*alive || core.stopping || core.suspended || !root) return;
     const auto there = root->stat(from);
     if (there.ok() ? kept.ok() && !there->sameObject(*kept) : there.code() == Code::NotFound) return;  // It went back.
-    giveBack(from, path);
+    const auto row = rowAtPath(path);
+    giveBack(from, path, row ? !there.ok() || !row->isObject(*there) : core.recordAt(path).ok());
   });
 }
 

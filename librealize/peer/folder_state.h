@@ -287,7 +287,7 @@ struct Folder::State {
   Result<void> exchangeIn(const std::string& tempPath, const FileStat& fresh, const BlobId& blob, const store::DiskRow& row,
                           const std::string& path);
   Result<std::string> takeAside(const store::DiskRow& row, const std::string& path);
-  void giveBack(const std::string& from, const std::string& path), giveBackLater(const std::string& from, const std::string& path);
+  void giveBack(const std::string& from, const std::string& path, bool beside = false), giveBackLater(const std::string& from, const std::string& path);
   /// What did not go back to where it was. `made`: the user may have written into it under `path`; the disk has not said yet.
   struct LeftAside {
     std::string at, path;

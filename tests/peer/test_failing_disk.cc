@@ -120,6 +120,27 @@ TEST_CASE_FIXTURE(Settled, "what a user wrote and the disk did not let go of our
   CHECK_FALSE(problem(*b, problems.at(0).path, "rescued"));
 }
 
+// realize-sim --hard failed-syncs,disk-errors, seed 75032796.
+TEST_CASE_FIXTURE(Settled, "what the disk did not let go of our own folder goes beside what its user made under the name meanwhile") {
+  bool made = false;
+  b->disk.fail(FakeOp::Rename, "/tmp/gone~", Code::Io, 1);  // To the cache; then it is to go back.
+  b->onCall = [&](const test::FakeCall& call) {
+    if (b->userActing || made || call.op != FakeOp::Rename || call.path2 != "/arena/sub/below/plan.txt") return;
+    made = true;
+    write(*b, "sub/below/plan.txt", "mine");
+    b->disk.fail(FakeOp::Rename, "", Code::Io, 1, 1'000'000);  // After this one.
+  };
+  core(*b).marks->set(*core(*b).recordAt("sub/below/plan.txt"), Mark::Unreal);
+  REQUIRE(until([&] { return made && b->core->status().problemCount > 0; }, 10'000));
+  REQUIRE(until([&] { return read(*a, "sub/below/plan.txt") == "mine"; }, 10'000));
+
+  b->disk.clearFailures();
+  CHECK(until([&] { return !has(*b, "sub/below/plan.txt"); }, 40'000));
+  CHECK(until([&] { return read(*a, "sub/below/plan.txt~1") == "one"; }, 120'000));
+  REQUIRE(settles());
+  CHECK(read(*a, "sub/below/plan.txt") == "mine");
+}
+
 // realize-sim --hard disk-errors, seed 631.
 TEST_CASE_FIXTURE(Settled, "an edit that a new version had to make way for again has not seen it, though the disk did not let go of that") {
   const std::string path = "/arena/sub/below/plan.txt";
