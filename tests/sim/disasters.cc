@@ -188,6 +188,9 @@ void World::giveUp(const std::string& path) {
     doing(i, [&](Directory& root) {
       auto stat = root.stat(path);
       if (!stat.ok() || stat->type != FileStat::Type::File) return;
+      auto& core = machines_[i].peer->core->core();
+      const auto record = core.recordAt(path);
+      if (record.ok() && !core.store.disk().get(record->node) && mayStay(i, root, path)) return;  // Another file, which is ignored there.
       say(i, "saves what there is of " + path);
       saved = true;
       auto file = root.open(path, OpenMode::ReadWrite);
