@@ -198,7 +198,7 @@ BroughtBack Folder::State::broughtBackAt(const std::string& path) const {
 
 /// All that the folder had was read, but for what the disk, or a mode, keeps from us: that is what it was until it is.
 void Folder::State::endBroughtBack() {
-  if (broughtBack == BroughtBack::Nothing || waitingForTree) return;
+  if (broughtBack == BroughtBack::Nothing || waitingForTree || core.suspended) return;
   std::set<std::string> left;
   for (const auto& path : unreadable)
     if (broughtBackAt(path) != BroughtBack::Nothing) left.insert(path);

@@ -521,3 +521,27 @@ TEST_CASE_FIXTURE(BackedUp, "an older content is an edit where no backup brought
 
   CHECK(core(*a).tree.shownHeads(core(*a).recordAt("f")->entry.id).size() == 2);
 }
+
+TEST_CASE_FIXTURE(BackedUp, "a folder that is away while what a backup brought back is read is no less brought back when it is there again") {
+  write(*b, "f", "second f");
+  REQUIRE(settles());
+  bringBack(true, false);
+  write(*a, "f", "third f");
+  bool read = false;
+  b->onCall = [&](const test::FakeCall& call) {
+    if (call.op != test::FakeOp::Read || call.path != "/arena/f" || std::exchange(read, true)) return;
+    REQUIRE((*b->disk.openRoot(test::kSimFolder))->setMode("f", 0600).ok());  // So that it is to be read again.
+  };
+  REQUIRE(b->start().ok());
+  link->connect();
+  REQUIRE(until([&] { return read; }));
+  b->disk.fail(test::FakeOp::OpenDirectory, test::kSimFolder, Code::NotFound, 0, 1000);
+  core(*b).folder->reviewRoot();
+  REQUIRE(core(*b).suspended);
+  pass(500);
+  b->disk.clearFailures();
+
+  CHECK(settles());
+  check("f", "third f");
+  CHECK(conflicts() == 0);
+}
