@@ -267,6 +267,10 @@ bool ArenaCore::State::guarded(const std::function<void()>& work) {
   return done.ok();
 }
 
+void ArenaCore::drainWatch() {
+  s_->guarded([&] { s_->folder->drainWatch(); });
+}
+
 void ArenaCore::onAnnounce(const PeerKey& from, const ArenaState& state) {
   s_->guarded([&] { s_->exchange->onAnnounce(from, state); });
 }

@@ -39,6 +39,9 @@ class ArenaCore final : public ArenaService {
   /// Another process may be using a copy of this database: what is changed from now on is told apart from what it changed.
   void beginLife();
 
+  /// Folder::drainWatch(), of which a failing database suspends the arena.
+  void drainWatch();
+
   // ArenaService
   void onAnnounce(const PeerKey& from, const ArenaState& state) override;
   void serveState(const PeerKey& from, bool barrier, std::function<void(Result<ArenaState>)> done) override;

@@ -141,11 +141,11 @@ void FolderWatch::drain(const std::shared_ptr<Shared>& shared, const std::shared
       [[maybe_unused]] ssize_t written = write(shared->wake.get(), &one, sizeof one);
     };
     if (!core) return goOn();
-    core->core().transfers->afterPlacing([shared, watched, goOn, &core = core->core()] {
-      core.folder->drainWatch();
+    core->core().transfers->afterPlacing([shared, watched, goOn, core] {
+      core->drainWatch();
       {
         std::lock_guard held(shared->mutex);
-        watched->descriptor = core.folder->watchDescriptor();
+        watched->descriptor = core->core().folder->watchDescriptor();
         watched->draining = false;
       }
       goOn();

@@ -78,7 +78,7 @@ void SimPeer::drainSoon() {
   queue.after(delayNs, [this, life = lives] {
     if (life != lives || !core) return;
     draining_ = false;
-    scheduler->onCore([this] { core->core().folder->drainWatch(); });
+    scheduler->onCore([this] { core->drainWatch(); });
   });
 }
 
@@ -86,7 +86,7 @@ void SimPeer::drainSoon() {
 void SimPeer::drainNowAndThen() {
   queue.after(kDrainNs, [this, life = lives] {
     if (life != lives || !core) return;
-    scheduler->onCore([this] { core->core().folder->drainWatch(); });
+    scheduler->onCore([this] { core->drainWatch(); });
     drainNowAndThen();
   });
 }
