@@ -82,7 +82,7 @@ class DiskFile {
   /// at what was displaced all the same. Errors: PermissionDenied where it is another user's file, and nobody can tell.
   virtual Result<bool> nobodyWrites() = 0;
   /// Sets the time if nobodyWrites() and the file is still this object with this size and time, with nobody let in between:
-  /// a new time hides what is written before it. Needs OpenMode::Read. The file as it is then. Errors: Busy.
+  /// a new time hides what is written before it. Needs OpenMode::Read. The file as it is then. Errors: Busy; PermissionDenied as above.
   virtual Result<FileStat> setTimesOfUnwritten(const FileStat& known, int64_t mtimeNs) = 0;
   /// Copies a range of `from` into this file, sharing blocks where the file system can; holes stay holes where the
   /// range lies past this file's end. Errors: InvalidArgument when `from` ends before the range does.

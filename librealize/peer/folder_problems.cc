@@ -40,7 +40,10 @@ void Folder::State::tellIfClosed(const std::string& path, uint32_t mode) {
 /// Of a file that another peer's version is to replace.
 Error Folder::State::tellInUse(const std::string& path) {
   auto file = root->open(path, OpenMode::Read);
+  if (!file.ok() && file.code() == Code::NotFound) return Error{Code::Busy, path + ": changed here at this moment"};
+  if (!file.ok() && file.code() != Code::PermissionDenied) return file.error();
   const auto quiet = file.ok() ? (*file)->nobodyWrites() : Result<bool>(false);
+  if (!quiet.ok() && quiet.code() != Code::PermissionDenied) return quiet.error();
   const bool ours = quiet.ok() || quiet.code() != Code::PermissionDenied;
   const std::string text = joinPath(core.options.folder, path) +
       (ours ? ": is open for writing, and another peer's version is to take its place. It does once the file is closed"

@@ -429,7 +429,7 @@ std::string Marks::whyReal(const logic::Record& record) {
   auto root = core.folder->root();
   auto file = root && path ? root->open(*path, OpenMode::Read) : Result<std::unique_ptr<DiskFile>>(Error{Code::NotFound, ""});
   auto quiet = file.ok() ? (*file)->nobodyWrites() : Result<bool>(true);
-  if (quiet.ok() && !*quiet) return "somebody has it open for writing, or it is another user's, so that nobody can tell";
+  if (quiet.ok() ? !*quiet : quiet.code() == Code::PermissionDenied) return "somebody has it open for writing, or it is another user's, so that nobody can tell";
   if (!s_->askedAll) return "other peers are being asked to keep it";
   const auto said = s_->answered.find(record.node);
   if (said == s_->answered.end()) return "no other connected peer promises to keep it";

@@ -18,8 +18,18 @@ namespace {
 
 using SteadyClock = std::chrono::steady_clock;
 
+constexpr size_t kProblemsLooked = 1000;
+
 std::string plural(uint64_t count, const std::string& one) {
   return std::to_string(count) + " " + one + (count == 1 ? "" : "s");
+}
+
+/// `realize status` has a reason why bytes that are to be here are not.
+bool bytesInTheWay(Core& core) {
+  const auto problems = core.store.problems().list(kProblemsLooked);
+  return std::any_of(problems.begin(), problems.end(), [](const store::ProblemRow& problem) {
+    return problem.kind == "in-use" || problem.kind == "not-placed" || problem.kind == "no-space" || problem.kind == "corrupt";
+  });
 }
 
 constexpr char kMendTwin[] =
@@ -180,7 +190,7 @@ std::vector<std::string> whatIsMissing(ArenaCore& arena, const HouseholdView& vi
   if (const uint64_t files = core.marks->missingFiles()) {
     missing.push_back(plural(files, "file") + " marked real here " + (files == 1 ? "is" : "are") + " not complete (" +
                       plural(core.marks->missingBytes(), "byte") + ")");
-    if (core.store.problems().count() > 0) missing.back() += "; `realize status` names what is in the way";
+    if (bytesInTheWay(core)) missing.back() += "; `realize status` names what is in the way";
   }
   if (core.folder->settling())
     missing.push_back(core.folder->waitingForTree() ? "the folder is read when another member has told of its tree"
