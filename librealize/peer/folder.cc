@@ -231,6 +231,7 @@ Result<void> Folder::State::checkCache() {
     auto there = sizes.find(blob.hex());
     if (row && (there == sizes.end() || there->second != row->sizeBytes)) core.store.cache().erase(blob);
   }
+  recogniseCache(items);
   return {};
 }
 

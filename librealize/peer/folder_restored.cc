@@ -17,6 +17,7 @@ namespace realize::peer {
 namespace {
 constexpr char kMarkerKey[] = "folder: marker";
 constexpr char kBroughtBackKey[] = "folder: brought back";
+constexpr char kCacheUnreadKey[] = "folder: cache unread";
 constexpr int64_t kNobodyTellsMoreMs = 30'000;
 constexpr size_t kMostUnread = 64;  ///< as many pin a content
 
@@ -62,34 +63,65 @@ Result<void> Folder::State::lookWhatWasBroughtBack() {
 
 /// Which chunks are in the files of the cache is of another time than they are. What is whole, its name proves.
 void Folder::State::forgetCache() {
-  for (const auto& blob : core.store.cache().all()) core.store.cache().erase(blob);
-  auto names = std::make_shared<std::vector<std::string>>();
-  auto items = root->list(kCacheFolder);
-  for (const auto& item : items.ok() ? *items : std::vector<DirectoryItem>())
-    if (blobNamed(item.name)) names->push_back(item.name);
-  recogniseCache(names);
+  for (const auto& blob : core.store.cache().all()) {
+    auto row = core.store.cache().get(blob);
+    if (!row) continue;
+    row->complete = false;
+    row->present.clear();
+    core.store.cache().put(*row);
+  }
+  core.store.setValue(kCacheUnreadKey, "1");
 }
 
-void Folder::State::recogniseCache(std::shared_ptr<std::vector<std::string>> names) {
-  if (names->empty() || core.stopping) return;
-  core.env.scheduler.onPool(false, [this, alive = alive, names, root = root, &scheduler = core.env.scheduler] {
-    const std::string path = std::string(kCacheFolder) + "/" + names->back();
+/// Of these the database says nothing: their bytes tell what they are, one after the other. Until then nobody takes them for
+/// what may go.
+void Folder::State::recogniseCache(const std::vector<DirectoryItem>& items) {
+  unrecognised.clear();
+  if (core.store.getValue(kCacheUnreadKey).value_or("").empty()) return;
+  for (const auto& item : items)
+    if (const auto blob = blobNamed(item.name))
+      if (const auto row = core.store.cache().get(*blob); !row || !row->complete) unrecognised.insert(*blob);
+  if (!recognising) recogniseNext({});
+}
+
+void Folder::State::recogniseNext(const BlobId& after) {
+  recognising = !core.stopping && root;
+  if (!recognising) return;
+  const auto next = unrecognised.upper_bound(after);
+  if (unrecognised.empty()) {
+    recognising = false;
+    return core.store.setValue(kCacheUnreadKey, "");
+  }
+  if (next == unrecognised.end())  // The disk did not show these.
+    return core.env.scheduler.onCoreAfter(kReadAgainMs, [this, alive = alive] {
+      if (*alive) recogniseNext({});
+    });
+  core.env.scheduler.onPool(false, [this, alive = alive, blob = *next, root = root, &scheduler = core.env.scheduler] {
+    const std::string path = Transfers::cachePath(blob);
     const auto stat = root->stat(path);
     const auto content = stat.ok() ? hashFile(*root, path, *stat) : Result<Content>(stat.error());
-    const bool whole = content.ok() && content->blob == blobNamed(names->back());
-    scheduler.onCore([this, alive, names, whole, content] {
+    scheduler.onCore([this, alive, blob, root, content] {
       if (!*alive) return;
-      names->pop_back();
-      if (whole) {
-        core.transact([&] {
-          core.transfers->noteChunkList(content->blob, content->list);
-          core.transfers->adoptUnlinked(content->blob, content->sizeBytes);
-        });
-      }
-      recogniseCache(names);
+      if (root == this->root) recognised(blob, content);
+      recogniseNext(blob);
     });
   });
 }
+
+void Folder::State::recognised(const BlobId& blob, const Result<Content>& content) {
+  if (!content.ok() && content.code() == Code::Io) return;
+  const bool noted = !content.ok() || content->blob != blob || core.transact([&] {
+    const auto row = core.store.cache().get(blob);
+    core.transfers->noteChunkList(blob, content->list);
+    core.transfers->adoptUnlinked(blob, content->sizeBytes);
+    if (!row) return;
+    if (!row->unlinked) core.store.cache().setUnlinked(blob, false, row->lastReadNs);  // Shown, as the database or others told.
+    if (row->keptHours) core.store.cache().setKeptHours(blob, row->keptHours);
+  });
+  if (noted) unrecognised.erase(blob);
+}
+
+bool Folder::isUnrecognised(const BlobId& blob) const { return s_->unrecognised.contains(blob); }
 
 void Folder::treeReceived() {
   if (!s_->waitingForTree) return;

@@ -137,9 +137,10 @@ struct Folder::State {
 
   // folder_restored.cc
   Result<void> lookWhatWasBroughtBack();
-  void bringBack(BroughtBack what);
-  void forgetCache();
-  void recogniseCache(std::shared_ptr<std::vector<std::string>> names);
+  void bringBack(BroughtBack what), forgetCache(), recogniseCache(const std::vector<DirectoryItem>& items);
+  void recogniseNext(const BlobId& after), recognised(const BlobId& blob, const Result<Content>& content);
+  std::set<BlobId> unrecognised;  ///< of the cache: see isUnrecognised()
+  bool recognising = false;
   void noteWitnessed(NodeId node);  ///< read, or put in place: the folder tells what its user does to it from now on
   void leaveOutAbsent(logic::Plan& plan);
   bool isOld(const Entry& entry, const BlobId& blob);
@@ -301,8 +302,7 @@ struct Folder::State {
   bool undoPlacing(NodeId node, const FileStat& fresh, const std::string& from, const std::string& tempPath, const std::string& path);
   bool outOfTheWay(NodeId parent, const std::string& name), isGoingAround(NodeId parent, const std::string& name);
   bool standBeside(store::DiskRow folder);
-  void retry(const EntryId& id);
-  void applied(const EntryId& id);
+  void retry(const EntryId& id), applied(const EntryId& id);
   void askForLastResort(const EntryId& id, int64_t delayMs);
   std::set<EntryId> lastResorts;         ///< being asked for (lastResort())
   std::map<EntryId, int64_t> nobodyHasNs;  ///< since when it is known of an entry (nobodyHas())

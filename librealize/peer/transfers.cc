@@ -15,6 +15,7 @@ namespace realize::peer {
 namespace {
 constexpr int64_t kCleanMs = 5000;
 constexpr uint32_t kSavesAtOnce = 2;
+constexpr uint64_t kZerosWritten = 1 << 20;
 
 std::string encodePresent(const std::vector<bool>& present) {
   std::string bits((present.size() + 7) / 8, '\0');
@@ -212,6 +213,23 @@ void Transfers::State::loadPresent(BlobState& blob) {
   recount(blob);
 }
 
+namespace {
+/// Where a cache file should have nothing.
+Result<void> makeHoles(DiskFile& file, const BlobLayout& layout) {
+  for (size_t i = 0, next; i < layout.zeros.size(); i = next) {
+    for (next = i + 1; next < layout.zeros.size() && layout.zeros[next] == layout.zeros[next - 1] + 1;) ++next;
+    const uint64_t end = layout.offsets[layout.zeros[next - 1] + 1];
+    uint64_t at = layout.offsets[layout.zeros[i]];
+    auto punched = file.punchHole(at, end - at);
+    if (punched.ok()) continue;
+    if (punched.code() != Code::Unsupported) return punched;
+    for (const Bytes zeros(std::min(end - at, kZerosWritten)); at < end; at += zeros.size())
+      REALIZE_TRY(file.write(at, std::span(zeros).first(std::min<uint64_t>(zeros.size(), end - at))));
+  }
+  return {};
+}
+}  // namespace
+
 Result<void> Transfers::State::openCacheFile(BlobState& blob) {
   if (blob.file) return {};
   auto root = core.folder->root();
@@ -236,9 +254,9 @@ Result<void> Transfers::State::openCacheFile(BlobState& blob) {
     blob.recordedBytes = 0;
     recount(blob);
   } else if (const auto row = core.store.cache().get(blob.blob); !blob.layout->zeros.empty() && !(row && row->knowsAny())) {
-    // A crash left it: where it should have a hole, which nobody fetches, it may have anything.
-    REALIZE_TRY(file->truncate(0));
-    REALIZE_TRY(file->truncate(blob.sizeBytes));
+    // A crash left it: where it should have a hole, which nobody fetches, it may have anything. Or all of it is there, and
+    // that is not known yet: so nothing else is touched.
+    REALIZE_TRY(makeHoles(*file, *blob.layout));
   }
   blob.file = std::move(file);
   return {};

@@ -94,6 +94,7 @@ void Transfers::State::handOver(const std::shared_ptr<BlobState>& old) {
 /// entry. Kept as long as one of them shows the content and has it not in the folder; of a conflict that is to be settled, also what
 /// the folder has, which may be replaced in a moment.
 bool Transfers::State::pinned(const BlobId& blob) {
+  if (core.folder->isUnrecognised(blob)) return true;
   const std::string ids = core.store.getValue(kPin + blob.hex()).value_or("");
   if (ids.empty()) return false;
   if (ids.size() < EntryId::size() || !pinners(blob, core.settings.conflicts != ConflictRule::Keep).empty()) return true;
@@ -477,7 +478,7 @@ CacheStatus Transfers::cacheStatus() {
       if (out.allowedBytes == 0) why(out.realBytes + out.otherArenasBytes, "of Real files and other arenas take all of it");
       why(out.openBytes, "are being read");
       why(out.comingBytes, "become Real");
-      why(out.pinnedBytes, "are versions that wait for somebody to choose, or that another name needs");
+      why(out.pinnedBytes, "are versions that wait for somebody to choose, that another name needs, or that are being recognised");
     }
   }
   return out;

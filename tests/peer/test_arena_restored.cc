@@ -1,9 +1,11 @@
 // Machines whose disk died, and what a backup brought back of it.
 
 #include <algorithm>
+#include <cstdio>
 #include <utility>
 
 #include "librealize/peer/arena_file_system.h"
+#include "librealize/peer/file_hash.h"
 #include "tests/peer/sim_arenas.h"
 
 using namespace realize;
@@ -544,4 +546,77 @@ TEST_CASE_FIXTURE(BackedUp, "a folder that is away while what a backup brought b
   CHECK(settles());
   check("f", "third f");
   CHECK(conflicts() == 0);
+}
+
+namespace {
+/// B has one of the two versions of a file in its cache, among thousands of files of which nobody knows anything.
+struct OnlyCopyInCache : BackedUp {
+  OnlyCopyInCache() {
+    link->cut();
+    write(*a, "f", content + "a");
+    write(*b, "f", content + "b");
+    pass(3000);
+    link->connect();
+    REQUIRE(settles());
+    for (const auto& head : core(*b).tree.shownHeads(core(*b).recordAt("f")->entry.id))
+      if (core(*b).transfers->cachedForGood(head.version.blob)) cached = head.version.blob, sizeBytes = head.version.sizeBytes;
+    REQUIRE(!cached.isZero());
+    link->cut();
+    b->vanish();
+    b->loseDatabase();
+    b->joinAnew(3);
+    auto root = *b->disk.openRoot(test::kSimFolder);
+    path = std::string(kCacheFolder) + "/" + cached.hex();
+    bytes = *readFile(*root, path, 1 << 24);
+    for (int i = 0; i < 4000; ++i) {
+      char name[65];
+      snprintf(name, sizeof(name), "%064x", i);
+      REQUIRE((*root->open(std::string(kCacheFolder) + "/" + name, OpenMode::CreateNew, 0600))->write(0, std::as_bytes(std::span("?", 1))).ok());
+    }
+  }
+  bool isThere() {
+    const auto now = readFile(**b->disk.openRoot(test::kSimFolder), path, 1 << 24);
+    return now.ok() && *now == bytes;
+  }
+  std::string content = "first " + std::string(3 << 20, '\0') + " by ";
+  BlobId cached;
+  uint64_t sizeBytes = 0;
+  std::string path;
+  Bytes bytes;
+};
+}  // namespace
+
+TEST_CASE_FIXTURE(OnlyCopyInCache, "what is not recognised in the cache yet makes way for nothing") {
+  REQUIRE(b->start().ok());
+  BlobId other;
+  other.bytes.back() = 1;
+  core(*b).transfers->open(other, 1);  // The cache is looked through after use.
+  pass(5500);
+  REQUIRE_FALSE(core(*b).transfers->cachedForGood(cached));  // Not reached yet.
+  CHECK(isThere());
+  CHECK(until([&] { return core(*b).transfers->cachedForGood(cached); }, 60'000));
+}
+
+TEST_CASE_FIXTURE(OnlyCopyInCache, "what is read before it is recognised in the cache stays what it is") {
+  REQUIRE(b->start().ok());
+  {
+    auto root = *b->disk.openRoot(test::kSimFolder);
+    auto file = *root->open(path, OpenMode::Read);
+    core(*b).transfers->noteChunkList(cached, hashOpenFile(*file, sizeBytes)->list);
+  }
+  const auto open = core(*b).transfers->open(cached, sizeBytes);
+  core(*b).transfers->read(open, 1 << 20, 1, [](Result<Bytes>) {});  // In a hole.
+  pass(100);
+  CHECK(isThere());
+  CHECK(until([&] { return core(*b).transfers->cachedForGood(cached); }, 60'000));
+  CHECK(isThere());
+}
+
+TEST_CASE_FIXTURE(OnlyCopyInCache, "a process that ends before all is recognised in the cache goes on with it") {
+  REQUIRE(b->start().ok());
+  pass(1000);
+  REQUIRE_FALSE(core(*b).transfers->cachedForGood(cached));
+  b->vanish();
+  REQUIRE(b->start().ok());
+  CHECK(until([&] { return core(*b).transfers->cachedForGood(cached); }, 60'000));
 }

@@ -47,7 +47,7 @@ struct CacheStatus {
   uint64_t unlinkedBytes = 0;     ///< no file here shows it any more: goes before that
   uint64_t openBytes = 0;         ///< being read
   uint64_t comingBytes = 0;       ///< of files that become Real
-  uint64_t pinnedBytes = 0;       ///< further versions of a conflict, and what another name needs
+  uint64_t pinnedBytes = 0;       ///< further versions of a conflict, what another name needs, and what a restore left to be recognised
   std::string why;                ///< why the cache is larger than allowed, or may be nothing; empty: it is not
 };
 
