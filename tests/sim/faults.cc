@@ -110,6 +110,17 @@ std::map<uint64_t, std::string> World::contentsAt(Directory& root) {
   return out;
 }
 
+namespace {
+/// What is in the cache under its name there, by inode: nobody asks whether its user has written into it.
+std::set<uint64_t> namedInCache(Directory& root) {
+  std::set<uint64_t> out;
+  if (auto items = root.list(peer::kCacheFolder); items.ok())
+    for (const auto& item : *items)
+      if (item.name.find('~') == std::string::npos) out.insert(item.stat.inode);
+  return out;
+}
+}  // namespace
+
 void World::losePower(size_t number) {
   auto& machine = machines_[number];
   auto& sim = *machine.peer;
@@ -124,21 +135,26 @@ void World::losePower(size_t number) {
   std::map<uint64_t, std::string> before, after;
   FakeDisk lookedAt(sim.clock, sim.disk.snapshot());
   std::map<uint64_t, int64_t> times;
-  std::set<uint64_t> timesBack, named;
+  std::set<uint64_t> timesBack, named, cachedBefore, cachedAfter;
   if (auto root = lookedAt.openRoot(kSimFolder); root.ok()) {
     before = contentsAt(**root);
+    cachedBefore = namedInCache(**root);
     for (const auto& [path, stat] : walk(**root)) times[stat.inode] = stat.mtimeNs;
   }
   sim.disk.crash(random_);
   doing(number, [&](Directory& root) {
     after = contentsAt(root);
+    cachedAfter = namedInCache(root);
     for (const auto& [path, stat] : walk(root)) {
       named.insert(stat.inode);
       if (auto then = times.find(stat.inode); then != times.end() && then->second != stat.mtimeNs) timesBack.insert(stat.inode);
     }
   });
   // What had got its name lately, which the power took back, is one of our own again: no place for what its user never synced.
-  std::erase_if(after, [&](const auto& item) { return times.contains(item.first) && !named.contains(item.first); });
+  std::erase_if(after, [&](const auto& item) {
+    const bool ownAgain = cachedAfter.contains(item.first) && !cachedBefore.contains(item.first);
+    return !named.contains(item.first) && (times.contains(item.first) || ownAgain);
+  });
   const auto here = all(after);
   // What others have is no less theirs for that.
   std::set<Token> elsewhere;
