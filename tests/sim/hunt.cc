@@ -28,7 +28,7 @@ struct NamedFault {
 constexpr NamedFault kFaults[] = {
     {"skip-file-sync", Fault::SkipFileSync, 400},
     {"tell-unwritten", Fault::TellUnwritten, 1000},
-    {"believe-sync", Fault::BelieveSync, 1000, Hardship::FailedSyncs},
+    {"believe-sync", Fault::BelieveSync, 2000, Hardship::FailedSyncs},
     {"skip-durable", Fault::SkipDurable, 400},
     {"forget-unsynced", Fault::ForgetUnsynced, 1000},
     {"compare-times", Fault::CompareTimes, 400},
