@@ -55,7 +55,7 @@ bool letGoUnknown(const Entry& entry) {
 }
 
 /// Each version was removed: in the tree, or by this peer, as the history has it, and issued again by another who did not know
-/// yet. Cost of the latter: all of the history.
+/// yet, maybe with the mode or the time that somebody set there. Cost of the latter: all of the history.
 bool allRemoved(Core& core, const logic::Record& record) {
   if (logic::allLetGo(record.entry)) return true;
   if (!letGoUnknown(record.entry)) return false;
@@ -63,7 +63,7 @@ bool allRemoved(Core& core, const logic::Record& record) {
   std::erase_if(rows, [&](const auto& row) { return row.what != "remove" || row.peer != core.options.self || !row.old; });
   const auto removedHere = [&](const Version& version) {
     return std::any_of(rows.begin(), rows.end(), [&](const store::HistoryRow& row) {
-      return row.old->blob == version.blob && row.old->mode == version.mode && row.old->mtimeNs == version.mtimeNs;
+      return row.old->blob == version.blob && (row.old->mode == version.mode || row.old->mtimeNs == version.mtimeNs);
     });
   };
   return std::all_of(record.entry.heads.begin(), record.entry.heads.end(), [&](const auto& head) {
