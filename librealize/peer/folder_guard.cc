@@ -64,11 +64,18 @@ bool Folder::State::isThere(NodeId node, std::map<NodeId, bool>& folders) {
 void Folder::State::noteReturned() {
   if (guard.held().empty()) return;
   std::map<NodeId, bool> folders;
-  for (NodeId node : std::set(guard.held()))
-    if (isThere(node, folders)) {
-      guard.returned(node);
-      tryBehindGuard();
-    }
+  std::vector<NodeId> returned;
+  for (NodeId node : guard.held())
+    if (!core.store.disk().peek(node) || isThere(node, folders)) returned.push_back(node);
+  holdNoMore(returned);
+}
+
+/// They are there again, or peers have removed them, too.
+void Folder::State::holdNoMore(const std::vector<NodeId>& nodes) {
+  const size_t before = guard.held().size();
+  for (NodeId node : nodes) guard.returned(node);
+  if (guard.held().size() == before) return;
+  tryBehindGuard();
   if (!guard.held().empty()) return;
   core.transact([&] { core.store.problems().eraseKind(kRemoval); });
   core.folder->rescanAll();  // What was left out with it.

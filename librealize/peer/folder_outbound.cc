@@ -44,7 +44,8 @@ void Folder::State::applySoon() {
 void Folder::State::applySlice() {
   applying = false;
   if (core.suspended || core.stopping || !root) return;
-  core.transact([&] {
+  std::vector<NodeId> erased;
+  const bool noted = core.transact([&] {
     for (size_t i = 0; i < kSlice && !toApply.empty(); ++i) {
       const EntryId id = toApply.front();
       toApply.pop_front();
@@ -62,12 +63,14 @@ void Folder::State::applySlice() {
       auto row = core.store.disk().get(node);
       if (!row || !synced) continue;
       core.store.disk().erase(node);
+      erased.push_back(node);
       core.invalidations->nodeChanged(node, true);  // It may be shown with a content that is not here.
       if (!emptyLater.erase(row->parentNode)) continue;
       if (auto id = core.store.idOf(row->parentNode)) core.folder->entryChanged(*id);
     }
     goneNow.clear();
   });
+  if (noted) holdNoMore(erased);
   if (!toApply.empty()) applySoon();
   else settled();
 }

@@ -227,7 +227,7 @@ struct Folder::State {
 
   // folder_guard.cc
   logic::GuardSettings guardSettings(double share) const;
-  void beginGuards(), guardsRest(), noteReturned(), sayHeldRemovals();
+  void beginGuards(), guardsRest(), noteReturned(), holdNoMore(const std::vector<NodeId>& nodes), sayHeldRemovals();
   bool isThere(NodeId node, std::map<NodeId, bool>& folders), waitsForGuard(const EntryId& id);
   std::set<EntryId> behindGuard;  ///< what peers changed in what is held back
   void tryBehindGuard(), holdBack(logic::Plan& plan), keepOrigins(logic::Plan& plan), releaseOrigin(NodeId replaced);

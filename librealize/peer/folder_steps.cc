@@ -149,7 +149,7 @@ void Folder::State::carryOut(logic::Plan& plan, const logic::ReconcileInput& inp
   const uint64_t files = core.store.counts().files;
   suspecting = suspicious(plan, files - std::min<uint64_t>(files, plan.removed().size()));  // Of those that are left.
   keepOrigins(plan);
-  core.transact([&] {
+  const bool noted = core.transact([&] {
     std::vector<NodeId> made(plan.steps.size(), 0);
     std::vector<std::pair<EntryId, logic::Base>> gone;
     std::vector<NodeId> goneNodes;
@@ -230,6 +230,7 @@ void Folder::State::carryOut(logic::Plan& plan, const logic::ReconcileInput& inp
     watchAgain(plan, input);
     removeEmptied();
   });
+  if (noted) holdNoMore(plan.removed());
 }
 
 /// Folders that a peer removed, and that a user's moves and removals have emptied.

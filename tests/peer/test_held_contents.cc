@@ -465,3 +465,42 @@ TEST_CASE_FIXTURE(Overwritten, "another folder that took the name of one whose r
     for (int i = 0; i < 40; ++i) CHECK(contents(*peer).count("trip " + old(i)) == (keep ? 1 : 0));
   }
 }
+
+TEST_CASE_FIXTURE(Overwritten, "a held removal is held no more once peers have removed the same") {
+  bool folder = false;
+  int removedThere = 20;
+  SUBCASE("files") {}
+  SUBCASE("a folder with its files") { folder = true; }
+  SUBCASE("part of them, and the rest is confirmed") { removedThere = 15; }
+  auto here = *a->disk.openRoot(test::kSimFolder);
+  auto there = *b->disk.openRoot(test::kSimFolder);
+  const std::string in = folder ? "trip/" : "";
+  if (folder) {
+    REQUIRE(here->makeDirectory("trip", 0755).ok());
+    for (int i = 0; i < 20; ++i) REQUIRE(here->rename(name(i), in + name(i), RenameKind::NoReplace).ok());
+    REQUIRE(settles());
+    pass(120'000);
+  }
+  for (int i = 0; i < 20; ++i) REQUIRE(here->unlink(in + name(i)).ok());
+  if (folder) REQUIRE(here->removeDirectory("trip").ok());
+  REQUIRE(until([&] { return a->core->status().heldRemovals == 20u + folder; }));
+
+  for (int i = 0; i < removedThere; ++i) REQUIRE(there->unlink(in + name(i)).ok());
+  if (folder) REQUIRE(there->removeDirectory("trip").ok());
+  REQUIRE(until([&] { return b->core->status().heldRemovals == uint64_t(removedThere) + folder; }));
+  REQUIRE(core(*b).folder->confirmHeld(false).ok());
+  pass(10'000);
+
+  const uint64_t left = 20 - uint64_t(removedThere);
+  CHECK(a->core->status().heldRemovals == left);
+  CHECK(problem(*a, "", "held-removal") == (left > 0));
+  if (left > 0) CHECK(*core(*a).folder->confirmHeld(false) == left);
+  REQUIRE(settles());
+  CHECK_FALSE(problem(*a, "", "held-removal"));
+  pass(120'000);
+  REQUIRE(here->unlink(name(25)).ok());
+  REQUIRE(settles());
+  for (int i = 0; i < 20; ++i)
+    for (auto* peer : {a.get(), b.get()}) CHECK_FALSE(has(*peer, in + name(i)));
+  CHECK_FALSE(has(*b, name(25)));
+}
