@@ -38,7 +38,10 @@ void Transfers::State::placeNext(std::shared_ptr<PlacingGroup> finished) {
     noted = noteAndPut(finished.get(), group);
   } catch (const store::DatabaseError&) {  // Also where what was to be committed before is lost.
     letGo(*group);
-    if (!arrived.empty()) placeSoon();
+    post([this] {
+      runAfterPlacing();
+      placeMore();
+    });
     throw;
   }
   runAfterPlacing();
