@@ -60,4 +60,17 @@ Result<Content> hashFile(Directory& root, const std::string& path, const FileSta
   return content;
 }
 
+Result<Content> hashOurFile(Directory& root, const std::string& path, FileStat& stat) {
+  auto content = hashFile(root, path, stat);
+  if (content.ok() || content.code() != Code::PermissionDenied) return content;
+  REALIZE_ASSIGN(const auto before, root.stat(path));
+  if (!before.unchanged(stat)) return Error{Code::Busy, path + ": changed before it was read"};
+  REALIZE_TRY(root.setMode(path, 0600));
+  auto readable = root.stat(path);
+  content = readable.ok() ? hashFile(root, path, *readable) : Result<Content>(readable.error());
+  REALIZE_TRY(root.setMode(path, before.mode & 07777));
+  REALIZE_ASSIGN(stat, root.stat(path));
+  return content;
+}
+
 }  // namespace realize::peer

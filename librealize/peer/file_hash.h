@@ -16,4 +16,8 @@ Result<Content> hashOpenFile(DiskFile& file, uint64_t sizeBytes, const std::func
 /// The same of a file by its path, which is the same before and after, or the error is Busy.
 Result<Content> hashFile(Directory& root, const std::string& path, const FileStat& expected);
 
+/// The same of a file that has a name of our own: one whose mode forbids to read it has another while it is read. `stat`: as
+/// it is known; and as it is after that.
+Result<Content> hashOurFile(Directory& root, const std::string& path, FileStat& stat);
+
 }  // namespace realize::peer

@@ -123,8 +123,8 @@ Result<void> Folder::State::clearLeftovers(const std::vector<Placed>& placed) {
   };
   const auto problems = core.store.problems().list(1000);
   for (const char* folder : {kTempFolder, kCacheFolder}) {
-    REALIZE_ASSIGN(const auto items, root->list(folder));
-    for (const auto& item : items) {
+    REALIZE_ASSIGN(auto items, root->list(folder));
+    for (auto& item : items) {
       if (item.failed) continue;
       const std::string from = std::string(folder) + "/" + item.name;
       if (auto row = rowOf(item.stat)) {
@@ -181,14 +181,14 @@ Result<void> Folder::State::clearLeftovers(const std::vector<Placed>& placed) {
 /// Where a leftover belongs that a user may have written into while it had a name of his: of an exchange that was being
 /// undone, or of one that made way for it and that the database has forgotten with the power, or given back without
 /// success. Nothing for what is our own.
-std::optional<std::string> Folder::State::givenBackTo(const DirectoryItem& item, const std::string& from, const Aside& aside) {
+std::optional<std::string> Folder::State::givenBackTo(DirectoryItem& item, const std::string& from, const Aside& aside) {
   if (item.name.starts_with("rescued")) return "rescued";
   const bool undone = item.name.starts_with(kUndoPrefix);
   if ((!undone && aside.whose != Aside::Known) || item.stat.type != FileStat::Type::File) return std::nullopt;
   const NodeId node = undone ? strtoull(item.name.c_str() + strlen(kUndoPrefix), nullptr, 10) : aside.node;
   auto id = core.store.idOf(node);
   auto record = id ? core.tree.get(*id) : std::nullopt;
-  auto content = hashFile(*root, from, item.stat);
+  const auto content = hashOurFile(*root, from, item.stat);
   if (record && content.ok()) {
     const auto& heads = record->entry.heads;
     const auto& replaced = record->entry.replaced;

@@ -166,9 +166,9 @@ Folder::State::Aside Folder::State::readAside(const std::string& name, const Fil
 }
 
 /// What is ours had a name of the user's for a moment, perhaps: with the power went that name, but not what he wrote there.
-Result<bool> Folder::State::isAsMade(const DirectoryItem& item, const std::string& from, const Aside& aside) {
+Result<bool> Folder::State::isAsMade(DirectoryItem& item, const std::string& from, const Aside& aside) {
   if (item.stat.type != FileStat::Type::File || aside.blob.empty()) return true;
-  REALIZE_ASSIGN(const auto content, hashFile(*root, from, item.stat));
+  REALIZE_ASSIGN(const auto content, hashOurFile(*root, from, item.stat));
   return content.blob.hex().starts_with(aside.blob);
 }
 
@@ -195,8 +195,8 @@ bool Folder::State::keepUnlinked(const store::DiskRow& row, const std::string& p
 }
 
 /// What a crash left on its way to the cache, or back there.
-bool Folder::State::keepLeftover(const std::string& path, const FileStat& stat) {
-  const auto content = hashFile(*root, path, stat);
+bool Folder::State::keepLeftover(const std::string& path, FileStat& stat) {
+  const auto content = hashOurFile(*root, path, stat);
   if (!content.ok()) return false;
   const auto cached = core.store.cache().get(content->blob);
   const std::string to = Transfers::cachePath(content->blob);

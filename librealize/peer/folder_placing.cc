@@ -54,12 +54,12 @@ std::string encode(const std::vector<Noted>& files) {
 bool sameFile(const FileStat& a, const FileStat& b) { return a.inode == b.inode && a.birthNs == b.birthNs; }
 
 /// Of what was on its way to the folder, or back: somebody had it under his name for a moment, and it is to be given back.
-Result<bool> writtenInto(Directory& root, const std::string& path, const DirectoryItem& item, const logic::Record& record, Dot dot) {
+Result<bool> writtenInto(Directory& root, const std::string& path, DirectoryItem& item, const logic::Record& record, Dot dot) {
   const bool onItsWay = item.name.starts_with(kUndoPrefix) || item.name.find('~') != std::string::npos;
   const auto& heads = record.entry.heads;
   const auto head = std::find_if(heads.begin(), heads.end(), [&](const auto& h) { return h.first == dot; });
   if (!onItsWay || head == heads.end() || item.stat.type != FileStat::Type::File) return false;
-  REALIZE_ASSIGN(const auto content, hashFile(root, path, item.stat));
+  REALIZE_ASSIGN(const auto content, hashOurFile(root, path, item.stat));
   return content.blob != head->second.blob;
 }
 

@@ -266,7 +266,7 @@ struct Folder::State {
   Result<void> setTimesOf(store::DiskRow& row, const std::string& path, int64_t mtimeNs);
   bool applyAttributes(const logic::Record& record, store::DiskRow& row);
   bool applySymlink(const logic::Record& record, const std::optional<store::DiskRow>& row);
-  bool keepUnlinked(const store::DiskRow& row, const std::string& path), keepLeftover(const std::string& path, const FileStat& stat);
+  bool keepUnlinked(const store::DiskRow& row, const std::string& path), keepLeftover(const std::string& path, FileStat& stat);
   bool isOneOfSeveral(const EntryId& id, const store::DiskRow& row);
   Result<void> letGo(const store::DiskRow& row, const std::string& path);
   bool leftAlone(const store::DiskRow& row, const std::string& path);
@@ -281,8 +281,8 @@ struct Folder::State {
     std::string blob;  ///< of ours: how its content's id begins, in hexadecimal; empty: not said
   };
   static Aside readAside(const std::string& name, const FileStat& stat);
-  std::optional<std::string> givenBackTo(const DirectoryItem& item, const std::string& from, const Aside& aside);
-  Result<bool> isAsMade(const DirectoryItem& item, const std::string& from, const Aside& aside);
+  std::optional<std::string> givenBackTo(DirectoryItem& item, const std::string& from, const Aside& aside);
+  Result<bool> isAsMade(DirectoryItem& item, const std::string& from, const Aside& aside);
   Result<std::string> swapIn(const std::string& tempPath, const FileStat& fresh, const BlobId& blob, const store::DiskRow& row,
                              const std::string& path);
   Result<void> exchangeIn(const std::string& tempPath, const FileStat& fresh, const BlobId& blob, const store::DiskRow& row,

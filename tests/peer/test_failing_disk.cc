@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "librealize/peer/conflicts.h"
+#include "librealize/peer/file_hash.h"
 #include "tests/peer/sim_arenas.h"
 
 using namespace realize;
@@ -204,4 +205,25 @@ TEST_CASE_FIXTURE(Settled, "what was to come out of the cache and can neither ta
   CHECK(until([&] { return read(*b, path) != shown; }, 120'000));
   CHECK(failed);
   CHECK(read(*b, path).starts_with("two, by "));
+}
+
+TEST_CASE("a file of our own that its mode forbids to read is read all the same, and has that mode again") {
+  test::FakeClock clock;
+  test::FakeDisk disk(clock);
+  disk.makeFolder(test::kSimFolder);
+  disk.enforcePermissions(true);
+  auto root = std::move(*disk.openRoot(test::kSimFolder));
+  auto file = *root->open("ours", OpenMode::CreateOrOpen, 0644);
+  const std::string text = "what nobody may read";
+  REQUIRE(file->write(0, std::as_bytes(std::span(text))).ok());
+  REQUIRE(root->setMode("ours", 0200).ok());
+  FileStat stat = *root->stat("ours");
+  CHECK(hashFile(*root, "ours", stat).code() == Code::PermissionDenied);
+
+  const auto content = hashOurFile(*root, "ours", stat);
+
+  REQUIRE(content.ok());
+  CHECK(content->sizeBytes == text.size());
+  CHECK(stat.mode == 0200);
+  CHECK(root->stat("ours")->unchanged(stat));
 }
