@@ -15,6 +15,8 @@ class CacheQuota {
  public:
   /// Drop so many bytes of what was read before that time, or is unlinked; and look at the limit again. Must only post.
   using Trim = std::function<void(uint64_t bytes, int64_t readBeforeNs)>;
+  /// Whatever can go, what a policy took away too: who asks has nothing more that could.
+  static constexpr int64_t kLastOfAll = INT64_MAX;
 
   /// 0: no limit. Every arena is asked to look at it.
   void setLimit(uint64_t bytes);

@@ -107,7 +107,7 @@ Transfers::Transfers(Core& core) : s_(std::make_unique<State>(core)) {
                                                       uint64_t bytes, int64_t readBeforeNs) {
     scheduler.onCore([s, alive, bytes, readBeforeNs] {
       if (!*alive || s->core.stopping || s->core.suspended) return;
-      if (s->core.settings.cacheLimitBytes == 0) s->evict(bytes, readBeforeNs);
+      if (s->core.settings.cacheLimitBytes == 0) s->evict(bytes, readBeforeNs, readBeforeNs == CacheQuota::kLastOfAll);
       s->keepLimit();
     });
   });

@@ -187,8 +187,9 @@ bool Transfers::State::drop(const BlobId& blob, bool noted) {
   return true;
 }
 
-/// Drops so many bytes, or all that can go: unlinked first, then what was read least recently.
-uint64_t Transfers::State::evict(uint64_t bytes, int64_t readBeforeNs) {
+/// Drops so many bytes, or all that can go: unlinked first, then what was read least recently; with `kept` also what a policy took
+/// away, after those.
+uint64_t Transfers::State::evict(uint64_t bytes, int64_t readBeforeNs, bool kept) {
   if (bytes == 0 || core.suspended || !core.folder->root()) return 0;
   uint64_t dropped = 0;
   forgetIdle();
@@ -197,7 +198,7 @@ uint64_t Transfers::State::evict(uint64_t bytes, int64_t readBeforeNs) {
       const auto rows = core.store.cache().evictionOrder(limit);
       for (const auto& row : rows) {
         if (dropped >= bytes) return;
-        if (!row.unlinked && row.lastReadNs >= readBeforeNs) continue;
+        if (row.keptHours ? !kept : !row.unlinked && row.lastReadNs >= readBeforeNs) continue;
         if (evictable(row.blob) && drop(row.blob, true)) dropped += row.storedBytes;
       }
       if (rows.size() < limit) break;
@@ -210,7 +211,9 @@ uint64_t Transfers::State::evict(uint64_t bytes, int64_t readBeforeNs) {
     for (const auto& [lastReadNs, id] : idleOnes) {
       if (dropped >= bytes) return;
       const uint64_t present = blobs.at(id)->presentBytes;
-      if (evictable(id) && drop(id, core.store.cache().get(id).has_value())) dropped += present;
+      const auto row = core.store.cache().get(id);
+      if (row && row->keptHours && !kept) continue;
+      if (evictable(id) && drop(id, row.has_value())) dropped += present;
     }
   });
   return dropped;
@@ -218,20 +221,24 @@ uint64_t Transfers::State::evict(uint64_t bytes, int64_t readBeforeNs) {
 
 uint64_t Transfers::shrink(uint64_t bytes) {
   s_->clean();
-  const uint64_t used = s_->usedBytes();
-  return used > bytes ? s_->evict(used - bytes) : 0;
+  uint64_t dropped = 0;
+  for (bool kept : {false, true})
+    if (const uint64_t used = s_->usedBytes(); used > bytes) dropped += s_->evict(used - bytes, INT64_MAX, kept);
+  return dropped;
 }
 
 /// False: it has more than it may, and nothing that can go now. It is looked at again from time to time.
 bool Transfers::State::keepLimit() {
   if (core.stopping || core.suspended || !limited()) return true;
-  const uint64_t used = usedBytes();
-  const uint64_t allowed = allowedBytes(used);
+  uint64_t used = usedBytes(), allowed = allowedBytes(used);
   if (used <= allowed) return true;
   if (core.settings.cacheLimitBytes == 0) core.options.sharedQuota->askOthers(core.options.id, used - allowed, core.env.clock.nowNs());
-  evict(used - allowed);
-  const uint64_t left = usedBytes();
-  if (left <= allowedBytes(left)) return true;  // Which says what is used now, too.
+  for (bool kept : {false, true}) {
+    evict(used - allowed, INT64_MAX, kept);
+    used = usedBytes();
+    allowed = allowedBytes(used);  // Which says what is used now, too.
+    if (used <= allowed) return true;
+  }
   cleanSoon();
   return false;
 }
@@ -250,8 +257,9 @@ void Transfers::limitChanged() {
   });
 }
 
-/// Makes room for so many further bytes of this content; how many there is room for.
-uint64_t Transfers::State::makeRoom(uint64_t bytes, const std::shared_ptr<BlobState>& blob) {
+/// Makes room for so many further bytes of this content; how many there is room for. `kept`: what a policy took away goes, too, last
+/// of all.
+uint64_t Transfers::State::makeRoom(uint64_t bytes, const std::shared_ptr<BlobState>& blob, bool kept) {
   auto missing = [&]() -> uint64_t {
     const uint64_t used = usedBytes(), allowed = allowedBytes(used + bytes);
     return used + bytes > allowed ? used + bytes - allowed : 0;
@@ -263,6 +271,12 @@ uint64_t Transfers::State::makeRoom(uint64_t bytes, const std::shared_ptr<BlobSt
   if (lacking = missing(); lacking == 0) return bytes;
   dropPieces(blob, lacking);
   lacking = missing();
+  if (kept && lacking > 0) {
+    evict(lacking, INT64_MAX, true);
+    lacking = missing();
+    if (lacking > 0 && core.settings.cacheLimitBytes == 0)
+      core.options.sharedQuota->askOthers(core.options.id, lacking, CacheQuota::kLastOfAll);
+  }
   return bytes > lacking ? bytes - lacking : 0;
 }
 
@@ -280,19 +294,23 @@ bool Transfers::State::fitIn(const std::shared_ptr<BlobState>& blob, std::vector
     taken += blob->layout->pieceBytes(pieces[fitting]);
     if (taken > room) break;
   }
+  const bool saving = fitting == 0 && std::any_of(blobs.begin(), blobs.end(), [](const auto& item) { return item.second->saving; });
+  if (saving) {
+    roomAwaited = true;
+    return false;
+  }
+  const uint64_t firstBytes = blob->layout->pieceBytes(pieces.front());
+  const bool awaited = std::any_of(blob->waiters.begin(), blob->waiters.end(), [&](const auto& waiter) {
+    return blob->layout->offsets[pieces.front()] < waiter.end && waiter.offset < blob->layout->offsets[pieces.front() + 1];
+  });
+  // Nothing else can go.
+  const bool last = fitting == 0 && (!blob->wholeWaiters.empty() || (awaited && blob->asked.empty()));
+  if (last && makeRoom(firstBytes, blob, true) >= firstBytes) fitting = 1;
   if (fitting == 0) {
-    const bool saving = std::any_of(blobs.begin(), blobs.end(), [](const auto& item) { return item.second->saving; });
-    if (saving) {
-      roomAwaited = true;
-      return false;
-    }
     // Somebody reads: one chunk at a time may be too many. What is wanted whole stays whole and finds no place.
     auto whole = std::move(blob->wholeWaiters);
     blob->wholeWaiters.clear();
     for (auto& waiter : whole) waiter.done(Error{Code::NoSpace, "the cache has no room for it (realize cache show)"});
-    const bool awaited = std::any_of(blob->waiters.begin(), blob->waiters.end(), [&](const auto& waiter) {
-      return blob->layout->offsets[pieces.front()] < waiter.end && waiter.offset < blob->layout->offsets[pieces.front() + 1];
-    });
     if (!blob->asked.empty() || !awaited) {
       blob->aheadBytes = 0;
       return false;

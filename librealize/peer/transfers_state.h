@@ -130,8 +130,8 @@ struct Transfers::State {
   std::map<BlobId, std::vector<EntryId>> claimed;
   bool evictable(const BlobId& blob);
   bool drop(const BlobId& blob, bool noted);
-  uint64_t evict(uint64_t bytes, int64_t readBeforeNs = INT64_MAX);
-  uint64_t makeRoom(uint64_t bytes, const std::shared_ptr<BlobState>& blob);
+  uint64_t evict(uint64_t bytes, int64_t readBeforeNs = INT64_MAX, bool kept = false);
+  uint64_t makeRoom(uint64_t bytes, const std::shared_ptr<BlobState>& blob, bool kept = false);
   bool fitIn(const std::shared_ptr<BlobState>& blob, std::vector<uint32_t>& pieces);
   uint64_t dropPieces(const std::shared_ptr<BlobState>& blob, uint64_t bytes);
   bool beginPassing(BlobState& blob);

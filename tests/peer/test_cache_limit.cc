@@ -74,6 +74,18 @@ struct Limited : SimArenas {
       CHECK(std::string(reinterpret_cast<const char*>(bytes->data()), bytes->size()) == content.substr(at, step));
     }
   }
+  /// As what the policy took away.
+  BlobId keeps(const std::string& path) {
+    auto& core = SimArenas::core(*b);
+    const auto version = core.shownVersion(*core.recordAt(path))->second;
+    std::optional<Result<void>> fetched;
+    core.transfers->fetchWhole(version.blob, version.sizeBytes, nullptr, [&](Result<void> done) { fetched = done; });
+    REQUIRE(until([&] { return fetched.has_value(); }));
+    REQUIRE(core.transact([&] { core.transfers->keepForDays(version.blob); }));
+    pass(60'000);  // Until it is not open any more.
+    return version.blob;
+  }
+  bool has(const BlobId& blob) { return SimArenas::core(*b).transfers->cachedForGood(blob); }
   CacheStatus status() { return SimArenas::core(*b).transfers->cacheStatus(); }
   uint64_t limitBytes;
   uint64_t most = 0;
@@ -315,4 +327,51 @@ TEST_CASE("a cached file that somebody empties as it is about to become the Real
   CHECK(peers.until([&] { return SimArenas::read(*peers.b, "x") == "what is in the file"; }));
   CHECK(emptied);
   CHECK(peers.settles());
+}
+
+TEST_CASE("what a policy took away goes last of all, after pieces of a film that were seen") {
+  const std::string content = noise(3'000'000, 3);
+  Limited peers(500'000);
+  SimArenas::write(*peers.a, "kept", noise(100'000, 1));
+  SimArenas::write(*peers.a, "film", content);
+  peers.begin();
+  const BlobId kept = peers.keeps("kept");
+
+  peers.readsAs("film", content, 1 << 16);
+  CHECK(peers.has(kept));
+  CHECK(peers.most <= 500'000 + kLargestChunk);
+  peers.pass(60'000);
+  auto& transfers = *SimArenas::core(*peers.b).transfers;
+  transfers.shrink(100'000);
+  CHECK(peers.has(kept));
+
+  SUBCASE("the limit takes it") { peers.limit(50'000); }
+  SUBCASE("somebody who shrinks the cache takes it") { CHECK(transfers.shrink(50'000) == 100'000); }
+  CHECK_FALSE(peers.has(kept));
+}
+
+TEST_CASE("what a policy took away goes for another arena only when that has nothing else to give") {
+  Limited peers(0);
+  auto quota = std::make_shared<CacheQuota>();
+  quota->setLimit(1'000'000);
+  peers.b->options.quota = quota;
+  ArenaId other;
+  other.bytes[0] = 1;
+  quota->join(other, [](uint64_t, int64_t) {});
+  SimArenas::write(*peers.a, "kept", noise(100'000, 1));
+  SimArenas::write(*peers.a, "read", noise(100'000, 2));
+  peers.begin();
+  const BlobId kept = peers.keeps("kept");
+  peers.readsAs("read", noise(100'000, 2), 100'000);
+  peers.pass(60'000);
+  REQUIRE(peers.status().cachedBytes == 200'000);
+
+  quota->askOthers(other, 200'000, peers.b->clock.nowNs());
+  peers.pass(1000);
+  CHECK(peers.has(kept));
+  CHECK(peers.status().cachedBytes == 100'000);
+
+  quota->askOthers(other, 200'000, CacheQuota::kLastOfAll);
+  peers.pass(1000);
+  CHECK_FALSE(peers.has(kept));
 }

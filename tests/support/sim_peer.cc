@@ -112,6 +112,7 @@ Result<void> SimPeer::start() {
   arena.folder = folder();
   arena.self = key;
   arena.shared = true;
+  arena.sharedQuota = options.quota;
   if (options.changesPerPage) arena.maxChangesPerPage = options.changesPerPage;
   peer::ArenaCore::Hooks hooks{[this](const peer::Events& events) {
     if (!onEvent) return;

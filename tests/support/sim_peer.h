@@ -24,6 +24,7 @@ struct SimPeerOptions {
   Mark rootMark = Mark::None;
   bool joining = false;
   peer::ArenaSettings settings{};
+  std::shared_ptr<peer::CacheQuota> quota{};  ///< that other arenas share
   uint32_t changesPerPage = 0;  ///< of a batch of changes; 0: as many as usual, which is all
   /// Absolute: the machine's folders are `arena` and `state` in it, on the system's disk, with the system's SQLite files.
   std::string onSystemDisk;
