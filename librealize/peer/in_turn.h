@@ -14,20 +14,28 @@ namespace realize::peer {
 class InTurn : public std::enable_shared_from_this<InTurn> {
  public:
   void post(Scheduler& scheduler, std::function<void()> job) {
-    std::lock_guard lock(mutex_);
-    jobs_.push_back(std::move(job));
-    if (!std::exchange(running_, true)) next(scheduler);
+    {
+      std::lock_guard lock(mutex_);
+      jobs_.push_back(std::move(job));
+      if (std::exchange(running_, true)) return;
+    }
+    next(scheduler);
   }
 
  private:
   void next(Scheduler& scheduler) {
-    scheduler.onPool(false, [self = shared_from_this(), job = std::move(jobs_.front()), &scheduler] {
+    std::function<void()> job;
+    {
+      std::lock_guard lock(mutex_);
+      running_ = !jobs_.empty();
+      if (!running_) return;
+      job = std::move(jobs_.front());
+      jobs_.pop_front();
+    }
+    scheduler.onPool(false, [self = shared_from_this(), job = std::move(job), &scheduler] {
       job();
-      std::lock_guard lock(self->mutex_);
-      self->running_ = !self->jobs_.empty();
-      if (self->running_) self->next(scheduler);
+      self->next(scheduler);
     });
-    jobs_.pop_front();
   }
 
   std::mutex mutex_;
