@@ -158,7 +158,7 @@ void Transfers::noteNamed(const BlobId& blob, const EntryId& id) {
   // Where another entry has these bytes on this disk, and may give them up: that is not forgotten by a restart.
   if (blob.isZero() || blob == emptyBlobId()) return;
   auto& store = s_->core.store;
-  if (store.cache().unlinkedTotals().count) store.cache().setUnlinked(blob, false, 0);
+  if (store.cache().totals().count) store.cache().setUnlinked(blob, false, 0);
   if (store.disk().anyWithBlob(blob)) {
     const auto node = store.nodeOf(id);
     const auto row = node ? store.disk().get(*node) : std::nullopt;

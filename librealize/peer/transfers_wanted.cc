@@ -238,14 +238,13 @@ void Transfers::State::startSmall(std::shared_ptr<WantedBatch> batch) {
 void Transfers::State::finishSmall(std::shared_ptr<WantedBatch> batch, const PeerKey& from,
                                    std::vector<WantStatus> statuses) {
   bool any = false;
-  bool anyProblem = false;
-  auto counted = store::catching([&] { anyProblem = core.store.problems().count() > 0; });
-  (void)counted;  // Whatever the database says to that, the batch goes on.
   for (size_t i = 0; i < batch->items.size(); ++i) {
     auto& item = batch->items[i];
     any = any || item.written.ok();
-    if (item.written.ok() && anyProblem) sentRight(from, item.blob);
-    if (item.written.ok()) continue;
+    if (item.written.ok()) {
+      sentRight(from, item.blob);
+      continue;
+    }
     if (item.written.code() == Code::Corrupt) corrupt(from, item.blob);
     // A lost connection is no refusal; a peer that has it not, or sends it wrong, is not asked again for a while.
     if (!statuses.empty() || item.written.code() == Code::Corrupt) wantedRefused[item.blob].insert(from);
