@@ -79,7 +79,8 @@ std::vector<CommandSpec> cacheCommands() {
        .most = 1,
        .summary = "what the cache holds, and how much it may",
        .details = "Unlinked is what no file here shows any more: it goes first when room is needed, then what was read least\n"
-                  "recently. What is open, coming (becomes real) or pinned (a conflict, or another name needs it) stays.\n"
+                  "recently, then what \"conflicts newest\" took away. What is open, coming (becomes real) or pinned (a\n"
+                  "conflict, or another name needs it) stays.\n"
                   "Unconfirmed are bytes in the folder that are kept until another peer has them for sure.",
        .example = "realize cache show",
        .run = runShow},

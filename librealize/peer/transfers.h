@@ -96,7 +96,7 @@ class Transfers {
   /// first, in one go.
   void adopt(const std::vector<std::pair<BlobId, uint64_t>>& contents);
   static std::string cachePath(const BlobId& blob);
-  /// Drops down to `bytes`: unlinked first, then least recently used; never what is open, wanted, unconfirmed or pinned.
+  /// Drops down to `bytes`: unlinked first, what a policy took away last; never what is open, wanted, unconfirmed or pinned.
   uint64_t shrink(uint64_t bytes);
   /// Contents that no entry here shows any more (transfers_unlinked.cc). A peer's change takes this content from the folder:
   /// true if there is room to keep it, for which older ones may have gone.

@@ -1,6 +1,7 @@
 // What peers removed or replaced stays in the cache for a while, so that it can be brought back (peer/undo.h): the first to
 // go where room is needed, and at most a share of the free space, for so many days. What no user let go, but only a policy that settled
-// a conflict, is kept for these days whatever space there is: only the cache's limit takes it, last of all.
+// a conflict, is kept for these days whatever space there is: only the cache's limit, or who shrinks the cache, takes it, last
+// of all.
 
 #include <algorithm>
 

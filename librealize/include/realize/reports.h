@@ -43,7 +43,7 @@ struct CacheStatus {
   uint64_t realBytes = 0;         ///< of Real files
   uint64_t unconfirmedBytes = 0;  ///< of these, what is marked unreal and no other peer has for sure yet
   uint64_t cachedBytes = 0;       ///< all of the cache: the sum of what follows, and what is on its way
-  uint64_t evictableBytes = 0;    ///< goes when room is needed, the least recently read first
+  uint64_t evictableBytes = 0;    ///< goes when room is needed, the least recently read first; what `conflicts newest` took away last
   uint64_t unlinkedBytes = 0;     ///< no file here shows it any more: goes before that
   uint64_t openBytes = 0;         ///< being read
   uint64_t comingBytes = 0;       ///< of files that become Real
@@ -64,7 +64,7 @@ struct UndoItem {
   uint64_t change = 0;    ///< its number
   int64_t whenNs = 0;
   std::string peer;       ///< who did it, where known
-  std::string what;       ///< "remove", "edit" or "conflict"
+  std::string what;       ///< "remove", "edit", "conflict", or "put back" by `realize confirm --keep`
   std::string path;       ///< then
   EntryKind kind = EntryKind::File;
   uint64_t sizeBytes = 0;
