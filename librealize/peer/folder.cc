@@ -209,13 +209,17 @@ std::optional<BlobId> blobNamed(const std::string& name) {
   return blob.hex() == name ? std::optional(blob) : std::nullopt;
 }
 
-/// Bytes of which the database speaks are in their files: a power cut can take the names of those. Of what is in a file that
-/// it does not speak of nothing is known; it takes space, and goes first when that is needed.
+/// Bytes of which the database speaks are in their files: a power cut can take the names of those. What is in a file that
+/// it does not speak of is found out; if that is nothing whole, it takes space, and goes first when that is needed.
 Result<void> Folder::State::checkCache() {
   REALIZE_ASSIGN(const auto items, root->list(kCacheFolder));
   std::map<std::string, uint64_t> sizes;
+  std::set<std::string> unseen;  // The disk does not show them now.
   for (const auto& item : items) {
-    if (item.failed) continue;
+    if (item.failed) {
+      unseen.insert(item.name);
+      continue;
+    }
     sizes[item.name] = item.stat.sizeBytes;
     const auto blob = blobNamed(item.name);
     if (!blob || item.stat.allocatedBytes == 0 || core.store.cache().get(*blob)) continue;
@@ -229,7 +233,7 @@ Result<void> Folder::State::checkCache() {
   for (const auto& blob : core.store.cache().all()) {
     auto row = core.store.cache().get(blob);
     auto there = sizes.find(blob.hex());
-    if (row && (there == sizes.end() || there->second != row->sizeBytes)) core.store.cache().erase(blob);
+    if (row && !unseen.contains(blob.hex()) && (there == sizes.end() || there->second != row->sizeBytes)) core.store.cache().erase(blob);
   }
   recogniseCache(items);
   return {};

@@ -184,8 +184,8 @@ class Folder {
   /// Errors: Busy (somebody writes; retried later by the caller), NotFound (entry gone or changed meanwhile), disk errors.
   /// `known`: what the file at `tempPath` is, if the caller has just looked.
   Result<void> place(const EntryId& id, Dot dot, const std::string& tempPath, const FileStat* known = nullptr);
-  /// Which bytes the cache's file has is not known yet, after its database or its folder came back from a backup, or went: it
-  /// may be the only copy of them.
+  /// Which bytes the cache's file has is not known yet, after the process was killed, or the database or the folder came back
+  /// from a backup or went: it may be the only copy of them.
   bool isUnrecognised(const BlobId& blob) const;
   /// What place() was given from the cache is under another name of ours, as the disk did not let it go back; tries that again.
   bool stillAside(const std::string& cachePath);

@@ -73,14 +73,17 @@ void Folder::State::forgetCache() {
   core.store.setValue(kCacheUnreadKey, "1");
 }
 
-/// Of these the database says nothing: their bytes tell what they are, one after the other. Until then nobody takes them for
-/// what may go.
+/// The database does not say of these that they are whole, and they may be: a process that was killed had not come to note it.
+/// Their bytes tell, one after the other. Until then nobody takes them for what may go.
 void Folder::State::recogniseCache(const std::vector<DirectoryItem>& items) {
   unrecognised.clear();
-  if (core.store.getValue(kCacheUnreadKey).value_or("").empty()) return;
-  for (const auto& item : items)
-    if (const auto blob = blobNamed(item.name))
-      if (const auto row = core.store.cache().get(*blob); !row || !row->complete) unrecognised.insert(*blob);
+  const bool all = !core.store.getValue(kCacheUnreadKey).value_or("").empty();
+  for (const auto& item : items) {
+    const auto blob = item.failed ? std::nullopt : blobNamed(item.name);
+    const auto row = blob ? core.store.cache().get(*blob) : std::nullopt;
+    if (!row || row->complete) continue;
+    if (all || !row->knowsAny() || item.stat.allocatedBytes >= item.stat.sizeBytes) unrecognised.insert(*blob);
+  }
   if (!recognising) recogniseNext({});
 }
 
@@ -90,7 +93,8 @@ void Folder::State::recogniseNext(const BlobId& after) {
   const auto next = unrecognised.upper_bound(after);
   if (unrecognised.empty()) {
     recognising = false;
-    return core.store.setValue(kCacheUnreadKey, "");
+    if (!core.store.getValue(kCacheUnreadKey).value_or("").empty()) core.store.setValue(kCacheUnreadKey, "");
+    return;
   }
   if (next == unrecognised.end())  // The disk did not show these.
     return core.env.scheduler.onCoreAfter(kReadAgainMs, [this, alive = alive] {
