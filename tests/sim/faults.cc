@@ -150,6 +150,9 @@ void World::losePower(size_t number) {
       if (auto then = times.find(stat.inode); then != times.end() && then->second != stat.mtimeNs) timesBack.insert(stat.inode);
     }
   });
+  // Torn, it is another content than anybody wrote.
+  for (const auto& [inode, content] : after)
+    if (keepsContents()) contents_.emplace(blobOf(content), tokensIn(content));
   // What had got its name lately, which the power took back, is one of our own again: no place for what its user never synced.
   std::erase_if(after, [&](const auto& item) {
     const bool ownAgain = cachedAfter.contains(item.first) && !cachedBefore.contains(item.first);
