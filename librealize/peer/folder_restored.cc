@@ -41,6 +41,14 @@ void Folder::State::bringBack(BroughtBack what) {
   core.store.witnessed().clear();  // Of what is gone.
 }
 
+namespace {
+Result<void> syncInCache(Directory& root, const std::string& path) {
+  REALIZE_ASSIGN(auto file, root.open(path, OpenMode::Read));
+  REALIZE_TRY(file->sync(true));
+  return root.syncDirectory(kCacheFolder);
+}
+}  // namespace
+
 /// The marker goes with the folder, and is never written again: another one is a copy.
 Result<void> Folder::State::lookWhatWasBroughtBack() {
   REALIZE_ASSIGN(const auto marker, root->stat(kMarkerPath));
@@ -103,10 +111,15 @@ void Folder::State::recogniseNext(const BlobId& after) {
   core.env.scheduler.onPool(false, [this, alive = alive, blob = *next, root = root, &scheduler = core.env.scheduler] {
     const std::string path = Transfers::cachePath(blob);
     const auto stat = root->stat(path);
-    const auto content = stat.ok() ? hashFile(*root, path, *stat) : Result<Content>(stat.error());
-    scheduler.onCore([this, alive, blob, root, content] {
+    auto content = stat.ok() ? hashFile(*root, path, *stat) : Result<Content>(stat.error());
+    // It may be there for this kernel only.
+    if (content.ok() && content->blob == blob)
+      if (auto synced = syncInCache(*root, path); !synced.ok()) content = synced.error();
+    scheduler.onCore([this, alive, blob, root, path, stat, content] {
       if (!*alive) return;
-      if (root == this->root) recognised(blob, content);
+      const auto now = root->stat(path);
+      const bool same = now.ok() && stat.ok() && now->sameObject(*stat) && now->sizeBytes == stat->sizeBytes;
+      if (root == this->root) recognised(blob, same || !content.ok() ? content : Result<Content>(Error{Code::Busy, "another by now"}));
       recogniseNext(blob);
     });
   });
