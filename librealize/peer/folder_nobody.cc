@@ -131,18 +131,22 @@ void Folder::nobodyHas(const EntryId& id, const std::function<bool(const BlobId&
     if (!allRemoved(core, *record) || !core.exchange->agreesWithAll()) return;
     if (!justAsked) return lastResort(id);  // Who has it may have come since the others were asked.
   }
+  std::vector<Dot> elsewhere, nowhere;
   for (const auto& [dot, version] : record->entry.heads) {
     if (follows) break;
     if (core.transfers->complete(version.blob)) here = dot;
-    else if (!refusedByAll(version.blob)) return;
+    else if (!refusedByAll(version.blob)) elsewhere.push_back(dot);
     // Who wrote it may have it, if it cannot be asked.
     else if (version.author != core.options.self && !core.exchange->agreesWith(version.author)) return;
+    else nowhere.push_back(dot);
   }
+  // Others have some: those stay, and one of them follows what nobody has, if all were asked.
+  if (!elsewhere.empty() && (nowhere.empty() || !justAsked || !core.exchange->agreesWithAll())) return;
   auto row = core.store.disk().get(record->node);
   if (row && row->dirty) return;
   const bool older = row && !row->blob.isZero();
   const int64_t since = s.nobodyHasNs.try_emplace(id, s.now()).first->second;
-  if (s.now() - since < (follows || here || older ? kNobodyHasMs : 3 * kNobodyHasMs) * 1'000'000) return;  // Who has more than we is first.
+  if (s.now() - since < (follows || here || older || !elsewhere.empty() ? kNobodyHasMs : 3 * kNobodyHasMs) * 1'000'000) return;  // Who has more than we is first.
   s.nobodyHasNs.erase(id);
   core.transact([&] {
     Result<void> done;
@@ -152,6 +156,13 @@ void Folder::nobodyHas(const EntryId& id, const std::function<bool(const BlobId&
         row->base = core.rebased({}, record, id);
         core.store.disk().put(*row);
       }
+    } else if (!elsewhere.empty()) {
+      const Dot one = here.value_or(elsewhere.front());
+      const auto& heads = record->entry.heads;
+      const auto kept = std::find_if(heads.begin(), heads.end(), [&](const auto& head) { return head.first == one; });
+      nowhere.push_back(one);
+      std::sort(nowhere.begin(), nowhere.end());
+      done = core.tree.write(id, kept->second, logic::Base::only(nowhere));
     } else if (here) {
       done = core.tree.resolve(id, *here);
     } else if (older) {
