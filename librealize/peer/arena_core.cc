@@ -197,6 +197,7 @@ void ArenaCore::State::revive() {
 /// in memory is not known any more: a new one reads and applies anew.
 void ArenaCore::State::goOn() {
   const bool joining = folder->joining(), waiting = folder->waitingForTree();
+  auto stayed = folder->stayed();
   folder->stop();
   auto again = std::make_unique<Folder>(core);
   std::swap(folder, again);
@@ -208,6 +209,7 @@ void ArenaCore::State::goOn() {
   if (databaseFailed) return;
   beginning.fresh = false;
   beginning.joining = joining;
+  beginning.stayed = std::move(stayed);
   if (auto started = folder->start(beginning); !started.ok()) return suspend(started.error().message);
   if (joining && !waiting) folder->treeReceived();
   applyAll(++applyRound, 0);

@@ -250,6 +250,7 @@ Result<void> Folder::start(const Beginning& how) {
   s_->joining = how.joining && s_->core.options.userFolder;
   s_->waitingForTree = s_->joining;
   s_->allUnsynced = how.killed;
+  s_->stayed = how.stayed;
   auto opened = s_->openRoot(how.fresh);
   if (opened.ok() && s_->joining && isEmpty(*s_->root)) s_->joining = s_->waitingForTree = false;  // Nothing to match with it.
   if (opened.ok()) opened = s_->begin();
@@ -384,7 +385,7 @@ Result<void> Folder::State::forgetUnsynced() {
   std::vector<NodeId> folders;
   for (const auto& [node, how] : unsynced.all()) {
     auto row = core.store.disk().get(node);
-    if (!row || how == kOnDisk || (sameBoot && !(how & kLeaving))) continue;
+    if (!row || how == kOnDisk || (sameBoot && (!(how & kLeaving) || stayed.contains(node)))) continue;
     auto path = core.folder->diskPath(node);
     auto stat = path ? root->stat(*path) : Result<FileStat>(Error{Code::NotFound, ""});
     if (!stat.ok() && stat.code() == Code::Io) return stat.error();
@@ -456,7 +457,17 @@ void Folder::State::noteUnsynced(NodeId node, uint8_t how) {
   flushUnsyncedSoon();
 }
 
-void Folder::noteLeaving(NodeId node) { s_->noteUnsynced(node, kLeaving); }
+void Folder::noteLeaving(NodeId node) {
+  s_->stayed.erase(node);
+  s_->noteUnsynced(node, kLeaving);
+}
+
+const std::set<NodeId>& Folder::stayed() const { return s_->stayed; }
+
+void Folder::noteStayed(NodeId node) {
+  s_->stayed.insert(node);
+  noteOnDisk(node);
+}
 void Folder::noteNew(NodeId node) { s_->noteUnsynced(node); }
 void Folder::noteOnDisk(NodeId node) {
   if (s_->core.store.unsynced().has(node)) s_->noteUnsynced(node, kOnDisk);

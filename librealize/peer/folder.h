@@ -80,6 +80,7 @@ class Folder {
     bool oldDatabase = false;  ///< a copy, as from a backup: the folder has a life that it knows nothing of
     bool newDatabase = false;  ///< the former one was lost
     bool killed = false;       ///< the process before did not end in order: what it had still to sync is not known
+    std::set<NodeId> stayed{};  ///< as the Folder before this one knew (noteStayed())
   };
   /// Makes or checks the marker; removes leftovers in tmp/; starts the watch and the first scan. An absent folder suspends
   /// the arena. Where the database or the folder was brought back from a backup or the database was lost, the others' tree
@@ -151,6 +152,9 @@ class Folder {
   /// Nodes whose files are about to leave the folder by our doing: durable before they do, so that a crash in between
   /// is not read as a removal by the user. Takes effect with the next Core::store.makeDurable().
   void noteLeaving(NodeId node);
+  /// It did not leave: remembered by this process (Beginning) also where the database fails before that is durable.
+  void noteStayed(NodeId node);
+  const std::set<NodeId>& stayed() const;
   /// It did not leave after all, or was read and synced since it was put there: from here on its absence is a removal by
   /// the user again.
   void noteOnDisk(NodeId node);

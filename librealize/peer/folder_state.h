@@ -53,7 +53,7 @@ struct Folder::State {
   std::set<std::pair<uint64_t, uint64_t>> linked;  ///< files that had several names when they were listed: device, inode
   bool waitingForTree = false;
   bool joining = false;              ///< the first scan of a folder that was joined
-  std::set<NodeId> takenBack;        ///< by a power cut, with rows: older files may have their names
+  std::set<NodeId> takenBack, stayed;  ///< by a power cut, with rows: older files may have their names; see noteStayed()
   BroughtBack broughtBack = BroughtBack::Nothing;
   std::optional<std::set<std::string>> broughtBackBelow;  ///< all else was read; these could not be
   bool nobodyTellsMore = false;      ///< it will not be waited for the tree much longer

@@ -528,7 +528,7 @@ void Marks::State::onAnswers(Round& round, const PeerKey& peer, const std::vecto
     for (size_t i : ready) {
       const bool gone = !promised(asked[i].blob) && drop(asked[i], moved);  // We may have promised it meanwhile.
       if (!gone) {
-        core.folder->noteOnDisk(asked[i].node);
+        core.folder->noteStayed(asked[i].node);
         stayed = true;
         continue;
       }
