@@ -317,12 +317,20 @@ std::string whatItSaid(peer::Core& core, const PeerKey& key) {
 }
 }  // namespace
 
-/// What the program takes out of its user's sight: which content that was.
+/// What the program takes out of its user's sight: which content that was. What a power cut tore under the size and the time that it
+/// had before passes for what it was: only its user can tell.
 void World::watchAside(size_t number, const FakeCall& call) {
   const std::string folder = std::string(kSimFolder) + "/", aside = folder + peer::kTempFolder + "/gone~";
   unsigned long long node = 0;
   if (call.op != FakeOp::Rename || !call.path2.starts_with(aside) || sscanf(call.path2.c_str() + aside.size(), "%llx-", &node) != 1) return;
-  doing(number, [&](Directory& root) { machines_[number].takenAside[node] = blobOf(contentOf(root, call.path.substr(folder.size()))); });
+  doing(number, [&](Directory& root) {
+    auto& machine = machines_[number];
+    const std::string path = call.path.substr(folder.size());
+    const auto stat = root.stat(path);
+    const auto row = machine.peer->core->core().store.disk().get(node);
+    const bool torn = stat.ok() && row && machine.torn.contains(stat->inode);
+    machine.takenAside[node] = torn ? row->blob : blobOf(contentOf(root, path));
+  });
 }
 
 /// A copy was let go: as many others as are wanted hold a lock on theirs, or are down and find it when they are up. It may be older than
