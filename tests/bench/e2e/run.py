@@ -2,11 +2,12 @@
 """Benchmarks of real peers on loopback, each beside its control in the same run.
 
     tests/bench/e2e/run.py --write        the whole table into tests/bench/RESULTS.md
+    tests/bench/e2e/run.py --write --dir D   the same in D, on a disk, into tests/bench/RESULTS-disk.md: there `sync` has work to do
     tests/bench/e2e/run.py --quick        small sizes; says only whether everything works
 
 Needs the built programs (--programs DIR, default build/frontends/cli), and for the controls rsync, ssh and sshd: without
-them there are none. The files lie in a tmpfs if /dev/shm has the room, else under $TMPDIR, or in a fresh ext4 image on
-a loop device (--ext4, as root).
+them there are none. The files lie in a tmpfs if /dev/shm has the room, else under $TMPDIR, in a fresh ext4 image on
+a loop device (--ext4, as root), or where --dir says.
 """
 
 import argparse
@@ -40,10 +41,10 @@ class Bench:
 class Place:
     """A folder to work in, gone at the end."""
 
-    def __init__(self, ext4, quick):
-        base = os.environ.get("TMPDIR", "/tmp")
+    def __init__(self, ext4, folder, quick):
+        base = folder or os.environ.get("TMPDIR", "/tmp")
         room = 0 if quick else ROOM_BYTES
-        if not ext4 and os.access("/dev/shm", os.W_OK) and shutil.disk_usage("/dev/shm").free >= max(room, cases.GIB):
+        if not ext4 and not folder and os.access("/dev/shm", os.W_OK) and shutil.disk_usage("/dev/shm").free >= max(room, cases.GIB):
             base = "/dev/shm"
         self.path = tempfile.mkdtemp(prefix="realize-bench-", dir=base)
         self.kind = subprocess.run(["stat", "-f", "-c", "%T", self.path], stdout=subprocess.PIPE, text=True).stdout.strip()
@@ -114,7 +115,8 @@ def machine(kind, load):
 
 
 def document(rows, options, kind, load):
-    return (f"# Benchmarks\n\nMade by `tests/bench/e2e/run.py --write` on {time.strftime('%Y-%m-%d', time.gmtime())}: two real "
+    where = " --dir D" if options.dir else ""
+    return (f"# Benchmarks\n\nMade by `tests/bench/e2e/run.py --write{where}` on {time.strftime('%Y-%m-%d', time.gmtime())}: two real "
             f"peers on loopback, encrypted, verified and synced, beside `rsync -a -e \"ssh -c {controls.CIPHER}\"` and `sync` "
             f"in the same run (rounds interleaved: {options.rounds}; medians). CPU is that of both sides, peak memory that "
             f"of the larger daemon, bytes are counted both ways.\n\nMachine: {machine(kind, load)}.\n\n{HEAD}\n"
@@ -125,8 +127,9 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--programs", default=os.path.join(ROOT, "build", "frontends", "cli"))
     parser.add_argument("--quick", action="store_true")
-    parser.add_argument("--write", action="store_true", help="the table into tests/bench/RESULTS.md")
+    parser.add_argument("--write", action="store_true", help="the table into tests/bench/RESULTS.md, with --dir RESULTS-disk.md")
     parser.add_argument("--ext4", action="store_true", help="work in a fresh ext4 image on a loop device")
+    parser.add_argument("--dir", help="work in a fresh folder in this one")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--only", nargs="+", choices=list(cases.CASES), help="only these")
     parser.add_argument("--keep-going", action="store_true", help="report a case that fails and go on")
@@ -135,7 +138,7 @@ def main():
     if not os.path.exists(os.path.join(options.programs, "realize")):
         sys.exit(f"no realize in {options.programs}: build first, or say --programs DIR")
     load, rows, failed = os.getloadavg(), [], 0
-    place = Place(options.ext4, options.quick)
+    place = Place(options.ext4, options.dir, options.quick)
     with place as where:
         ssh = None
         try:
@@ -160,7 +163,7 @@ def main():
                 ssh.__exit__()
     text = document(rows, options, place.kind, load)
     if options.write and not failed:
-        with open(os.path.join(ROOT, "tests", "bench", "RESULTS.md"), "w") as file:
+        with open(os.path.join(ROOT, "tests", "bench", "RESULTS-disk.md" if options.dir else "RESULTS.md"), "w") as file:
             file.write(text)
     sys.exit(1 if failed else 0)
 
