@@ -213,14 +213,10 @@ std::optional<BlobId> blobNamed(const std::string& name) {
 /// it does not speak of is found out; if that is nothing whole, it takes space, and goes first when that is needed.
 Result<void> Folder::State::checkCache() {
   REALIZE_ASSIGN(const auto items, root->list(kCacheFolder));
-  std::map<std::string, uint64_t> sizes;
-  std::set<std::string> unseen;  // The disk does not show them now.
+  std::map<std::string, const DirectoryItem*> there;
   for (const auto& item : items) {
-    if (item.failed) {
-      unseen.insert(item.name);
-      continue;
-    }
-    sizes[item.name] = item.stat.sizeBytes;
+    there[item.name] = &item;
+    if (item.failed) continue;
     const auto blob = blobNamed(item.name);
     if (!blob || item.stat.allocatedBytes == 0 || core.store.cache().get(*blob)) continue;
     store::CacheRow row;
@@ -230,12 +226,15 @@ Result<void> Folder::State::checkCache() {
     row.unlinked = true;
     core.store.cache().put(row);
   }
+  unrecognised.clear();
   for (const auto& blob : core.store.cache().all()) {
-    auto row = core.store.cache().get(blob);
-    auto there = sizes.find(blob.hex());
-    if (row && !unseen.contains(blob.hex()) && (there == sizes.end() || there->second != row->sizeBytes)) core.store.cache().erase(blob);
+    const auto row = core.store.cache().get(blob);
+    const auto found = there.find(blob.hex());
+    if (!row || (found != there.end() && found->second->failed)) continue;  // The disk does not show it now.
+    if (found == there.end() || found->second->stat.sizeBytes != row->sizeBytes) core.store.cache().erase(blob);
+    else if (mayBeWhole(*row, found->second->stat)) unrecognised.insert(blob);
   }
-  recogniseCache(items);
+  if (!recognising) recogniseNext({});
   return {};
 }
 

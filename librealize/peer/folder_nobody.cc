@@ -125,28 +125,35 @@ void Folder::nobodyHas(const EntryId& id, const std::function<bool(const BlobId&
   if (!s.root || !record || !record->shown || record->entry.kind != EntryKind::File) return;
   for (auto* remote : core.exchange->remotes())
     if (!core.exchange->agreesWith(remote->key())) return;
-  std::optional<Dot> here;
-  const auto follows = followsContent(core, *record, refusedByAll, s.notReplaced);
+  auto follows = followsContent(core, *record, refusedByAll, s.notReplaced);
   if (!follows && !logic::allLetGo(record->entry)) {
     if (!allRemoved(core, *record) || !core.exchange->agreesWithAll()) return;
     if (!justAsked) return lastResort(id);  // Who has it may have come since the others were asked.
   }
-  std::vector<Dot> elsewhere, nowhere;
-  for (const auto& [dot, version] : record->entry.heads) {
+  const std::pair<Dot, Version>*here = nullptr, *elsewhere = nullptr;
+  std::vector<Dot> nowhere;
+  for (const auto& head : record->entry.heads) {
     if (follows) break;
-    if (core.transfers->complete(version.blob)) here = dot;
-    else if (!refusedByAll(version.blob)) elsewhere.push_back(dot);
+    const Version& version = head.second;
+    if (core.transfers->complete(version.blob)) here = &head;
+    else if (!refusedByAll(version.blob)) elsewhere = elsewhere ? elsewhere : &head;
     // Who wrote it may have it, if it cannot be asked.
     else if (version.author != core.options.self && !core.exchange->agreesWith(version.author)) return;
-    else nowhere.push_back(dot);
+    else nowhere.push_back(head.first);
   }
   // Others have some: those stay, and one of them follows what nobody has, if all were asked.
-  if (!elsewhere.empty() && (nowhere.empty() || !justAsked || !core.exchange->agreesWithAll())) return;
+  if (elsewhere) {
+    if (nowhere.empty() || !justAsked || !core.exchange->agreesWithAll()) return;
+    const auto& one = here ? *here : *elsewhere;
+    nowhere.push_back(one.first);
+    std::sort(nowhere.begin(), nowhere.end());
+    follows = Follows{one.second, std::move(nowhere), false};
+  }
   auto row = core.store.disk().get(record->node);
   if (row && row->dirty) return;
   const bool older = row && !row->blob.isZero();
   const int64_t since = s.nobodyHasNs.try_emplace(id, s.now()).first->second;
-  if (s.now() - since < (follows || here || older || !elsewhere.empty() ? kNobodyHasMs : 3 * kNobodyHasMs) * 1'000'000) return;  // Who has more than we is first.
+  if (s.now() - since < (follows || here || older ? kNobodyHasMs : 3 * kNobodyHasMs) * 1'000'000) return;  // Who has more than we is first.
   s.nobodyHasNs.erase(id);
   core.transact([&] {
     Result<void> done;
@@ -156,15 +163,8 @@ void Folder::nobodyHas(const EntryId& id, const std::function<bool(const BlobId&
         row->base = core.rebased({}, record, id);
         core.store.disk().put(*row);
       }
-    } else if (!elsewhere.empty()) {
-      const Dot one = here.value_or(elsewhere.front());
-      const auto& heads = record->entry.heads;
-      const auto kept = std::find_if(heads.begin(), heads.end(), [&](const auto& head) { return head.first == one; });
-      nowhere.push_back(one);
-      std::sort(nowhere.begin(), nowhere.end());
-      done = core.tree.write(id, kept->second, logic::Base::only(nowhere));
     } else if (here) {
-      done = core.tree.resolve(id, *here);
+      done = core.tree.resolve(id, here->first);
     } else if (older) {
       done = core.tree.write(id, contentOf(*row));
       row->base = core.rebased({}, record, id);

@@ -81,20 +81,14 @@ void Folder::State::forgetCache() {
   core.store.setValue(kCacheUnreadKey, "1");
 }
 
-/// The database does not say of these that they are whole, and they may be: a process that was killed had not come to note it.
-/// Their bytes tell, one after the other. Until then nobody takes them for what may go.
-void Folder::State::recogniseCache(const std::vector<DirectoryItem>& items) {
-  unrecognised.clear();
-  const bool all = !core.store.getValue(kCacheUnreadKey).value_or("").empty();
-  for (const auto& item : items) {
-    const auto blob = item.failed ? std::nullopt : blobNamed(item.name);
-    const auto row = blob ? core.store.cache().get(*blob) : std::nullopt;
-    if (!row || row->complete) continue;
-    if (all || !row->knowsAny() || item.stat.allocatedBytes >= item.stat.sizeBytes) unrecognised.insert(*blob);
-  }
-  if (!recognising) recogniseNext({});
+/// The database does not say of this one that it is whole: a process that was killed had not come to note it, or a database came
+/// back that does not know.
+bool Folder::State::mayBeWhole(const store::CacheRow& row, const FileStat& stat) {
+  if (row.complete) return false;
+  return !row.knowsAny() || stat.allocatedBytes >= stat.sizeBytes || !core.store.getValue(kCacheUnreadKey).value_or("").empty();
 }
 
+/// Their bytes tell what they are, one after the other. Until then nobody takes them for what may go.
 void Folder::State::recogniseNext(const BlobId& after) {
   recognising = !core.stopping && root;
   if (!recognising) return;
@@ -220,9 +214,8 @@ bool Folder::State::isOfAnother(const HashJob& job, const EntryId& id) {
 
 /// True: it is one of the versions that are known, and no edit. Else `row.base` is what an edit may count as seen.
 bool Folder::State::takeOldContent(const HashJob& job, const logic::Record& before, store::DiskRow& row) {
-  if (job.broughtBack == BroughtBack::Nothing) return false;
-  // It was read since, and somebody has written into it after that.
-  if (core.store.witnessed().hasNode(row.node) && row.blob != job.content->blob) return false;
+  // What was read since has been written into after that.
+  if (job.broughtBack == BroughtBack::Nothing || core.store.witnessed().hasNode(row.node)) return false;
   const auto heads = core.tree.shownHeads(before.entry.id);
   auto same = std::find_if(heads.begin(), heads.end(), [&](const auto& head) { return head.version.blob == job.content->blob; });
   if (same != heads.end()) {
@@ -235,7 +228,7 @@ bool Folder::State::takeOldContent(const HashJob& job, const logic::Record& befo
   // And one that an old database does not know may be new: what that knew there had left, or was let go.
   const bool another = job.stat.inode != row.inode || job.stat.birthNs != row.birthNs;
   const bool doubtful = job.broughtBack == BroughtBack::Folder || moved || another;
-  if (old || (doubtful && !core.store.witnessed().hasNode(row.node))) row.base.clear();
+  if (old || doubtful) row.base.clear();
   return old;
 }
 

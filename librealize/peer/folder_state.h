@@ -137,13 +137,13 @@ struct Folder::State {
 
   // folder_restored.cc
   Result<void> lookWhatWasBroughtBack();
-  void bringBack(BroughtBack what), forgetCache(), recogniseCache(const std::vector<DirectoryItem>& items);
+  void bringBack(BroughtBack what), forgetCache();
   void recogniseNext(const BlobId& after), recognised(const BlobId& blob, const Result<Content>& content);
   std::set<BlobId> unrecognised;  ///< of the cache: see isUnrecognised()
   bool recognising = false;
   void noteWitnessed(NodeId node);  ///< read, or put in place: the folder tells what its user does to it from now on
   void leaveOutAbsent(logic::Plan& plan);
-  bool isOld(const Entry& entry, const BlobId& blob);
+  bool isOld(const Entry& entry, const BlobId& blob), mayBeWhole(const store::CacheRow& row, const FileStat& stat);
   bool removedMeanwhile(const HashJob& job, const EntryId& parent);
   bool takeOldContent(const HashJob& job, const logic::Record& before, store::DiskRow& row), isOfAnother(const HashJob& job, const EntryId& id);
   BroughtBack broughtBackAt(const std::string& path) const;
