@@ -11,6 +11,16 @@ struct Ignoring : SimArenas {
   void rename(const std::string& from, const std::string& to) {
     REQUIRE((*a->disk.openRoot(test::kSimFolder))->rename(from, to, RenameKind::Replace).ok());
   }
+  /// `sub` and `sub/deep`, which has a file.
+  void ignoreKnownFolders() {
+    makeDirectory("sub");
+    makeDirectory("sub/deep");
+    write(*a, "sub/deep/plan", "one");
+    start();
+    REQUIRE(settles());
+    write(*a, ".realizeignore", "sub\n");
+    REQUIRE(settles());
+  }
   bool arrives(const std::string& path, const std::string& text) {
     return until([&] { return read(*b, path) == text; }, 30'000);
   }
@@ -44,13 +54,7 @@ TEST_CASE_FIXTURE(Ignoring, "a file that the arena has stays followed however it
 }
 
 TEST_CASE_FIXTURE(Ignoring, "a folder that the arena has stays followed with all in it, also where other patterns, or a start, have it scanned") {
-  makeDirectory("sub");
-  makeDirectory("sub/deep");
-  write(*a, "sub/deep/plan", "one");
-  start();
-  REQUIRE(settles());
-  write(*a, ".realizeignore", "sub\n");
-  REQUIRE(settles());
+  ignoreKnownFolders();
 
   SUBCASE("at once") {}
   SUBCASE("after a start") {
@@ -162,13 +166,7 @@ TEST_CASE_FIXTURE(Ignoring, "what other patterns no longer ignore is read, howev
 }
 
 TEST_CASE_FIXTURE(Ignoring, "what was ignored for where its folder stood is read where that stands now, however deep it is") {
-  makeDirectory("sub");
-  makeDirectory("sub/deep");
-  write(*a, "sub/deep/plan", "one");
-  start();
-  REQUIRE(settles());
-  write(*a, ".realizeignore", "sub\n");
-  REQUIRE(settles());
+  ignoreKnownFolders();
   write(*a, "sub/deep/new", "not known before");
   REQUIRE(settles());
   REQUIRE_FALSE(has(*b, "sub/deep/new"));

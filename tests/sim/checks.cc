@@ -248,6 +248,12 @@ void World::addContent(Directory& root, const std::string& path, std::map<BlobId
   out.emplace(blob, std::move(content));
 }
 
+/// What its user sees there.
+void World::addFolder(Directory& root, std::map<BlobId, std::string>& out) {
+  for (const auto& [path, stat] : walk(root))
+    if (stat.type == FileStat::Type::File) addContent(root, path, out);
+}
+
 /// All contents that are whole on a machine, in its folder, in its cache and on the way between; `known`: of what is in the cache, only what its database
 /// knows to be whole.
 void World::addBytesOn(size_t number, bool known, std::map<BlobId, std::string>& out) {
@@ -256,8 +262,7 @@ void World::addBytesOn(size_t number, bool known, std::map<BlobId, std::string>&
     if (auto& peer = *machines_[number].peer; known && peer.running() && !peer.core->core().suspended)
       for (const auto& blob : peer.core->core().store.cache().all())
         if (auto row = peer.core->core().store.cache().get(blob); row && row->complete) whole.insert(blob.hex());
-    for (const auto& [path, stat] : walk(root))
-      if (stat.type == FileStat::Type::File) addContent(root, path, out);
+    addFolder(root, out);
     if (auto cached = root.list(peer::kCacheFolder); cached.ok())
       for (const auto& item : *cached)
         if (!known || whole.contains(item.name)) addContent(root, std::string(peer::kCacheFolder) + "/" + item.name, out);

@@ -109,25 +109,18 @@ void World::loseDisk(size_t number, const std::string& what, const std::string& 
   queue_.after(int64_t(below(4000)) * kNsPerMs, [this, number] { startPeer(number); });
 }
 
-/// What was on that disk only. A cache keeps nothing for others; nor does a folder that has an older version of what went, and
+/// What was on that disk only. A cache keeps nothing for others; nor does a folder that has an older version of what went,
 /// nor what a backup brought back that others have replaced since.
 void World::loseTokens(size_t number, const std::map<BlobId, std::string>& before) {
   std::map<BlobId, std::string> now;
-  for (size_t i = 0; i < machines_.size(); ++i)
-    doing(i, [&](Directory& root) {
-      for (const auto& [path, stat] : walk(root))
-        if (stat.type == FileStat::Type::File) addContent(root, path, now);
-    });
+  for (size_t i = 0; i < machines_.size(); ++i) doing(i, [&](Directory& root) { addFolder(root, now); });
   const auto shown = currentBut(number), current = currentBut(machines_.size());
   std::set<BlobId> replaced;
   for (const auto& [dot, blob] : knowledgeOf(number).heads)
     if (!current.contains(blob)) replaced.insert(blob);
   std::set<Token> kept;
   std::map<BlobId, std::string> back;
-  doing(number, [&](Directory& root) {
-    for (const auto& [path, stat] : walk(root))
-      if (stat.type == FileStat::Type::File) addContent(root, path, back);
-  });
+  doing(number, [&](Directory& root) { addFolder(root, back); });
   for (const auto& [blob, content] : back)
     if (!replaced.contains(blob)) kept.merge(tokensIn(content));
   for (const auto& [blob, content] : now)

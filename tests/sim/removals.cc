@@ -90,11 +90,7 @@ bool World::allKnow() const {
 void World::noteParting() {
   std::map<BlobId, std::string> there;
   for (size_t i = 0; i < machines_.size(); ++i)
-    if (i != *leaver_)
-      doing(i, [&](Directory& root) {
-        for (const auto& [path, stat] : walk(root))
-          if (stat.type == FileStat::Type::File) addContent(root, path, there);
-      });
+    if (i != *leaver_) doing(i, [&](Directory& root) { addFolder(root, there); });
   stayed_.clear();
   const auto current = currentBut(*leaver_);
   for (const auto& [blob, content] : there)

@@ -265,6 +265,7 @@ class World {
   std::string rowsOf(size_t number);
   void treeBelow(size_t number, const EntryId& directory, const std::string& path, std::string& out);
   void addContent(Directory& root, const std::string& path, std::map<BlobId, std::string>& out);
+  void addFolder(Directory& root, std::map<BlobId, std::string>& out);
   void addBytesOn(size_t number, bool known, std::map<BlobId, std::string>& out);
   std::map<BlobId, std::string> bytesEverywhere(bool known = false);
 
