@@ -14,6 +14,7 @@ constexpr size_t kMaxPageBytes = 1 << 20;
 constexpr int64_t kRetryMs = 1000;
 constexpr int64_t kBytesRestMs = 500;  // Each telling makes the database durable first.
 constexpr int kAsksAgain = 3;
+constexpr int64_t kDiffersMs = 3000;
 }  // namespace
 
 struct Exchange::State {
@@ -45,6 +46,8 @@ struct Exchange::State {
   std::set<std::pair<PeerKey, uint64_t>> askingLater;  ///< on that connection
   void askLater(const PeerKey& key, uint64_t number);
   void pullIfBehind(const PeerKey& key);
+  bool differs(const PeerKey& key), isPulling() const;
+  void compareIfDifferent(const PeerKey& key);
   bool otherFirst(const PeerKey& key);
   void pullPage(const PeerKey& key, uint64_t number);
   void onPage(const PeerKey& key, uint64_t number, Result<PullPage> page);
@@ -192,6 +195,7 @@ void Exchange::State::announceDurable() {
     announced[key] = state;
     remote->announce(state);
   }
+  for (const auto& [key, remote] : remotes) compareIfDifferent(key);
   if (onTold) onTold();
 }
 
@@ -238,6 +242,7 @@ void Exchange::said(const PeerKey& from, const ArenaState& state) {
     s_->endLostLives();
   }
   s_->pullIfBehind(from);
+  s_->compareIfDifferent(from);
 }
 
 /// An answer and an announcement may overtake each other, and which of them is newer is not to be seen: then it is asked again.
@@ -273,11 +278,42 @@ void Exchange::State::pullIfBehind(const PeerKey& key) {
   if (core.tree.vector().geq(member.said->vector)) return;
   if (!wholes.empty()) return;  // See pullOthers().
   const bool whole = core.tree.needsWhole(key, member.said->vector, member.said->trimmed);
-  const auto pulling = [](const auto& other) { return other.second.pulling; };
-  if (whole && (otherFirst(key) || std::any_of(members.begin(), members.end(), pulling))) return;
+  if (whole && (otherFirst(key) || isPulling())) return;
   member.pulling = true;
   if (whole) compareOn(key, connection[key]);
   else pullPage(key, connection[key]);
+}
+
+/// At rest at the same vector, and not the same tree: one of the two has a part of a batch.
+bool Exchange::State::differs(const PeerKey& key) {
+  const auto& member = members[key];
+  if (!member.connected || !member.said || core.stopping || member.said->settling || member.said->suspended) return false;
+  return member.said->digest != core.tree.digest() && core.exchange->restsAt(member.said->vector, core.tree.digest());
+}
+
+/// Who sent a part of a batch may be gone for ever, and by their vectors neither of the others would ask for it. Waited for a
+/// while: mostly the rest comes. Where that did not help, nothing more is done before one of the trees is another.
+void Exchange::State::compareIfDifferent(const PeerKey& key) {
+  if (!differs(key)) return;
+  auto& member = members[key];
+  const std::pair trees(member.said->digest, core.tree.digest());
+  if (member.differed == trees) return;
+  member.differed = trees;
+  core.env.scheduler.onCoreAfter(kDiffersMs, [this, alive = alive, key, number = connection[key], trees] {
+    if (!*alive || !current(key, number) || members[key].differed != trees) return;
+    auto& other = members[key];
+    const bool still = differs(key) && trees == std::pair(other.said->digest, core.tree.digest());
+    if (!still || isPulling()) {
+      other.differed.reset();
+      return compareIfDifferent(key);
+    }
+    other.pulling = true;
+    compareOn(key, number);
+  });
+}
+
+bool Exchange::State::isPulling() const {
+  return std::any_of(members.begin(), members.end(), [](const auto& member) { return member.second.pulling; });
 }
 
 /// While whole trees are compared nothing comes from others: what they sent of ranges that were equal by then would pass for
@@ -413,6 +449,7 @@ void Exchange::State::onCompared(const PeerKey& key, uint64_t number, Result<log
 void Exchange::State::pullFailed(const PeerKey& key, uint64_t number, const Error& error) {
   auto& member = members[key];
   member.pulling = false;
+  member.differed.reset();
   member.error = error.message;
   // It forgot removals since it said its state, and what was begun cannot be gone on with.
   if (error.code == Code::Refused) {
@@ -422,7 +459,9 @@ void Exchange::State::pullFailed(const PeerKey& key, uint64_t number, const Erro
     });
   }
   core.env.scheduler.onCoreAfter(kRetryMs, [this, alive = alive, key, number] {
-    if (*alive && current(key, number)) pullIfBehind(key);
+    if (!*alive || !current(key, number)) return;
+    pullIfBehind(key);
+    compareIfDifferent(key);
   });
   pullOthers(key);
 }
@@ -465,17 +504,26 @@ bool Exchange::agreesWith(const PeerKey& key) {
   auto it = s_->members.find(key);
   if (it == s_->members.end() || !it->second.connected || !it->second.said || it->second.pulling) return false;
   const auto& said = *it->second.said;
+  return !said.settling && !said.suspended && restsAt(said.vector, said.digest);
+}
+
+bool Exchange::restsAt(const VersionVector& vector, const logic::TreeDigest& digest) {
   auto& core = s_->core;
-  return !said.settling && !said.suspended && !core.suspended && !core.folder->settling() &&
-         said.vector == core.tree.vector() && said.digest == core.tree.digest();
+  return !core.suspended && !core.folder->settling() && vector == core.tree.vector() && digest == core.tree.digest();
+}
+
+std::set<PeerKey> Exchange::others() {
+  auto& core = s_->core;
+  auto others = s_->admitted.value_or(std::set<PeerKey>());
+  for (const auto& row : core.store.members().all())
+    if (row.admitted) others.insert(row.peer);
+  others.erase(core.options.self);
+  return others;
 }
 
 bool Exchange::agreesWithAll() {
-  auto& core = s_->core;
-  const auto agrees = [&](const PeerKey& key) { return key == core.options.self || agreesWith(key); };
-  if (s_->admitted && !std::all_of(s_->admitted->begin(), s_->admitted->end(), agrees)) return false;
-  const auto rows = core.store.members().all();
-  return std::all_of(rows.begin(), rows.end(), [&](const auto& row) { return !row.admitted || agrees(row.peer); });
+  const auto all = others();
+  return std::all_of(all.begin(), all.end(), [this](const PeerKey& key) { return agreesWith(key); });
 }
 
 void Exchange::refresh(std::function<void()> done) {

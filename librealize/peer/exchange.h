@@ -50,6 +50,8 @@ class Exchange {
     bool pulling = false;
     /// Both compare their whole trees: the other one does so first, or no longer.
     enum class First { Undecided, Waiting, Waited } other = First::Undecided;
+    /// Its tree and ours, at the same vector, about which something was or will be done; empty: nothing.
+    std::optional<std::pair<logic::TreeDigest, logic::TreeDigest>> differed{};
     std::string error;  ///< of the last pull
   };
   const std::map<PeerKey, Member>& members() const;
@@ -59,6 +61,10 @@ class Exchange {
   bool agreesWith(const PeerKey& key);
   /// ... and so does each member, also who was never met. Whom somebody between asks may be out of his reach at that moment.
   bool agreesWithAll();
+  /// All members but this one, also who was never met.
+  std::set<PeerKey> others();
+  /// It has that tree, and nothing is settling.
+  bool restsAt(const VersionVector& vector, const logic::TreeDigest& digest);
   /// Asks every connected peer for its state behind a barrier (after our own barrier), then calls `done`.
   void refresh(std::function<void()> done);
   void stop();

@@ -68,11 +68,13 @@ RULES = {
     "still-let-go": "if all of them were let go there, they are so when they are issued again",
     "claims-there": "what was claimed for the sake of versions that were let go there does not survive a return",
     "sure": "what is not known there is new here, if nothing was trimmed there that was not seen here",
+    "same-vector": "two with the same vector that show not the same tree compare whole states: one has a part of a batch whose sender is gone",
 }
 OFF = set()
 RETURNS = False   # the search with peers that are away for long
 RESTORES = False  # the search with backups that come back often
 LOSSES = False    # ... and with databases that are lost
+GONE = False      # the search with a peer that is gone for ever
 MOVES = False     # the search with folders that are moved into each other
 CONFLICTS = False # the search with few files that many edit, and peers that settle conflicts by themselves
 def on(rule): return rule not in OFF
@@ -375,6 +377,10 @@ class Peer:
         if on("tcheck") and not (geq(self.V, src.T) and geq(src.V, self.T)) and not self.fresh_for(src):
             self.pull_all(src, rng, whole)
             return 1
+        if GONE and self.V == src.V and on("same-vector"):   # What one of them has of a batch that nobody will complete.
+            before = World.shape(self)
+            if before != World.shape(src): self.pull_all(src, rng, whole)
+            return before != World.shape(self)
         self.wholes.pop(src.name, None)
         if not on("whole-batch"):                # entry by entry, with no cursor
             ids = src.bundle([i for i, e in src.entries.items() if not geq(self.V, e.touch)])
@@ -658,6 +664,9 @@ class World:
     def run(self):
         self.begin()
         for _ in range(self.rng.randint(8, 90 if RETURNS else 45)): self.step()
+        if GONE and len(self.peers) > 2:         # for ever, whatever the others have of him
+            self.say(self.peers.pop().name, "is gone")
+            for _ in range(self.rng.randint(0, 20)): self.step()
         for _ in range(40):
             sent = 0
             for p in self.peers:
@@ -711,9 +720,10 @@ def main():
     a.add_argument("--losses", action="store_true", help="the same, where half of them are lost databases instead")
     a.add_argument("--moves", action="store_true", help="a world of folders that are moved into each other")
     a.add_argument("--conflicts", action="store_true", help="a world of few files that are edited apart, with policies for conflicts")
+    a.add_argument("--gone", action="store_true", help="a world where one peer is gone for ever, maybe in the middle of a batch")
     a.add_argument("--show", action="store_true"); a = a.parse_args()
-    global RETURNS, RESTORES, LOSSES, CONFLICTS, MOVES
-    RETURNS, RESTORES, LOSSES, CONFLICTS, MOVES = a.returns, a.restores, a.losses, a.conflicts, a.moves
+    global RETURNS, RESTORES, LOSSES, CONFLICTS, MOVES, GONE
+    RETURNS, RESTORES, LOSSES, CONFLICTS, MOVES, GONE = a.returns, a.restores, a.losses, a.conflicts, a.moves, a.gone
     OFF.update(x for x in a.without.split(",") if x); lo, hi = map(int, a.seeds.split("..")); bad = {}
     for seed in range(lo, hi):
         w = World(seed)
