@@ -178,4 +178,8 @@ interface ArenaService {
   # Which of these entries the sender has real, with these contents, as far as it knows without a look at its disk. At
   # most 512.
   holds @9 (blobs :List(Data), entries :List(Data)) -> (held :List(Bool));
+  # Who says of itself, at exactly this vector and digest and with nothing settling, that it has none of these contents
+  # whole: the one asked, and whoever it hears the same from by asking on, beyond `asked` (keys, 32 bytes; these are asked by
+  # others). Nobody where the one asked cannot say so of itself. At most 512 blobs and 4096 keys.
+  lacking @10 (vector :Vector, digest :Data, blobs :List(Data), asked :List(Data)) -> (peers :List(Data));
 }

@@ -40,6 +40,7 @@ Result<std::unique_ptr<ArenaCore>> ArenaCore::open(Environment env, ArenaOptions
   s.transfers = std::make_unique<Transfers>(s.core);
   s.marks = std::make_unique<Marks>(s.core);
   s.exchange = std::make_unique<Exchange>(s.core);
+  s.lacking = std::make_unique<Lacking>(s.core);
   s.trimmer = std::make_unique<Trimmer>(s.core);
   s.copies = std::make_unique<Copies>(s.core);
   s.conflictPolicy = std::make_unique<ConflictPolicy>(s.core);
@@ -48,6 +49,7 @@ Result<std::unique_ptr<ArenaCore>> ArenaCore::open(Environment env, ArenaOptions
   s.core.transfers = s.transfers.get();
   s.core.marks = s.marks.get();
   s.core.exchange = s.exchange.get();
+  s.core.lacking = s.lacking.get();
   s.core.trimmer = s.trimmer.get();
   s.core.copies = s.copies.get();
   s.core.conflictPolicy = s.conflictPolicy.get();
@@ -335,6 +337,10 @@ Result<std::vector<bool>> ArenaCore::serveHolds(const PeerKey&, const std::vecto
     out = std::move(held);
   });
   return out;
+}
+
+void ArenaCore::serveLacking(const PeerKey& from, const LackRequest& request, std::function<void(Result<std::set<PeerKey>>)> done) {
+  if (!s_->guarded([&] { s_->lacking->serve(from, request, done); })) done(Error{Code::Suspended, "the arena's database failed"});
 }
 
 void ArenaCore::connected(RemoteArena& remote) {

@@ -55,6 +55,7 @@ class ArenaCore final : public ArenaService {
                     std::function<void(Result<KeepAnswers>)> done) override;
   void onRelease(const PeerKey& from, const std::vector<EntryContent>& promised) override;
   Result<std::vector<bool>> serveHolds(const PeerKey& from, const std::vector<EntryContent>& asked) override;
+  void serveLacking(const PeerKey& from, const LackRequest& request, std::function<void(Result<std::set<PeerKey>>)> done) override;
   void connected(RemoteArena& remote) override;
   void disconnected(const PeerKey& key) override;
 

@@ -22,6 +22,7 @@
 #include "librealize/peer/folder.h"
 #include "librealize/peer/guarded_file_system.h"
 #include "librealize/peer/invalidations.h"
+#include "librealize/peer/lacking.h"
 #include "librealize/peer/marks.h"
 #include "librealize/peer/transfers.h"
 #include "librealize/peer/trimmer.h"
@@ -75,6 +76,7 @@ struct ArenaCore::State {
   std::unique_ptr<Transfers> transfers;
   std::unique_ptr<Marks> marks;
   std::unique_ptr<Exchange> exchange;
+  std::unique_ptr<Lacking> lacking;
   std::unique_ptr<Trimmer> trimmer;
   std::unique_ptr<Copies> copies;
   std::unique_ptr<ConflictPolicy> conflictPolicy;

@@ -292,6 +292,14 @@ void RpcRemoteArena::holds(const std::vector<EntryContent>& asked, std::function
   });
 }
 
+void RpcRemoteArena::lacking(const LackRequest& wanted, std::function<void(Result<std::set<PeerKey>>)> done) {
+  call<std::set<PeerKey>>(std::move(done), [wanted](schema::ArenaService::Client& client) {
+    auto request = client.lackingRequest();
+    writeLack(request, wanted);
+    return request.send().then([](auto&& response) { return readPeers(response.getPeers()); });
+  });
+}
+
 // --- our side -----------------------------------------------------------------------------------------------------
 
 namespace {
@@ -454,6 +462,20 @@ class ArenaServer final : public schema::ArenaService::Server {
           if (!held.ok()) return toKj(held.error());
           auto out = context.getResults().initHeld(uint32_t(held->size()));
           for (size_t i = 0; i < held->size(); ++i) out.set(uint32_t(i), (*held)[i]);
+          return kj::READY_NOW;
+        });
+  }
+
+  kj::Promise<void> lacking(LackingContext context) override {
+    auto request = readLack(context.getParams());
+    if (!request.ok()) return toKj(request.error());
+    using Peers = std::set<PeerKey>;
+    return ask<Peers>([from = from_, request = std::move(*request)](ArenaService& service, std::function<void(Result<Peers>)> reply) {
+             service.serveLacking(from, request, std::move(reply));
+           })
+        .then([context](Result<Peers> peers) mutable -> kj::Promise<void> {
+          if (!peers.ok()) return toKj(peers.error());
+          writePeers(context.getResults().initPeers(uint32_t(peers->size())), *peers);
           return kj::READY_NOW;
         });
   }

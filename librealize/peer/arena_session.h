@@ -78,6 +78,7 @@ class RpcRemoteArena final : public RemoteArena, public std::enable_shared_from_
   void promise(const std::vector<EntryContent>& asked, std::function<void(Result<KeepAnswers>)> done) override;
   void release(const std::vector<EntryContent>& promised) override;
   void holds(const std::vector<EntryContent>& asked, std::function<void(Result<std::vector<bool>>)> done) override;
+  void lacking(const LackRequest& request, std::function<void(Result<std::set<PeerKey>>)> done) override;
 
  private:
   struct LoopSide;

@@ -41,6 +41,9 @@ class CatchingRemote final : public RemoteArena {
   void holds(const std::vector<EntryContent>& asked, std::function<void(Result<std::vector<bool>>)> done) override {
     inner_.holds(asked, caught(std::move(done)));
   }
+  void lacking(const LackRequest& request, std::function<void(Result<std::set<PeerKey>>)> done) override {
+    inner_.lacking(request, caught(std::move(done)));
+  }
 
  private:
   template <typename T>

@@ -32,6 +32,7 @@ class Marks;
 class Exchange;
 class Invalidations;
 class Authors;
+class Lacking;
 class Trimmer;
 class CacheQuota;
 class Copies;
@@ -87,6 +88,7 @@ struct Core {
   Exchange* exchange = nullptr;
   Invalidations* invalidations = nullptr;
   Authors* authors = nullptr;
+  Lacking* lacking = nullptr;
   Trimmer* trimmer = nullptr;
   Copies* copies = nullptr;
   ConflictPolicy* conflictPolicy = nullptr;

@@ -213,8 +213,8 @@ class Folder {
   bool askingForLastResorts() const;
   /// Some version of it is wanted here and every connected peer was asked in vain, as `refusedByAll` tells of each of them.
   /// If all were let go (rule 9: they are shown as a last resort), the entry goes back to what the folder has of it, or goes.
-  /// `justAsked`: while every member was connected, directly or not.
-  void nobodyHas(const EntryId& id, const std::function<bool(const BlobId&)>& refusedByAll, bool justAsked = false);
+  /// What may be given up only if no member has it waits until each has said so, whom this peer does not meet through others.
+  void nobodyHas(const EntryId& id, const std::function<bool(const BlobId&)>& refusedByAll);
 
  private:
   struct State;

@@ -5,6 +5,7 @@
 #include "librealize/logic/tree_merge.h"
 #include "librealize/peer/exchange.h"
 #include "librealize/peer/folder_state.h"
+#include "librealize/peer/lacking.h"
 #include "librealize/peer/marks.h"
 #include "librealize/peer/transfers.h"
 
@@ -15,13 +16,6 @@ constexpr int64_t kNobodyHasMs = 3000;
 constexpr int64_t kLastResortMs = 1000;
 constexpr int64_t kLastResortMostMs = 60'000;
 constexpr size_t kNotReplacedKept = 4096;
-
-using Refused = std::function<bool(const BlobId&)>;
-
-/// Nobody of all members has it: each is connected, at rest and was asked.
-bool everyMemberRefuses(Core& core, const BlobId& blob, const Refused& refusedByAll) {
-  return !core.transfers->complete(blob) && refusedByAll(blob) && core.exchange->agreesWithAll();
-}
 
 /// What the folder has, as a version.
 Version contentOf(const store::DiskRow& row) {
@@ -78,17 +72,16 @@ struct Follows {
   bool inFolder = false;  ///< as the folder has it, which showed none of the heads
 };
 
-using NotReplaced = std::set<std::pair<EntryId, BlobId>>;
-
 /// A mode or time was set on a file where its bytes are not, while who had them replaced them: it is set on what is there now.
 /// Or that version was issued again by who did not know yet that it was replaced: where no other is left, what replaced it is back.
+/// Every member was asked for what is refused.
 std::optional<Follows> followsContent(Core& core, const logic::Record& record, const Refused& refusedByAll, NotReplaced& notReplaced) {
   const auto heads = core.tree.shownHeads(record.entry.id);
   const auto shown = core.shownVersion(record);
   if (heads.empty() || !shown) return std::nullopt;
   const auto isLost = [&](const logic::ShownHead& head) {
     const std::pair asked(record.entry.id, head.version.blob);
-    if (notReplaced.contains(asked) || !everyMemberRefuses(core, head.version.blob, refusedByAll)) return false;
+    if (notReplaced.contains(asked) || core.transfers->complete(head.version.blob) || !refusedByAll(head.version.blob)) return false;
     if (replacedHere(core, record, head.version)) return true;
     if (notReplaced.size() >= kNotReplacedKept) notReplaced.clear();
     notReplaced.insert(asked);
@@ -118,17 +111,37 @@ std::optional<Follows> followsContent(Core& core, const logic::Record& record, c
 /// Removed where its bytes were, and kept by somebody who renamed it without knowing: what a removal let go is not had back
 /// once nobody has it. Who renamed it saw what the folder has, if that is still an older content. The same where what was removed
 /// here was issued again at that moment.
-void Folder::nobodyHas(const EntryId& id, const std::function<bool(const BlobId&)>& refusedByAll, bool justAsked) {
+void Folder::nobodyHas(const EntryId& id, const Refused& refusedByAll) {
   auto& s = *s_;
-  auto& core = s.core;
+  if (s.core.exchange->agreesWithAll()) return s.nobodyHas(id, refusedByAll, Asked::All);
+  s.nobodyHas(id, refusedByAll, Asked::Connected);
+  s.askFarther(id, refusedByAll);
+}
+
+/// Members that this one does not meet are asked through others.
+void Folder::State::askFarther(const EntryId& id, const Refused& refusedByAll) {
+  const auto record = core.tree.get(id);
+  if (!record || !record->shown) return;
+  std::vector<BlobId> blobs;
+  for (const auto& [dot, version] : record->entry.heads)
+    if (refusedByAll(version.blob) && !core.transfers->complete(version.blob)) blobs.push_back(version.blob);
+  if (blobs.empty()) return;
+  core.lacking->ask(blobs, [this, alive = alive, id, blobs](bool all) {
+    if (!*alive || !all) return;
+    const auto refused = [&](const BlobId& blob) { return std::find(blobs.begin(), blobs.end(), blob) != blobs.end(); };
+    nobodyHas(id, refused, Asked::AllNow);
+  });
+}
+
+void Folder::State::nobodyHas(const EntryId& id, const Refused& refusedByAll, Asked asked) {
   auto record = core.tree.get(id);
-  if (!s.root || !record || !record->shown || record->entry.kind != EntryKind::File) return;
+  if (!root || !record || !record->shown || record->entry.kind != EntryKind::File) return;
   for (auto* remote : core.exchange->remotes())
     if (!core.exchange->agreesWith(remote->key())) return;
-  auto follows = followsContent(core, *record, refusedByAll, s.notReplaced);
+  auto follows = asked == Asked::Connected ? std::nullopt : followsContent(core, *record, refusedByAll, nobody.notReplaced);
   if (!follows && !logic::allLetGo(record->entry)) {
-    if (!allRemoved(core, *record) || !core.exchange->agreesWithAll()) return;
-    if (!justAsked) return lastResort(id);  // Who has it may have come since the others were asked.
+    if (asked == Asked::Connected || !allRemoved(core, *record)) return;
+    if (asked != Asked::AllNow) return core.folder->lastResort(id);  // Who has it may have come since the others were asked.
   }
   const std::pair<Dot, Version>*here = nullptr, *elsewhere = nullptr;
   std::vector<Dot> nowhere;
@@ -143,7 +156,7 @@ void Folder::nobodyHas(const EntryId& id, const std::function<bool(const BlobId&
   }
   // Others have some: those stay, and one of them follows what nobody has, if all were asked.
   if (elsewhere) {
-    if (nowhere.empty() || !justAsked || !core.exchange->agreesWithAll()) return;
+    if (nowhere.empty() || asked != Asked::AllNow) return;
     const auto& one = here ? *here : *elsewhere;
     nowhere.push_back(one.first);
     std::sort(nowhere.begin(), nowhere.end());
@@ -152,9 +165,9 @@ void Folder::nobodyHas(const EntryId& id, const std::function<bool(const BlobId&
   auto row = core.store.disk().get(record->node);
   if (row && row->dirty) return;
   const bool older = row && !row->blob.isZero();
-  const int64_t since = s.nobodyHasNs.try_emplace(id, s.now()).first->second;
-  if (s.now() - since < (follows || here || older ? kNobodyHasMs : 3 * kNobodyHasMs) * 1'000'000) return;  // Who has more than we is first.
-  s.nobodyHasNs.erase(id);
+  const int64_t since = nobody.sinceNs.try_emplace(id, now()).first->second;
+  if (now() - since < (follows || here || older ? kNobodyHasMs : 3 * kNobodyHasMs) * 1'000'000) return;  // Who has more than we is first.
+  nobody.sinceNs.erase(id);
   core.transact([&] {
     Result<void> done;
     if (follows) {
@@ -174,15 +187,15 @@ void Folder::nobodyHas(const EntryId& id, const std::function<bool(const BlobId&
     }
     if (!done.ok()) return;  // Changed a moment ago.
     core.marks->entryChanged(id);
-    entryChanged(id);
+    core.folder->entryChanged(id);
   });
 }
 
 void Folder::lastResort(const EntryId& id) {
-  if (s_->lastResorts.insert(id).second) s_->askForLastResort(id, kLastResortMs);
+  if (s_->nobody.lastResorts.insert(id).second) s_->askForLastResort(id, kLastResortMs);
 }
 
-bool Folder::askingForLastResorts() const { return !s_->lastResorts.empty(); }
+bool Folder::askingForLastResorts() const { return !s_->nobody.lastResorts.empty(); }
 
 /// One byte of each version is read, as anybody would who opened the file.
 void Folder::State::askForLastResort(const EntryId& id, int64_t delayMs) {
@@ -190,7 +203,7 @@ void Folder::State::askForLastResort(const EntryId& id, int64_t delayMs) {
     if (!*alive) return;
     auto record = core.suspended || core.stopping ? std::nullopt : core.tree.get(id);
     if (!record || !record->shown || core.store.disk().get(record->node) || !allRemoved(core, *record)) {
-      lastResorts.erase(id);
+      nobody.lastResorts.erase(id);
       return;
     }
     auto nowhere = std::make_shared<std::set<BlobId>>();
@@ -198,10 +211,12 @@ void Folder::State::askForLastResort(const EntryId& id, int64_t delayMs) {
     auto answered = [this, alive, id, delayMs, nowhere, left, all = core.exchange->agreesWithAll()] {
       if (--*left > 0 || !*alive) return;
       if (nowhere->empty()) {
-        lastResorts.erase(id);
+        nobody.lastResorts.erase(id);
         return;
       }
-      core.folder->nobodyHas(id, [&](const BlobId& blob) { return nowhere->contains(blob); }, all);
+      const auto refused = [&](const BlobId& blob) { return nowhere->contains(blob); };
+      nobodyHas(id, refused, all ? Asked::AllNow : Asked::Connected);
+      if (!all) askFarther(id, refused);
       askForLastResort(id, std::min(2 * delayMs, kLastResortMostMs));
     };
     for (const auto& [dot, version] : record->entry.heads) {

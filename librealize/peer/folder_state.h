@@ -13,6 +13,7 @@
 #include "librealize/logic/guard.h"
 #include "librealize/logic/ignore.h"
 #include "librealize/peer/folder.h"
+#include "librealize/peer/folder_nobody.h"
 #include "librealize/peer/folder_reading.h"
 #include "librealize/peer/unwritten.h"
 
@@ -303,10 +304,9 @@ struct Folder::State {
   bool outOfTheWay(NodeId parent, const std::string& name), isGoingAround(NodeId parent, const std::string& name);
   bool standBeside(store::DiskRow folder);
   void retry(const EntryId& id), applied(const EntryId& id);
+  void nobodyHas(const EntryId& id, const Refused& refusedByAll, Asked asked), askFarther(const EntryId& id, const Refused& refusedByAll);
   void askForLastResort(const EntryId& id, int64_t delayMs);
-  std::set<EntryId> lastResorts;         ///< being asked for (lastResort())
-  std::map<EntryId, int64_t> nobodyHasNs;  ///< since when it is known of an entry (nobodyHas())
-  std::set<std::pair<EntryId, BlobId>> notReplaced;  ///< nobody has these, and nobody here has replaced them (nobodyHas())
+  Nobody nobody;
   std::set<EntryId> moving;              ///< on their way now; others are moved out of theirs meanwhile
   std::vector<NodeId> goneNow;           ///< removed in this slice; rows go once their folders are synced
   std::set<std::string> goneParents;

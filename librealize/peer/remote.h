@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <functional>
 #include <map>
+#include <set>
 #include <span>
 #include <string>
 #include <vector>
@@ -90,6 +91,15 @@ struct KeepAnswers {
   uint32_t copies = 1;  ///< so many peers are to keep each file, if it is for who answers
 };
 
+/// Who lacks these contents, of those that have the same tree?
+struct LackRequest {
+  VersionVector vector;
+  logic::TreeDigest digest;
+  std::vector<BlobId> blobs;   ///< at most kMaxWantsPerGet
+  std::set<PeerKey> asked;     ///< by others; at most kMaxAsked
+};
+constexpr size_t kMaxAsked = 4096;
+
 constexpr size_t kMaxWantsPerGet = 512;
 constexpr uint64_t kMaxBytesPerGet = 8u << 20;
 
@@ -116,6 +126,9 @@ class RemoteArena {
   virtual void release(const std::vector<EntryContent>& promised) = 0;
   /// Which of these it has real, with these contents. At most kMaxWantsPerGet.
   virtual void holds(const std::vector<EntryContent>& asked, std::function<void(Result<std::vector<bool>>)> done) = 0;
+  /// Who says of itself that it has the same tree, with nothing settling, and none of these contents whole: it, and beyond
+  /// `asked` whoever it hears that from in turn. Nobody, where it cannot say so of itself.
+  virtual void lacking(const LackRequest& request, std::function<void(Result<std::set<PeerKey>>)> done) = 0;
 };
 
 constexpr int64_t kPromiseMs = 60'000;
@@ -136,6 +149,7 @@ class ArenaService {
                             std::function<void(Result<KeepAnswers>)> done) = 0;
   virtual void onRelease(const PeerKey& from, const std::vector<EntryContent>& promised) = 0;
   virtual Result<std::vector<bool>> serveHolds(const PeerKey& from, const std::vector<EntryContent>& asked) = 0;
+  virtual void serveLacking(const PeerKey& from, const LackRequest& request, std::function<void(Result<std::set<PeerKey>>)> done) = 0;
 
   /// A session for this arena is up or gone. `remote` is valid until disconnected() returns.
   virtual void connected(RemoteArena& remote) = 0;

@@ -162,6 +162,41 @@ Result<logic::WholePage> readCompared(schema::ArenaService::CompareResults::Read
   return page;
 }
 
+void writePeers(capnp::List<capnp::Data>::Builder out, const std::set<PeerKey>& peers) {
+  uint32_t i = 0;
+  for (const auto& peer : peers) out.set(i++, asData(peer));
+}
+
+Result<std::set<PeerKey>> readPeers(capnp::List<capnp::Data>::Reader in) {
+  if (in.size() > kMaxAsked) return corrupt("too many keys");
+  std::set<PeerKey> peers;
+  for (auto key : in) {
+    REALIZE_ASSIGN(const auto peer, readFixed<PeerKey>(key));
+    peers.insert(peer);
+  }
+  return peers;
+}
+
+void writeLack(schema::ArenaService::LackingParams::Builder out, const LackRequest& request) {
+  writeVector(out.initVector(), request.vector);
+  out.setDigest(asData(request.digest));
+  auto blobs = out.initBlobs(uint32_t(request.blobs.size()));
+  for (uint32_t i = 0; i < blobs.size(); ++i) blobs.set(i, asData(request.blobs[i]));
+  writePeers(out.initAsked(uint32_t(request.asked.size())), request.asked);
+}
+
+Result<LackRequest> readLack(schema::ArenaService::LackingParams::Reader in) {
+  LackRequest request;
+  REALIZE_ASSIGN(request.vector, readVector(in.getVector()));
+  REALIZE_ASSIGN(request.digest, readFixed<logic::TreeDigest>(in.getDigest()));
+  if (in.getBlobs().size() > kMaxWantsPerGet) return corrupt("too many contents");
+  for (auto blob : in.getBlobs()) {
+    REALIZE_ASSIGN(request.blobs.emplace_back(), readFixed<BlobId>(blob));
+  }
+  REALIZE_ASSIGN(request.asked, readPeers(in.getAsked()));
+  return request;
+}
+
 void writeGet(schema::ArenaService::GetParams::Builder out, uint64_t number, const GetRequest& request) {
   out.setRequest(number);
   out.setInteractive(request.interactive);

@@ -28,6 +28,12 @@ Result<logic::WholePage> readCompared(schema::ArenaService::CompareResults::Read
 void writeGet(schema::ArenaService::GetParams::Builder out, uint64_t number, const GetRequest& request);
 Result<GetRequest> readGet(schema::ArenaService::GetParams::Reader in);
 
+void writeLack(schema::ArenaService::LackingParams::Builder out, const LackRequest& request);
+Result<LackRequest> readLack(schema::ArenaService::LackingParams::Reader in);
+void writePeers(capnp::List<capnp::Data>::Builder out, const std::set<PeerKey>& peers);
+/// Errors: Corrupt (no key, more than kMaxAsked).
+Result<std::set<PeerKey>> readPeers(capnp::List<capnp::Data>::Reader in);
+
 schema::WantStatus toWire(WantStatus status);
 WantStatus fromWire(schema::WantStatus status);
 schema::KeepAnswer toWire(KeepAnswer answer);

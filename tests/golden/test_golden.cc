@@ -291,6 +291,27 @@ TEST_CASE("messages between peers of this version mean what they meant") {
   CHECK(helloRead.getState().getRoster()[0].getStamp() == 17);
 }
 
+TEST_CASE("the question who lacks some contents means what it meant") {
+  peer::LackRequest request{vectorOf({{5, 900}}), filled<logic::TreeDigest>(4), {filled<BlobId>(1), filled<BlobId>(2)}, {filled<PeerKey>(3)}};
+  capnp::MallocMessageBuilder requestNow;
+  peer::writeLack(requestNow.initRoot<schema::ArenaService::LackingParams>(), request);
+  Recorded requestThen("message-lacking", requestNow);
+  auto requestRead = peer::readLack((*requestThen).getRoot<schema::ArenaService::LackingParams>());
+
+  const std::set<PeerKey> answer{filled<PeerKey>(1), filled<PeerKey>(2)};
+  capnp::MallocMessageBuilder answerNow;
+  peer::writePeers(answerNow.initRoot<schema::ArenaService::LackingResults>().initPeers(2), answer);
+  Recorded answerThen("message-who-lacks", answerNow);
+  auto answerRead = peer::readPeers((*answerThen).getRoot<schema::ArenaService::LackingResults>().getPeers());
+
+  REQUIRE((requestRead.ok() && answerRead.ok()));
+  CHECK(requestRead->vector == request.vector);
+  CHECK(requestRead->digest == request.digest);
+  CHECK(requestRead->blobs == request.blobs);
+  CHECK(requestRead->asked == request.asked);
+  CHECK(*answerRead == answer);
+}
+
 TEST_CASE("comparisons of whole states of this version mean what they meant") {
   logic::WholeRequest request;
   request.vector = vectorOf({{5, 900}, {UINT64_MAX, 3}});

@@ -170,6 +170,11 @@ class DirectRemote final : public RemoteArena {
   void holds(const std::vector<EntryContent>& asked, std::function<void(Result<std::vector<bool>>)> done) override {
     other_.scheduler->onCore([this, asked, done] { back<Result<std::vector<bool>>>(done)(other_.core->serveHolds(self_.key, asked)); });
   }
+  void lacking(const LackRequest& request, std::function<void(Result<std::set<PeerKey>>)> done) override {
+    other_.scheduler->onCore([this, request, done] {
+      other_.core->serveLacking(self_.key, request, back<Result<std::set<PeerKey>>>(done));
+    });
+  }
 
  private:
   template <typename T>

@@ -108,6 +108,9 @@ class SimLink::Remote final : public peer::RemoteArena {
   void holds(const std::vector<peer::EntryContent>& asked, std::function<void(Result<std::vector<bool>>)> done) override {
     c_.call<std::vector<bool>>(side_, [from = me(), asked](ArenaService& s, auto reply) { reply(s.serveHolds(from, asked)); }, done);
   }
+  void lacking(const peer::LackRequest& request, std::function<void(Result<std::set<PeerKey>>)> done) override {
+    c_.call<std::set<PeerKey>>(side_, [from = me(), request](ArenaService& s, auto reply) { s.serveLacking(from, request, reply); }, done);
+  }
   void cancel(uint64_t request) override { c_.waiting[side_].erase(request); }
 
   uint64_t get(const peer::GetRequest& request, peer::OnChunks onChunks,
