@@ -188,10 +188,14 @@ void ArenaCore::State::note(const logic::Effect& effect, Paths& paths) {
   if (effect.moved()) row.detail = joinPath(paths.before(effect.oldParent), effect.oldName);
   row.peer = authors.of(effect, tree);
   if (effect.wasShown && !effect.oldHeads.empty() && (effect.gone() || (effect.contentChanged && effect.kind != EntryKind::Directory))) {
-    // Of several versions, the one that was shown here.
+    // Of several versions, the one that was shown here; but not one that stays, under another dot.
     const auto* disk = store->disk().peek(row.node);
     auto went = tookAway(effect);
     if (went.empty()) went = effect.oldHeads;
+    const auto stays = [&](const logic::ShownHead& head) {
+      return std::any_of(effect.heads.begin(), effect.heads.end(), [&](const auto& now) { return now.version.blob == head.version.blob; });
+    };
+    if (!std::all_of(went.begin(), went.end(), stays)) std::erase_if(went, stays);
     auto old = went.begin();
     for (auto head = old; disk && head != went.end(); ++head)
       if (head->version.blob == disk->blob) old = head;

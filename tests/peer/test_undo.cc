@@ -142,6 +142,25 @@ TEST_CASE("of several versions the history tells the one that an edit took away"
   }
 }
 
+TEST_CASE("who chooses one of several versions has taken away another one") {
+  SimArenas peers;
+  editApart(peers);
+  auto& core = SimArenas::core(*peers.a);
+  const auto record = *core.recordAt("x");
+  const auto shown = *core.shownVersion(record);
+  const auto heads = core.tree.shownHeads(record.entry.id);
+  REQUIRE(heads.size() == 2);
+  const BlobId other = heads[heads[0].version.blob == shown.second.blob].version.blob;
+
+  core.transact([&] { REQUIRE(core.tree.resolve(record.entry.id, shown.first).ok()); });
+  REQUIRE(peers.settles());
+
+  CHECK(core.store.history().list("x", 1).front().old->blob == other);
+  undoAll(*peers.a, {.path = "x"});
+  REQUIRE(peers.settles());
+  CHECK(core.shownVersion(*core.recordAt("x"))->second.blob == other);
+}
+
 TEST_CASE("a folder comes back with what was removed together with it, and since a time with what was replaced") {
   SimArenas peers;
   {
