@@ -98,6 +98,26 @@ TEST_CASE_FIXTURE(Meeting, "what nobody has does not keep back what somebody has
   CHECK(until([&] { return read(*b, "new.txt") == "new"; }, 30'000));
 }
 
+TEST_CASE_FIXTURE(SimArenas, "a file that was renamed over another is not gone from the tree before it is there under that name") {
+  write(*a, "from", "its content");
+  write(*a, "to", "another");
+  start();
+  REQUIRE(settles());
+  size_t reads = 0, gone = 0;
+  a->onCall = [&](const test::FakeCall& call) {
+    if (call.op != test::FakeOp::Read || call.path != std::string(test::kSimFolder) + "/to") return;
+    ++reads;
+    gone += !core(*a).recordAt("from").ok();
+  };
+
+  REQUIRE((*a->disk.openRoot(test::kSimFolder))->rename("from", "to", RenameKind::Replace).ok());
+  REQUIRE(settles());
+  CHECK(reads > 0);
+  CHECK(gone == 0);
+  CHECK_FALSE(has(*b, "from"));
+  CHECK(read(*b, "to") == "its content");
+}
+
 // realize-sim, seed 62077006.
 TEST_CASE_FIXTURE(SimArenas, "who was never met may have what all others lack") {
   start();
