@@ -96,7 +96,7 @@ void World::loseDisk(size_t number, const std::string& what, const std::string& 
   if (database || folder) sim.restore(*machine.backup, database, folder);
   else sim.loseDatabase();
   expose(number, lost, database || !folder);
-  if (folder) loseTokens(number, before);
+  if (folder) loseTokens(number, before, database);
   if (database || !folder) loseNames(number, lost, before);
   // All is on the disk by now, but for what a failed sync lost.
   std::set<Token> unwritten;
@@ -109,12 +109,12 @@ void World::loseDisk(size_t number, const std::string& what, const std::string& 
   queue_.after(int64_t(below(4000)) * kNsPerMs, [this, number] { startPeer(number); });
 }
 
-/// What was on that disk only. A cache keeps nothing for others; nor does a folder that has an older version of what went,
-/// nor what a backup brought back that others have replaced since.
-void World::loseTokens(size_t number, const std::map<BlobId, std::string>& before) {
+/// What was on that disk only. A cache keeps nothing for others; nor does a folder that has an older version of what went, be it
+/// that only the database of this disk knows that, where that stays; nor what a backup brought back that others have replaced since.
+void World::loseTokens(size_t number, const std::map<BlobId, std::string>& before, bool database) {
   std::map<BlobId, std::string> now;
   for (size_t i = 0; i < machines_.size(); ++i) doing(i, [&](Directory& root) { addFolder(root, now); });
-  const auto shown = currentBut(number), current = currentBut(machines_.size());
+  const auto current = currentBut(machines_.size()), shown = database ? currentBut(number) : current;
   std::set<BlobId> replaced;
   for (const auto& [dot, blob] : knowledgeOf(number).heads)
     if (!current.contains(blob)) replaced.insert(blob);

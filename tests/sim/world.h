@@ -107,7 +107,7 @@ class World {
   void disaster();
   void endProcess(size_t number);
   void loseDisk(size_t number, const std::string& what, const std::string& counter, bool database, bool folder);
-  void loseTokens(size_t number, const std::map<BlobId, std::string>& before);
+  void loseTokens(size_t number, const std::map<BlobId, std::string>& before, bool database);
   bool isLost(const BlobId& blob, const std::map<BlobId, std::string>& bytes);
   bool giveUpLost();
   void giveUp(const std::string& path);
