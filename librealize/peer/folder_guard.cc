@@ -138,18 +138,16 @@ void Folder::State::sayHeldRemovals() {
   core.emit(Event{.whenNs = 0, .type = kRemoval, .arena = "", .path = "", .peer = "", .detail = held});
 }
 
-/// What was renamed over a file is not gone before that file's new content is read, which may be held back, too. Else peers would
-/// be told that it is gone, and nobody of where its bytes are; and never, where this disk goes at that moment.
+/// What was renamed over a file whose new content may be held: both halves of that are held, or neither. Else peers would be
+/// told that it is gone, and nobody of where its bytes are. How many files there are when that is judged, nobody knows yet.
 void Folder::State::keepOrigins(logic::Plan& plan) {
-  std::set<NodeId> removed;
-  for (const auto& step : plan.steps) {
-    const bool read = step.kind == logic::Step::Kind::Replaced && step.entryKind == EntryKind::File && !heldAsRead(step.node, step.stat);
-    if (!read || confirmed.contains(step.source)) continue;
-    if (removed.empty()) {
-      const auto all = plan.removed();
-      removed.insert(all.begin(), all.end());
+  if (overwrites.holding() || suspicious(plan, 0)) {
+    const auto removed = plan.removed();
+    for (const auto& step : plan.steps) {
+      const bool read = step.kind == logic::Step::Kind::Replaced && step.entryKind == EntryKind::File && !heldAsRead(step.node, step.stat);
+      if (read && !confirmed.contains(step.source) && std::find(removed.begin(), removed.end(), step.source) != removed.end())
+        origins[step.node] = step.source;
     }
-    if (removed.contains(step.source)) origins[step.node] = step.source;
   }
   if (origins.empty()) return;
   std::set<NodeId> waiting;

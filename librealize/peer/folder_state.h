@@ -198,7 +198,8 @@ struct Folder::State {
   void removeEmptied();
   bool stepNew(const logic::Step& step, NodeId parent, NodeId& made, const logic::ReconcileInput& input);
   void stepMove(const logic::Step& step, NodeId parent);
-  void stepChanged(const logic::Step& step);
+  void stepChanged(const logic::Step& step, const Content* asMoved = nullptr);
+  std::optional<Content> contentOfMoved(const logic::Step& step);
   void stepAttributes(const logic::Step& step);
   void keepMode(NodeId node, uint32_t mode);
   void useKeptMode(NodeId node, const std::string& path);
@@ -207,8 +208,7 @@ struct Folder::State {
   void bindSymlink(NodeId parent, const std::string& name, const FileStat& stat);
   /// The entry of a directory on disk, revived if a peer removed it meanwhile: its row can have another node then.
   std::optional<EntryId> directoryEntry(NodeId node);
-  void addHash(HashJob job), lookAgain(const HashJob& job);
-  void pumpHashes(), finishHashes(std::vector<HashJob>& jobs);
+  void addHash(HashJob job), lookAgain(const HashJob& job), pumpHashes(), finishHashes(std::vector<HashJob>& jobs);
   bool putCopy(HashJob& job);
   void newFile(const HashJob& job), changedFile(const HashJob& job);
   static void addSameVersion(const Entry& entry, store::DiskRow& row);

@@ -149,6 +149,9 @@ void Folder::State::carryOut(logic::Plan& plan, const logic::ReconcileInput& inp
   const uint64_t files = core.store.counts().files;
   suspecting = suspicious(plan, files - std::min<uint64_t>(files, plan.removed().size()));  // Of those that are left.
   keepOrigins(plan);
+  std::map<NodeId, Content> known;
+  for (const auto& step : plan.steps)
+    if (auto content = contentOfMoved(step)) known.emplace(step.node, std::move(*content));
   const bool noted = core.transact([&] {
     std::vector<NodeId> made(plan.steps.size(), 0);
     std::vector<std::pair<EntryId, logic::Base>> gone;
@@ -221,7 +224,11 @@ void Folder::State::carryOut(logic::Plan& plan, const logic::ReconcileInput& inp
           if (parent) stepMove(step, parent);
           break;
         case logic::Step::Kind::Replaced:
-        case logic::Step::Kind::Content: stepChanged(step); break;
+        case logic::Step::Kind::Content: {
+          const auto content = known.find(step.node);
+          stepChanged(step, content == known.end() ? nullptr : &content->second);
+          break;
+        }
         case logic::Step::Kind::Attributes: stepAttributes(step); break;
         case logic::Step::Kind::Vanished: break;  // Above.
       }
@@ -363,7 +370,19 @@ void Folder::State::stepMove(const logic::Step& step, NodeId parent) {
   core.folder->entryChanged(*id);
 }
 
-void Folder::State::stepChanged(const logic::Step& step) {
+/// What was renamed over another file, as it was read under its own name. It is told together with the end of that name: else
+/// peers would hear of that first, and where this disk goes at that moment, nobody would have the bytes any more.
+std::optional<Content> Folder::State::contentOfMoved(const logic::Step& step) {
+  if (step.kind != logic::Step::Kind::Replaced || step.source == 0 || step.source == step.node || step.stat.links > 1) return std::nullopt;
+  const auto* from = core.store.disk().peek(step.source);
+  if (!from || from->kind != EntryKind::File || from->dirty || from->blob.isZero() || !from->sameBytes(step.stat)) return std::nullopt;
+  if (joining || broughtBack != BroughtBack::Nothing || suspecting || overwrites.holding() || hashingNodes.contains(step.node)) return std::nullopt;
+  if (hashingNodes.contains(step.source) || core.unwritten->has(step.stat)) return std::nullopt;
+  return Content{from->blob, {}, from->sizeBytes};
+}
+
+/// `asMoved`: its content, if it need not be read.
+void Folder::State::stepChanged(const logic::Step& step, const Content* asMoved) {
   auto row = core.store.disk().get(step.node);
   if (!row) return;
   if (row->kind != EntryKind::File) {
@@ -401,7 +420,7 @@ void Folder::State::stepChanged(const logic::Step& step) {
   }
   if (heldAsRead(step.node, step.stat)) return;
   if (step.kind == logic::Step::Kind::Replaced) nameLeft(*row);
-  core.store.disk().setDirty(step.node, true);
+  if (!asMoved) core.store.disk().setDirty(step.node, true);
   if (suspecting) suspects.insert(step.node);
   HashJob job;
   job.node = step.node;
@@ -410,7 +429,11 @@ void Folder::State::stepChanged(const logic::Step& step) {
   job.path = childPath(row->parentNode, row->name);
   job.stat = step.stat;
   job.movedHere = step.kind == logic::Step::Kind::Replaced && step.source != 0 && step.source != step.node;
-  addHash(std::move(job));
+  if (!asMoved) return addHash(std::move(job));
+  job.content = *asMoved;
+  core.folder->changedByUser(job.parent);
+  std::vector<HashJob> jobs{std::move(job)};
+  finishHashes(jobs);
 }
 
 void Folder::State::stepAttributes(const logic::Step& step) {
