@@ -135,6 +135,12 @@ class Folder {
   uint64_t heldOverwrites() const;
   /// As far as is known the file has what the row says. Not where a backup came back, before it was read since.
   bool isAsKnown(const store::DiskRow& row);
+  /// The machine stopped under this arena, and not all files were read since: one that was being written then may have other bytes
+  /// than before under the same times. allRead(): they were.
+  bool mayBeTorn() const;
+  void allRead();
+  /// What is in the cache under that name may be something else: it is read, and counts as whole if it is not.
+  void recognise(const BlobId& blob);
   /// Of the entries whose rows say that they have it, those whose file may have changed since; some, where there are many.
   std::vector<EntryId> unreadWith(const BlobId& blob);
   /// Whether what the file at that path of the folder has is held back.

@@ -18,6 +18,7 @@ namespace {
 constexpr char kMarkerKey[] = "folder: marker";
 constexpr char kBroughtBackKey[] = "folder: brought back";
 constexpr char kCacheUnreadKey[] = "folder: cache unread";
+constexpr char kTornKey[] = "folder: may be torn";
 constexpr int64_t kNobodyTellsMoreMs = 30'000;
 constexpr size_t kMostUnread = 64;  ///< as many pin a content
 
@@ -56,6 +57,7 @@ Result<void> Folder::State::lookWhatWasBroughtBack() {
   if (then && !sameMarker(*then, marker)) bringBack(BroughtBack::Folder);
   const std::string now = std::to_string(marker.inode) + " " + std::to_string(marker.birthNs);
   if (then != now) core.store.setValue(kMarkerKey, now);
+  if (allUnsynced && !sameBootAsBefore()) core.store.setValue(kTornKey, "1");
   const std::string what = core.store.getValue(kBroughtBackKey).value_or("");
   if (what.empty()) {
     // Who joins with a folder that another database had may have the only copies in its cache.
@@ -98,6 +100,7 @@ void Folder::State::recogniseNext(const BlobId& after) {
     if (!core.store.getValue(kCacheUnreadKey).value_or("").empty()) core.store.setValue(kCacheUnreadKey, "");
     return;
   }
+  if (next == unrecognised.end() && std::exchange(moreToRecognise, false)) return recogniseNext({});
   if (next == unrecognised.end())  // The disk did not show these.
     return core.env.scheduler.onCoreAfter(kReadAgainMs, [this, alive = alive] {
       if (*alive) recogniseNext({});
@@ -130,6 +133,18 @@ void Folder::State::recognised(const BlobId& blob, const Result<Content>& conten
     if (row->keptHours) core.store.cache().setKeptHours(blob, row->keptHours);
   });
   if (noted) unrecognised.erase(blob);
+}
+
+void Folder::recognise(const BlobId& blob) {
+  s_->unrecognised.insert(blob);
+  if (s_->recognising) s_->moreToRecognise = true;
+  else s_->recogniseNext({});
+}
+
+bool Folder::mayBeTorn() const { return !s_->core.store.getValue(kTornKey).value_or("").empty(); }
+
+void Folder::allRead() {
+  if (mayBeTorn()) s_->core.transact([this] { s_->core.store.setValue(kTornKey, ""); });
 }
 
 bool Folder::isUnrecognised(const BlobId& blob) const { return s_->unrecognised.contains(blob); }

@@ -141,7 +141,7 @@ struct Folder::State {
   void bringBack(BroughtBack what), forgetCache();
   void recogniseNext(const BlobId& after), recognised(const BlobId& blob, const Result<Content>& content);
   std::set<BlobId> unrecognised;  ///< of the cache: see isUnrecognised()
-  bool recognising = false;
+  bool recognising = false, moreToRecognise = false;
   void noteWitnessed(NodeId node);  ///< read, or put in place: the folder tells what its user does to it from now on
   void leaveOutAbsent(logic::Plan& plan);
   bool isOld(const Entry& entry, const BlobId& blob), mayBeWhole(const store::CacheRow& row, const FileStat& stat);

@@ -536,7 +536,7 @@ void Marks::State::onAnswers(Round& round, const PeerKey& peer, const std::vecto
       auto given = round.given.extract(asked[i].node);
       done.insert(done.end(), given.mapped().begin(), given.mapped().end());
     }
-    core.transfers->adopt(moved);
+    core.transfers->adopt(moved, core.folder->mayBeTorn());
   });
   if (stayed) core.store.makeDurable();  // Else what its user puts in its place would pass for another file than one that he saw.
   release(done);

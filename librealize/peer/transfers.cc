@@ -470,7 +470,7 @@ bool Transfers::State::realHere(const BlobId& id) {
   return false;
 }
 
-void Transfers::adopt(const std::vector<std::pair<BlobId, uint64_t>>& contents) {
+void Transfers::adopt(const std::vector<std::pair<BlobId, uint64_t>>& contents, bool torn) {
   auto root = s_->core.folder->root();
   if (contents.empty() || !root) return;
   // Else a power cut could leave the row, and under the name an empty file that was being filled, or none.
@@ -481,10 +481,11 @@ void Transfers::adopt(const std::vector<std::pair<BlobId, uint64_t>>& contents) 
       store::CacheRow row;
       row.blob = id;
       row.sizeBytes = row.storedBytes = sizeBytes;
-      row.complete = true;
+      row.complete = !torn;
       row.lastReadNs = s_->core.env.clock.nowNs();
       s_->core.store.cache().put(row);
       s_->forget(id);  // Who has the old state open reads on from its own file.
+      if (torn) s_->core.folder->recognise(id);
     }
   });
   limitChanged();

@@ -93,8 +93,8 @@ class Transfers {
   bool complete(const BlobId& blob);  ///< all bytes here, as a Real file or in the cache
   bool cachedForGood(const BlobId& blob);  ///< all in the cache, and on the disk
   /// Complete, synced files have been moved to cachePath(blob): they are ours to evict from now on. Their names are synced
-  /// first, in one go.
-  void adopt(const std::vector<std::pair<BlobId, uint64_t>>& contents);
+  /// first, in one go. `torn`: they may have other bytes (Folder::mayBeTorn()), and count once they were read.
+  void adopt(const std::vector<std::pair<BlobId, uint64_t>>& contents, bool torn = false);
   static std::string cachePath(const BlobId& blob);
   /// Drops down to `bytes`: unlinked first, what a policy took away last; never what is open, wanted, unconfirmed or pinned.
   uint64_t shrink(uint64_t bytes);

@@ -48,6 +48,11 @@ class Verifier {
       return {};
     }));
     REALIZE_TRY(realFiles());
+    if (report_.damagedCount == 0 && report_.changed == 0)
+      REALIZE_TRY(locked_([](Core& core) -> Result<void> {
+        core.folder->allRead();
+        return {};
+      }));
     REALIZE_TRY(cached());
     REALIZE_TRY(awaitRepairs());
     return std::move(report_);

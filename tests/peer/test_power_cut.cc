@@ -392,3 +392,48 @@ TEST_CASE("who replaced a file that could not leave has seen its version, though
     CHECK(arenas.read(a, "plan.txt") == two);
   }
 }
+
+TEST_CASE("a file that a power cut tore under its old times is not taken for what it was once it has left the folder") {
+  const std::string before(20'000, 'a'), after(20'000, 'b');
+  int torn = 0;
+  for (uint64_t seed = 0; seed < 100 && torn < 2; ++seed) {
+    CAPTURE(seed);
+    SimArenas arenas;
+    auto& a = *arenas.a;
+    arenas.write(a, "torn", before);
+    arenas.write(a, "whole", "whole");
+    arenas.start();
+    REQUIRE(arenas.settles());
+    a.disk.settle();
+    arenas.pass(30'000);
+    const auto blobOf = [&](const char* path) {
+      return arenas.core(a).tree.shownHeads(arenas.core(a).recordAt(path)->entry.id).front().version.blob;
+    };
+    const BlobId old = blobOf("torn"), whole = blobOf("whole");
+
+    arenas.link->cut();
+    a.vanish();
+    auto root = *a.disk.openRoot(test::kSimFolder);
+    REQUIRE(root->rename("torn", "moved", RenameKind::NoReplace).ok());  // Then its ctime does not tell.
+    REQUIRE(root->syncDirectory("").ok());
+    auto file = *root->open("moved", OpenMode::ReadWrite);
+    const auto stat = *file->stat();
+    REQUIRE(file->write(0, std::as_bytes(std::span(after))).ok());
+    file.reset();
+    test::FakeRandom random(seed);
+    a.disk.crash(random);
+    ++a.boots;
+    root = *a.disk.openRoot(test::kSimFolder);
+    if (arenas.read(a, "moved") == before || !root->stat("moved")->bytesUnchanged(stat)) continue;
+    ++torn;
+    REQUIRE(a.start().ok());
+    arenas.link->connect();
+    REQUIRE(arenas.settles());
+    arenas.core(a).marks->set(Core::rootRecord(), Mark::Unreal);
+    REQUIRE(arenas.until([&] { return !arenas.has(a, "moved") && !arenas.has(a, "whole"); }));
+
+    CHECK(arenas.until([&] { return arenas.core(a).transfers->complete(whole); }, 10'000));
+    CHECK_FALSE(arenas.core(a).transfers->complete(old));
+  }
+  CHECK(torn == 2);
+}
