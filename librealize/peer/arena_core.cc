@@ -218,8 +218,8 @@ void ArenaCore::State::goOn() {
   transfers->resumed();
   marks->resumed();
   for (auto& [key, remote] : std::map(remotes)) exchange->connected(*remote);
+  exchange->noteMembers();  // It takes the database only, which works.
   if (core.suspended) return;
-  exchange->noteMembers();
   trimmer->wake();
   conflictFolder->noteAll();
   conflictPolicy->lookAll();
@@ -257,6 +257,7 @@ void ArenaCore::State::applyAll(uint64_t round, NodeId after) {
 /// What is wanted is known again, and what is needed of the cache.
 void ArenaCore::State::allApplied() {
   transfers->allClaimed();
+  transfers->wakeWanted();  // Some of it may be in the cache, and nobody else here.
   conflictPolicy->lookAll();
   alikeNames->lookAll();
   if (!store->wanted().someLost()) return;

@@ -10,6 +10,27 @@ using namespace realize::peer;
 using namespace realize::peer::testing;
 using realize::test::FakeOp;
 
+TEST_CASE("what is wanted and in the cache finds its place after a start, also where nobody is connected") {
+  SimArenas arenas(Mark::Unreal);
+  auto& b = *arenas.b;
+  arenas.write(*arenas.a, "plan.txt", "one");
+  arenas.start();
+  REQUIRE(arenas.settles());
+  auto& core = SimArenas::core(b);
+  const auto version = core.tree.shownHeads(core.recordAt("plan.txt")->entry.id).front().version;
+  core.transfers->fetchWhole(version.blob, version.sizeBytes, nullptr, [](Result<void>) {});
+  REQUIRE(arenas.until([&] { return core.transfers->complete(version.blob); }));
+  b.disk.fail(test::FakeOp::Rename, "", Code::Io, 0, 1'000'000);
+  core.marks->set(Core::rootRecord(), Mark::Real);
+  arenas.pass(500);
+  arenas.link->cut();
+  b.stop();
+  b.disk.clearFailures();
+
+  REQUIRE(b.start().ok());
+  CHECK(arenas.until([&] { return arenas.read(b, "plan.txt") == "one"; }));
+}
+
 TEST_CASE_FIXTURE(SimArenas, "an arena whose database met a full disk says so, and goes on by itself once there is space") {
   write(*a, "plan.txt", "one");
   start();
