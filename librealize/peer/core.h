@@ -8,6 +8,7 @@
 //   Transfers   blobs: fetching, the cache, serving; real and unreal                transfers.h
 //   Marks       which entries are to be real here; the queue of missing bytes       marks.h
 //   Exchange    announcing, pulling, acknowledgements with connected peers          exchange.h
+//   Lacking     who has none of some bytes, also of those met through others only   lacking.h
 //   ArenaFileSystem   the numbered nodes a mount sees                               file_system.h
 
 #include <cstdint>

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "librealize/peer/exchange.h"
+#include "librealize/peer/folder.h"
 #include "librealize/peer/transfers.h"
 
 namespace realize::peer {
@@ -20,8 +21,9 @@ struct Lacking::State {
   std::shared_ptr<bool> alive = std::make_shared<bool>(true);
 
   bool lacks(const LackRequest& request) const {
+    const auto mayHave = [this](const BlobId& blob) { return core.transfers->complete(blob) || core.folder->isUnrecognised(blob); };
     return !core.stopping && core.exchange->restsAt(request.vector, request.digest) &&
-           std::none_of(request.blobs.begin(), request.blobs.end(), [this](const BlobId& blob) { return core.transfers->complete(blob); });
+           std::none_of(request.blobs.begin(), request.blobs.end(), mayHave);
   }
   void askOn(LackRequest request, std::function<void(const std::set<PeerKey>&)> done);
   void answered(bool all);
