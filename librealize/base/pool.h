@@ -46,7 +46,6 @@ class Pool final : public Executor {
   bool tryPost(Job& job, Priority priority = Priority::Bulk) override;
   void postCounted(Job job, Priority priority = Priority::Bulk) override;
 
-  size_t threadCount() const { return threads_.size(); }
   /// The calling thread is one of this pool's.
   bool isPoolThread() const;
   /// Waits until nothing is queued and nothing runs. Not from a job.

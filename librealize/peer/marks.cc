@@ -293,13 +293,6 @@ uint64_t Marks::missingBytes() { return s_->core.store.wanted().toTell().bytes; 
 uint64_t Marks::unconfirmedFiles() { return s_->core.store.unconfirmed().totals().count; }
 uint64_t Marks::unconfirmedBytes() { return s_->core.store.unconfirmed().totals().bytes; }
 
-bool Marks::keepsReal(const logic::Record& record) {
-  auto& core = s_->core;
-  if (!record.shown || effective(record) != Mark::Real || core.suspended) return false;
-  const auto row = core.store.disk().get(record.node);
-  return row && !row->dirty && !row->blob.isZero() && !core.store.wanted().hasNode(record.node);
-}
-
 /// The entry's file, if it is here as it should be.
 Result<Marks::State::Kept> Marks::State::kept(const EntryContent& asked, KeepAnswer& why) {
   auto no = [&](KeepAnswer answer) {

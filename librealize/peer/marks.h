@@ -40,8 +40,6 @@ class Marks {
   std::string whyReal(const logic::Record& record);
   /// Marks are being applied, or other peers asked to keep what is to become unreal.
   bool lettingGo() const;
-  /// Is this entry kept real by us: effective mark Real, the bytes of every head here and synced?
-  bool keepsReal(const logic::Record& record);
 
   /// Answers another peer that wants to drop its copies: Promised if we keep that entry real with that content now, on the
   /// disk for good; then we do so for kPromiseMs or until it says released(), whatever is marked meanwhile, and a restart

@@ -27,8 +27,6 @@ struct ArenaStore::Tables {
         witnessed(db, BlobQueue::Which::Witnessed),
         unsynced(db),
         problems(db),
-        held(db),
-        scan(db),
         members(db),
         history(db) {}
   void writeBack() {
@@ -63,8 +61,6 @@ struct ArenaStore::Tables {
   BlobQueue unconfirmed, promised, named, witnessed;
   UnsyncedTable unsynced;
   ProblemTable problems;
-  HeldTable held;
-  ScanTable scan;
   MemberTable members;
   HistoryTable history;
 };
@@ -165,8 +161,6 @@ BlobQueue& ArenaStore::named() { return tables_->named; }
 BlobQueue& ArenaStore::witnessed() { return tables_->witnessed; }
 UnsyncedTable& ArenaStore::unsynced() { return tables_->unsynced; }
 ProblemTable& ArenaStore::problems() { return tables_->problems; }
-HeldTable& ArenaStore::held() { return tables_->held; }
-ScanTable& ArenaStore::scan() { return tables_->scan; }
 MemberTable& ArenaStore::members() { return tables_->members; }
 HistoryTable& ArenaStore::history() { return tables_->history; }
 

@@ -117,8 +117,6 @@ class ArenaStore final : public logic::TreeStore {
   BlobQueue& witnessed();    ///< read or put in place since something was brought back: see Folder
   UnsyncedTable& unsynced();  ///< put in place or about to leave, the name perhaps not on disk yet: see Folder
   ProblemTable& problems();
-  HeldTable& held();
-  ScanTable& scan();
   MemberTable& members();
   HistoryTable& history();
 

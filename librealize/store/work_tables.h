@@ -99,44 +99,4 @@ class ProblemTable {
   Statement put_, erase_, erasePath_, eraseRange_, eraseAll_, eraseKind_, has_, list_, count_;
 };
 
-/// Nodes gone from the folder whose removal is held back until confirmed.
-class HeldTable {
- public:
-  explicit HeldTable(Database& db);
-  void put(NodeId node);
-  void erase(NodeId node);
-  void clear();
-  bool has(NodeId node);
-  uint64_t count();
-  std::vector<NodeId> all();
-
- private:
-  Statement put_, erase_, clear_, has_, count_, all_;
-};
-
-/// What a scan knows of a directory of the backing folder.
-struct ScanRow {
-  NodeId node = 0;
-  uint64_t device = 0;  ///< a change means: another disk is mounted here, or is missing
-  uint64_t inode = 0;
-  int64_t mtimeNs = 0;  ///< Unix time, when it was last listed
-  bool stale = false;   ///< events may have been lost: to be listed again
-  bool operator==(const ScanRow&) const = default;
-};
-
-class ScanTable {
- public:
-  explicit ScanTable(Database& db);
-  std::optional<ScanRow> get(NodeId node);
-  void put(const ScanRow& row);
-  void erase(NodeId node);
-  void setStale(NodeId node, bool stale);
-  void setAllStale();
-  std::vector<NodeId> stale(size_t limit);
-  uint64_t count();
-
- private:
-  Statement get_, put_, erase_, setStale_, setAllStale_, stale_, count_;
-};
-
 }  // namespace realize::store

@@ -496,32 +496,6 @@ TEST_CASE("problems end for a path and all below it but not beside it") {
   CHECK(store->problems().count() == 0);
 }
 
-TEST_CASE("held removals and what the scan knows stay") {
-  Opened store;
-  store->held().put(7);
-  store->held().put(7);
-  store->held().put(8);
-  ScanRow row{3, 0xffffffffffffffff, 9, -5, false};
-  store->scan().put(row);
-  store->scan().put({4, 1, 1, 1, true});
-  store.reopen();
-
-  CHECK(store->held().all() == std::vector<NodeId>{7, 8});
-  CHECK(store->held().has(8));
-  store->held().erase(8);
-  CHECK(store->held().count() == 1);
-  store->held().clear();
-  CHECK(store->held().count() == 0);
-  CHECK(store->scan().get(3) == row);
-  CHECK(store->scan().stale(9) == std::vector<NodeId>{4});
-  store->scan().setAllStale();
-  CHECK(store->scan().stale(9).size() == 2);
-  store->scan().setStale(4, false);
-  store->scan().erase(3);
-  CHECK(store->scan().stale(9).empty());
-  CHECK(store->scan().count() == 1);
-}
-
 TEST_CASE("members keep what they acknowledged") {
   Opened store;
   MemberRow row;
