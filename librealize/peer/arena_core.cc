@@ -189,6 +189,7 @@ void ArenaCore::State::revive() {
   auto opened = store::catching([&] { store->reopen(); });
   auto reloaded = store::catching([&] { tree.reload(); });  // Where there is no room to write, what is there can still be read.
   if (!opened.ok() || !reloaded.ok()) return reviveLater((opened.ok() ? reloaded : opened).error());
+  untold.clear();  // Those of what was lost: who was to tell of what was committed has done it by now.
   databaseFailed = false;
   revivedNs = env.clock.monotonicNs();
   auto went = store::catching([&] { goOn(); });

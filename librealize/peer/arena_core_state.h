@@ -3,6 +3,7 @@
 // What the parts of an arena's core share (arena_core.h): its opening, its failures and what peers ask of it are in
 // arena_core.cc, its transactions and what they tell the parts in arena_transact.cc.
 
+#include <deque>
 #include <functional>
 #include <map>
 #include <memory>
@@ -88,6 +89,7 @@ struct ArenaCore::State {
   int depth = 0;
   std::map<PeerKey, std::shared_ptr<CatchingRemote>> remotes;
   std::vector<Event> told;  ///< by the transaction that is open
+  std::deque<Events> untold;  ///< by those that are committed later, in their order
   uint64_t realBytes = 0;         ///< when last looked at
   bool databaseFailed = false;
   int64_t reviveMs = 0;   ///< until the next try
@@ -98,6 +100,7 @@ struct ArenaCore::State {
 
   bool transact(const std::function<void()>& work, bool rested);
   bool transactLater(const std::function<void()>& work, std::function<void()> committed);
+  void tellTo(const Events& last);
   bool transacted(bool rested, const std::function<void()>& transaction);
   bool workAndDistribute(const std::function<void()>& work, bool rested);
   void distribute(const std::vector<logic::Effect>& effects, bool rested);

@@ -48,12 +48,14 @@ bool ArenaCore::State::transact(const std::function<void()>& work, bool rested) 
     work();
     return true;
   }
-  std::vector<Event> events;
+  const auto events = std::make_shared<std::vector<Event>>();
   const bool done = transacted(rested, [&] {
     store->transact([&] { workAndDistribute(work, rested); });
-    events = std::exchange(told, {});
+    *events = std::exchange(told, {});
   });
-  if (hooks.emit && !events.empty()) hooks.emit(std::make_shared<std::vector<Event>>(std::move(events)));
+  if (events->empty()) return done;
+  untold.push_back(events);
+  tellTo(events);  // What was to be committed before it, is.
   return done;
 }
 
@@ -63,7 +65,7 @@ bool ArenaCore::State::transactLater(const std::function<void()>& work, std::fun
     committed();
     if (events->empty()) return;
     scheduler.onCore([this, alive, events] {
-      if (*alive && hooks.emit) hooks.emit(events);
+      if (*alive) tellTo(events);
     });
   };
   return transacted(false, [&] {
@@ -71,10 +73,22 @@ bool ArenaCore::State::transactLater(const std::function<void()>& work, std::fun
         [&] {
           const bool onlyNew = workAndDistribute(work, true);
           *events = std::exchange(told, {});
+          if (!events->empty()) untold.push_back(events);
           return onlyNew;
         },
         std::move(then));
   });
+}
+
+/// In the order of the transactions, up to this one's; nothing, if it was told already.
+void ArenaCore::State::tellTo(const Events& last) {
+  if (std::find(untold.begin(), untold.end(), last) == untold.end()) return;
+  for (bool more = true; more;) {
+    const auto events = std::move(untold.front());
+    untold.pop_front();
+    more = events != last;
+    if (hooks.emit) hooks.emit(events);
+  }
 }
 
 /// Returns whether all that changed in the visible tree is new there: nothing that is on the disk goes because of it.

@@ -1,5 +1,7 @@
 // What a full or failing disk does to an arena's database, and how the arena goes on when it is over.
 
+#include <algorithm>
+
 #include "librealize/peer/arena_file_system.h"
 #include "librealize/store/database.h"
 #include "tests/peer/sim_arenas.h"
@@ -314,4 +316,47 @@ TEST_CASE_FIXTURE(SimArenas, "of a file whose sync failed a copy is told, and no
     lost += peers.read(*peers.a, "plan.txt") != content;
   }
   CHECK(lost == 0);
+}
+
+TEST_CASE_FIXTURE(SimArenas, "what a transaction that is committed later tells comes before what the next one tells") {
+  start();
+  REQUIRE(settles());
+  std::vector<std::string> told;
+  b->onEvent = [&](const Event& event) { told.push_back(event.type); };
+  const auto tells = [&](const char* what) {
+    return [this, what] { core(*b).emit(Event{.whenNs = 0, .type = what, .arena = "", .path = "", .peer = "", .detail = ""}); };
+  };
+
+  CHECK(core(*b).transactLater(tells("first"), [] {}));
+  CHECK(core(*b).transactLater(tells("second"), [] {}));
+  CHECK(core(*b).transact(tells("third")));
+  CHECK(core(*b).transactLater(tells("fourth"), [] {}));
+  pass(1000);
+
+  CHECK(told == std::vector<std::string>{"first", "second", "third", "fourth"});
+}
+
+TEST_CASE_FIXTURE(SimArenas, "nothing is told of what could not be committed later, also not with what is told after that") {
+  start();
+  REQUIRE(settles());
+  std::vector<std::string> told;
+  b->onEvent = [&](const Event& event) { told.push_back(event.type); };
+  const auto tells = [&](const char* what) {
+    return [this, what] { core(*b).emit(Event{.whenNs = 0, .type = what, .arena = "", .path = "", .peer = "", .detail = ""}); };
+  };
+  b->disk.fail(FakeOp::Write, test::kSimState, Code::NoSpace, 0, 1'000'000);
+
+  CHECK(core(*b).transactLater(
+      [&] {
+        core(*b).store.setValue("test: later", "written");
+        tells("lost")();
+      },
+      [] {}));
+  pass(5'000);
+  b->disk.clearFailures();
+  REQUIRE(settles());
+  CHECK(core(*b).transact(tells("after")));
+
+  CHECK(std::count(told.begin(), told.end(), "lost") == 0);
+  CHECK(std::count(told.begin(), told.end(), "after") == 1);
 }
