@@ -176,8 +176,8 @@ void Transfers::State::moveFromCache(const std::vector<store::BlobTask>& tasks) 
   auto root = core.folder->root();
   // They may be the only copies, and must not be asked for in vain after a power cut.
   const auto named = root ? root->syncDirectory(kCacheFolder) : Result<void>(Error{Code::Suspended, core.suspendedWhy});
+  for (const auto& task : tasks) inFlight.erase({task.node, task.blob});
   for (const auto& task : tasks) {
-    inFlight.erase({task.node, task.blob});
     auto& move = moves.emplace_back(Move{.task = task});
     Result<void> ready = core.folder->stillAside(cachePath(task.blob)) ? kStillAside : named;
     if (const auto known = blobs.find(task.blob); ready.ok() && known != blobs.end()) {

@@ -113,7 +113,8 @@ bool Transfers::State::begin(WantedPump& pump, const Wish& wish) {
 
 void Transfers::State::flushSmall(WantedPump& pump) {
   if (!pump.batch) return;
-  startSmall(std::exchange(pump.batch, nullptr));
+  startSmall(pump.batch);
+  pump.batch = nullptr;
   pump.batchBytes = 0;
 }
 
@@ -149,14 +150,22 @@ void Transfers::State::pumpWanted(bool again) {
   if (core.stopping || core.suspended || outOfSpace || !core.folder->root()) return;
   if (!again) wantedLooked = 0;
   WantedPump pump;
-  while (!wishes.empty() && smallBatches < kMaxSmallBatches) {
-    const Wish wish = wishes.front();
-    wishes.pop_front();
-    if (!begin(pump, wish)) lookAgainAtWanted();
+  size_t looked = 0;
+  try {
+    while (!wishes.empty() && smallBatches < kMaxSmallBatches) {
+      const Wish wish = wishes.front();
+      wishes.pop_front();
+      if (!begin(pump, wish)) lookAgainAtWanted();
+    }
+    looked = wishes.empty() && unseenWanted ? goRound(pump) : 0;
+    flushSmall(pump);
+    flushMoves(pump);
+  } catch (const store::DatabaseError&) {  // What was gathered is begun anew once the database works.
+    for (const auto& task : pump.moves) inFlight.erase({task.node, task.blob});
+    if (pump.batch)
+      for (const auto& item : pump.batch->items) inFlight.erase({item.node, item.blob});
+    throw;
   }
-  const size_t looked = wishes.empty() && unseenWanted ? goRound(pump) : 0;
-  flushSmall(pump);
-  flushMoves(pump);
   if (pump.waiting) retryLater(2000);
   for (auto node : pump.refusedByAll) {
     post([this, node] {
@@ -324,9 +333,10 @@ void Transfers::State::settleFailed(NodeId node, const BlobId& blob, const Error
 
 void Transfers::State::startLarge(NodeId node, const BlobId& blob, uint64_t sizeBytes) {
   auto state = stateOf(blob, sizeBytes);
+  const size_t waiting = state->wholeWaiters.size();
   inFlight.insert({node, blob});
   ++largeFetches;
-  core.transfers->fetchWhole(blob, sizeBytes, nullptr, [this, alive = alive, node, state](Result<void> fetched) {
+  const auto ended = [this, alive = alive, node, state](Result<void> fetched) {
     if (!*alive) return;
     if (fetched.ok() && copyRather(*state)) {
       --largeFetches;
@@ -345,7 +355,13 @@ void Transfers::State::startLarge(NodeId node, const BlobId& blob, uint64_t size
       placeFailed(node, state, fetched.error());
     }
     core.transfers->wakeWanted();
-  }, FetchFor::Real);
+  };
+  try {
+    core.transfers->fetchWhole(blob, sizeBytes, nullptr, ended, FetchFor::Real);
+  } catch (const store::DatabaseError&) {
+    if (state->wholeWaiters.size() == waiting && inFlight.erase({node, blob})) --largeFetches;
+    throw;
+  }
 }
 
 void Transfers::State::placeFailed(NodeId node, const std::shared_ptr<BlobState>& blob, const Error& error) {
