@@ -192,7 +192,7 @@ void Marks::directoryMoved(const EntryId& id) {
 
 void Marks::State::walkSlice() {
   if (core.stopping) return;
-  core.transact([&] {
+  const bool walked = core.transact([&] {
     size_t seen = 0;
     while (!walk.empty() && seen < kWalkSlice) {
       const EntryId directory = walk.front();
@@ -210,7 +210,8 @@ void Marks::State::walkSlice() {
       }
     }
   });
-  walking = !walk.empty();
+  walking = walked && !walk.empty();
+  if (!walked) return;  // The database fails: all is looked at again once it works.
   if (!walking) {
     core.exchange->changed(true);
     core.transfers->wakeWanted();
