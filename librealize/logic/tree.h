@@ -77,9 +77,9 @@ class Tree {
 
   /// Errors: NotFound (parent not shown), NotDirectory, InvalidArgument (name). A name that is shown with the same
   /// kind is a write to that entry; with another kind, that one is removed first. `beside`: who made it has not seen what
-  /// is shown there; that stays, and one of the two gets another name (rule 12).
+  /// is shown there; that stays, and one of the two gets another name (rule 12). `inUse`: what is not to be brought back for it.
   Result<EntryId> create(const EntryId& parent, const std::string& name, EntryKind kind, const Version& version,
-                         bool beside = false);
+                         bool beside = false, const std::function<bool(NodeId)>& inUse = {});
   /// Errors: NotFound (not shown).
   Result<void> write(const EntryId& id, const Version& version, const Base& base = Base::all());
   /// A write of the same content; `dot` names the head meant (default: the greatest stamp). Other heads stay.

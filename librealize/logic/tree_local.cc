@@ -187,7 +187,7 @@ Result<void> Tree::checkPlace(const EntryId& parent, const std::string& name) {
 }
 
 Result<EntryId> Tree::create(const EntryId& parent, const std::string& name, EntryKind kind, const Version& version,
-                             bool beside) {
+                             bool beside, const std::function<bool(NodeId)>& inUse) {
   Call call(*this);
   REALIZE_TRY(checkPlace(parent, name));
   REALIZE_TRY(checkVersion(version, kind));
@@ -206,7 +206,7 @@ Result<EntryId> Tree::create(const EntryId& parent, const std::string& name, Ent
   for (uint32_t n = 0;; ++n) {
     id = entryIdFor(parent, name, kind, n);
     Record* known = records_.find(id);
-    if (!known || (!known->shown && known->entry.kind == kind)) break;
+    if (!known || (!known->shown && known->entry.kind == kind && !(inUse && inUse(known->node)))) break;
   }
   make(id, kind, version, parent, name);
   return id;

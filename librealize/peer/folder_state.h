@@ -58,7 +58,7 @@ struct Folder::State {
   BroughtBack broughtBack = BroughtBack::Nothing;
   std::optional<std::set<std::string>> broughtBackBelow;  ///< all else was read; these could not be
   bool nobodyTellsMore = false;      ///< it will not be waited for the tree much longer
-  bool passRunning = false;
+  bool passRunning = false, parkedFolder = false;  ///< a folder has left its name since the watch was told
   std::vector<std::string> passPaths;    ///< what it was started for
   std::set<std::string> readBelow;       ///< folders that are listed with all known ones below them
   std::set<std::string> changedMeanwhile;  ///< by us, while a pass is running: these directories' listings are old

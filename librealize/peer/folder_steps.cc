@@ -50,7 +50,10 @@ void Folder::State::park(store::DiskRow& left) {
   const std::string from = joinPath(parent, left.name);
   left.name = logic::parkName(left.node);
   core.store.disk().put(left);
-  if (left.kind == EntryKind::Directory) directoryMoved(from, joinPath(parent, left.name), false);
+  if (left.kind == EntryKind::Directory) {
+    directoryMoved(from, joinPath(parent, left.name), false);
+    parkedFolder = true;
+  }
   hint(parent);
 }
 
@@ -74,7 +77,7 @@ std::optional<EntryId> Folder::State::directoryEntry(NodeId node) {
   stat.mode = row->mode;
   stat.mtimeNs = row->mtimeNs;
   auto made = core.tree.create(*parent, row->name, EntryKind::Directory, versionOf(stat, nullptr),
-                               !bindable(*parent, row->name, EntryKind::Directory));
+                               !bindable(*parent, row->name, EntryKind::Directory), [&](NodeId other) { return other != node && core.store.disk().peek(other) != nullptr; });
   if (!made.ok()) return std::nullopt;
   core.tree.flush();
   core.tree.beginBatch();
@@ -95,8 +98,8 @@ std::optional<EntryId> Folder::State::directoryEntry(NodeId node) {
 
 // --- steps --------------------------------------------------------------------------------------------------------
 
-/// Listing a folder watches it under its new path before the watch was told of the move: where the two meet, what was
-/// moved is watched anew.
+/// Listing a folder watches it under its new path before the watch was told of the move, or that who had that name has left it:
+/// where the two meet, what was moved, and what was listed, is watched anew.
 void Folder::State::watchAgain(const logic::Plan& plan, const logic::ReconcileInput& input) {
   std::set<std::string> paths;
   for (const auto& listing : input.listings)
@@ -111,7 +114,7 @@ void Folder::State::watchAgain(const logic::Plan& plan, const logic::ReconcileIn
     const auto to = core.folder->diskPath(step.node);
     if (listedWithin(childPath(step.fromParent, step.fromName)) || (to && listedWithin(*to))) folders.push_back(step.node);
   }
-  if (folders.empty()) return;
+  if (!std::exchange(parkedFolder, false) && folders.empty()) return;
   while (!folders.empty()) {
     const NodeId node = folders.back();
     folders.pop_back();
@@ -274,7 +277,8 @@ NodeId Folder::State::bindDirectory(NodeId parent, const std::string& name, cons
   }
   std::optional<logic::Record> before;
   if (!id) {
-    auto made = core.tree.create(*parentId, name, EntryKind::Directory, versionOf(stat, nullptr), true);
+    // A peer removed another folder that was born under that name, and which is here elsewhere: it is not this one.
+    auto made = core.tree.create(*parentId, name, EntryKind::Directory, versionOf(stat, nullptr), true, [this](NodeId other) { return core.store.disk().peek(other) != nullptr; });
     if (!made.ok()) {
       problem(childPath(parent, name), "not-taken", made.error().message);
       return 0;
