@@ -51,6 +51,21 @@ void syncWritten(Directory& root, SyncAll& syncAll, std::vector<HashJob>& jobs, 
 bool holds(const store::DiskRow& row, const Version& version) {
   return version.blob == row.blob && (version.mode & 0777) == (row.mode & 0777) && version.mtimeNs == row.mtimeNs;
 }
+
+/// Who edits these very bytes has seen them, also under a mode or a time that a peer gave them meanwhile. Returns that mode: it goes
+/// over to what was edited; else that version stays beside, and nobody has its bytes, which were replaced here.
+std::optional<uint32_t> addSameBytes(const Entry& entry, store::DiskRow& row) {
+  if (row.base.empty() || row.blob.isZero()) return std::nullopt;
+  std::optional<uint32_t> mode;
+  std::vector<Dot> same;
+  for (const auto& [dot, version] : entry.heads) {
+    if (version.blob != row.blob || std::binary_search(row.base.begin(), row.base.end(), dot)) continue;
+    same.push_back(dot);
+    if ((version.mode & 0777) != (row.mode & 0777)) mode = version.mode & 0777;
+  }
+  row.addSeen(same);
+  return mode;
+}
 }  // namespace
 
 /// Who edits or removes a version has seen it under each dot: also where it was issued again, or chosen elsewhere, since.
@@ -255,7 +270,7 @@ void Folder::State::changedFile(const HashJob& job) {
   auto id = core.store.idOf(job.node);
   if (!row || !id || row->parentNode != job.parent || row->name != job.name) return lookAgain(job);
   const Content& content = *job.content;
-  const Version version = versionOf(job.stat, &content);
+  Version version = versionOf(job.stat, &content);
   const auto before = core.tree.get(*id);
   const bool matching = job.broughtBack != BroughtBack::Nothing;
   const auto takeAsNew = [&] {
@@ -284,6 +299,7 @@ void Folder::State::changedFile(const HashJob& job) {
       }
     } else if (!takeOldContent(job, *before, *row)) {
       addSameVersion(before->entry, *row);
+      if (const auto mode = addSameBytes(before->entry, *row); mode && (row->mode & 0777) == version.mode) version.mode = *mode;
       if (auto written = core.tree.write(*id, version, logic::Base::only(row->base)); !written.ok())
         return problem(job.path, "not-taken", written.error().message);
     }

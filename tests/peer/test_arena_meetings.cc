@@ -221,3 +221,30 @@ TEST_CASE_FIXTURE(Meeting, "a folder takes the name of another that goes, out of
   CHECK(read(*b, "x/plan.txt") == "two");
   CHECK(root(*b).list("")->size() == root(*a).list("")->size());
 }
+
+// realize-sim, seed 88131130.
+TEST_CASE_FIXTURE(SimArenas, "an edit of bytes that a peer gave another mode at that moment takes that mode over") {
+  write(*a, "plan.txt", "one");
+  start();
+  REQUIRE(settles());
+  link->cut();
+  REQUIRE((*b->disk.openRoot(test::kSimFolder))->setMode("plan.txt", 0600).ok());
+  pass(2000);
+  bool edited = false;
+  a->onCall = [&](const test::FakeCall& call) {
+    // The tree has the new mode, and the folder not yet.
+    if (edited || call.op != test::FakeOp::SetMode || !call.path.ends_with("plan.txt")) return;
+    edited = true;
+    write(*a, "plan.txt", "two");
+  };
+  link->connect();
+  REQUIRE(until([&] { return edited; }));
+  a->onCall = nullptr;
+
+  REQUIRE(settles());
+  for (auto* peer : {a.get(), b.get()}) {
+    CHECK(read(*peer, "plan.txt") == "two");
+    CHECK(((*peer->disk.openRoot(test::kSimFolder))->stat("plan.txt")->mode & 0777) == 0600);
+    CHECK(core(*peer).tree.shownHeads(core(*peer).recordAt("plan.txt")->entry.id).size() == 1);
+  }
+}
