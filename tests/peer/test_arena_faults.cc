@@ -318,14 +318,22 @@ TEST_CASE_FIXTURE(SimArenas, "of a file whose sync failed a copy is told, and no
   CHECK(lost == 0);
 }
 
-TEST_CASE_FIXTURE(SimArenas, "what a transaction that is committed later tells comes before what the next one tells") {
-  start();
-  REQUIRE(settles());
-  std::vector<std::string> told;
-  b->onEvent = [&](const Event& event) { told.push_back(event.type); };
-  const auto tells = [&](const char* what) {
+namespace {
+struct Telling : SimArenas {
+  Telling() {
+    start();
+    REQUIRE(settles());
+    b->onEvent = [this](const Event& event) { told.push_back(event.type); };
+  }
+  ~Telling() { b->onEvent = nullptr; }
+  std::function<void()> tells(const char* what) {
     return [this, what] { core(*b).emit(Event{.whenNs = 0, .type = what, .arena = "", .path = "", .peer = "", .detail = ""}); };
-  };
+  }
+  std::vector<std::string> told;
+};
+}  // namespace
+
+TEST_CASE_FIXTURE(Telling, "what a transaction that is committed later tells comes before what the next one tells") {
 
   CHECK(core(*b).transactLater(tells("first"), [] {}));
   CHECK(core(*b).transactLater(tells("second"), [] {}));
@@ -336,14 +344,7 @@ TEST_CASE_FIXTURE(SimArenas, "what a transaction that is committed later tells c
   CHECK(told == std::vector<std::string>{"first", "second", "third", "fourth"});
 }
 
-TEST_CASE_FIXTURE(SimArenas, "nothing is told of what could not be committed later, also not with what is told after that") {
-  start();
-  REQUIRE(settles());
-  std::vector<std::string> told;
-  b->onEvent = [&](const Event& event) { told.push_back(event.type); };
-  const auto tells = [&](const char* what) {
-    return [this, what] { core(*b).emit(Event{.whenNs = 0, .type = what, .arena = "", .path = "", .peer = "", .detail = ""}); };
-  };
+TEST_CASE_FIXTURE(Telling, "nothing is told of what could not be committed later, also not with what is told after that") {
   b->disk.fail(FakeOp::Write, test::kSimState, Code::NoSpace, 0, 1'000'000);
 
   CHECK(core(*b).transactLater(
