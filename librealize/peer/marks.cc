@@ -509,9 +509,11 @@ void Marks::State::onAnswers(Round& round, const PeerKey& peer, const std::vecto
     if (uint64_t(counting) >= round.needed) ready.push_back(i);
   }
   if (ready.empty()) return;
-  // Known on disk before a file leaves: a crash in between must not look like a removal by the user.
+  // Known on disk before a file leaves: a crash in between must not look like a removal by the user. One that has changed
+  // meanwhile does not leave, and what its user puts in its place is an edit.
   const bool noted = core.transact([&] {
-    for (size_t i : ready) core.folder->noteLeaving(asked[i].node);
+    for (size_t i : ready)
+      if (const auto* row = core.store.disk().peek(asked[i].node); row && row->blob == asked[i].blob && !row->dirty) core.folder->noteLeaving(asked[i].node);
   });
   if (!noted) return;
   core.store.makeDurable();

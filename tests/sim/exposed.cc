@@ -16,6 +16,7 @@ World::Knowledge World::knowledgeOf(size_t number) {
   auto& sim = *machines_[number].peer;
   Knowledge out;
   FakeDisk copy(sim.clock, sim.disk.snapshot());
+  copy.setFreeBytes(1 << 30);  // Else the database of a full one does not open.
   auto state = copy.openRoot(kSimState);
   if (!state.ok()) return out;
   FakeRandom random(1);
