@@ -54,8 +54,9 @@ part() {
   shift 3
   step "$name: build in $folder"
   if [ -f "$folder/build.ninja" ]; then
+    # Regenerated at once: what is asked for below is looked up in what meson knows.
     # shellcheck disable=SC2086
-    meson configure "$folder" $options >"$results/$name.setup" 2>&1
+    meson configure "$folder" $options >"$results/$name.setup" 2>&1 && ninja -C "$folder" build.ninja >>"$results/$name.setup" 2>&1
   else
     # shellcheck disable=SC2086
     env CXX="${compiler:-${CXX:-}}" meson setup "$folder" $options >"$results/$name.setup" 2>&1

@@ -115,9 +115,10 @@ void World::loseTokens(size_t number, const std::map<BlobId, std::string>& befor
   std::map<BlobId, std::string> now;
   for (size_t i = 0; i < machines_.size(); ++i) doing(i, [&](Directory& root) { addFolder(root, now); });
   const auto current = currentBut(machines_.size()), shown = database ? currentBut(number) : current;
-  std::set<BlobId> replaced;
-  for (const auto& [dot, blob] : knowledgeOf(number).heads)
-    if (!current.contains(blob)) replaced.insert(blob);
+  const Knowledge own = knowledgeOf(number);
+  std::set<BlobId> replaced = own.replaced;
+  for (const auto& [dot, blob] : own.heads) replaced.insert(blob);
+  std::erase_if(replaced, [&](const BlobId& blob) { return current.contains(blob); });
   std::set<Token> kept;
   std::map<BlobId, std::string> back;
   doing(number, [&](Directory& root) { addFolder(root, back); });

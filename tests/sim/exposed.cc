@@ -28,6 +28,7 @@ World::Knowledge World::knowledgeOf(size_t number) {
   out.seen = logic::Tree(store, sim.clock, random, sim.key).vector();
   for (const auto& id : store.allEntries(0, 100'000)) {
     const auto record = store.get(id);
+    if (record) out.replaced.insert(record->entry.replaced.begin(), record->entry.replaced.end());
     if (!record || record->entry.live.empty()) continue;
     for (const auto& [dot, version] : logic::realHeads(record->entry)) out.heads.emplace(dot, version.blob);
   }
