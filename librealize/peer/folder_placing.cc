@@ -205,10 +205,10 @@ std::function<void()> Folder::putNew(std::shared_ptr<NewFiles> files) {
     for (auto& file : files->files) {
       if (files->cancelled) break;
       {
-        // The watch is not drained meanwhile: it would take what is expected for told.
+        // The watch is not drained meanwhile: it would take what is expected for told. Other patterns are to be told.
         std::lock_guard watching(watch->mutex);
         const auto& folder = *file.folder;
-        file.expected = watch->watcher && watch->watcher->expect(folder.path, folder.inode, file.plan.name);
+        file.expected = file.plan.name != logic::kIgnoreFileName && watch->watcher && watch->watcher->expect(folder.path, folder.inode, file.plan.name);
         file.put = files->temp->renameInto(file.tempName, *folder.open, file.plan.name, kind);
       }
       if (!file.put.ok()) continue;

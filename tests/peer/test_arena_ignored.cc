@@ -297,3 +297,18 @@ TEST_CASE_FIXTURE(Ignoring, "a folder that stays for what is ignored in it is to
   CHECK((*a->disk.openRoot(test::kSimFolder))->stat("sub")->type != FileStat::Type::Directory);
   CHECK(a->core->status().problemCount == 0);
 }
+
+// realize-sim, seed 90115428.
+TEST_CASE_FIXTURE(Ignoring, "what the patterns that a peer sends no longer ignore is read at once") {
+  makeDirectory("sub");
+  write(*a, ".realizeignore", "*.tmp\n");
+  start();
+  REQUIRE(settles());
+  write(*b, "sub/x.tmp", "mine");
+  REQUIRE(settles());
+  pass(5000);
+  REQUIRE_FALSE(has(*a, "sub/x.tmp"));
+
+  write(*a, "sub/.realizeignore", "!x.tmp\n");
+  CHECK(until([&] { return read(*a, "sub/x.tmp") == "mine"; }, 30'000));
+}
