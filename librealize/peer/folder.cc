@@ -227,12 +227,13 @@ Result<void> Folder::State::checkCache() {
     core.store.cache().put(row);
   }
   unrecognised.clear();
+  const bool unread = cacheUnread();
   for (const auto& blob : core.store.cache().all()) {
     const auto row = core.store.cache().get(blob);
     const auto found = there.find(blob.hex());
     if (!row || (found != there.end() && found->second->failed)) continue;  // The disk does not show it now.
     if (found == there.end() || found->second->stat.sizeBytes != row->sizeBytes) core.store.cache().erase(blob);
-    else if (mayBeWhole(*row, found->second->stat)) unrecognised.insert(blob);
+    else if (mayBeWhole(*row, found->second->stat, unread)) unrecognised.insert(blob);
   }
   if (!recognising) recogniseNext({});
   return {};

@@ -85,10 +85,12 @@ void Folder::State::forgetCache() {
 
 /// The database does not say of this one that it is whole: a process that was killed had not come to note it, or a database came
 /// back that does not know.
-bool Folder::State::mayBeWhole(const store::CacheRow& row, const FileStat& stat) {
-  if (row.complete) return false;
-  return !row.knowsAny() || stat.allocatedBytes >= stat.sizeBytes || !core.store.getValue(kCacheUnreadKey).value_or("").empty();
+bool Folder::State::mayBeWhole(const store::CacheRow& row, const FileStat& stat, bool unread) {
+  return !row.complete && (unread || !row.knowsAny() || stat.allocatedBytes >= stat.sizeBytes);
 }
+
+/// A database came back, or went, since all of the cache was read.
+bool Folder::State::cacheUnread() { return !core.store.getValue(kCacheUnreadKey).value_or("").empty(); }
 
 /// Their bytes tell what they are, one after the other. Until then nobody takes them for what may go.
 void Folder::State::recogniseNext(const BlobId& after) {
@@ -97,7 +99,7 @@ void Folder::State::recogniseNext(const BlobId& after) {
   const auto next = unrecognised.upper_bound(after);
   if (unrecognised.empty()) {
     recognising = false;
-    if (!core.store.getValue(kCacheUnreadKey).value_or("").empty()) core.store.setValue(kCacheUnreadKey, "");
+    if (cacheUnread()) core.store.setValue(kCacheUnreadKey, "");
     return;
   }
   if (next == unrecognised.end() && std::exchange(moreToRecognise, false)) return recogniseNext({});

@@ -138,13 +138,13 @@ struct Folder::State {
 
   // folder_restored.cc
   Result<void> lookWhatWasBroughtBack();
-  void bringBack(BroughtBack what), forgetCache();
-  void recogniseNext(const BlobId& after), recognised(const BlobId& blob, const Result<Content>& content);
+  void bringBack(BroughtBack what), forgetCache(), recogniseNext(const BlobId& after), recognised(const BlobId& blob, const Result<Content>& content);
   std::set<BlobId> unrecognised;  ///< of the cache: see isUnrecognised()
   bool recognising = false, moreToRecognise = false;
   void noteWitnessed(NodeId node);  ///< read, or put in place: the folder tells what its user does to it from now on
   void leaveOutAbsent(logic::Plan& plan);
-  bool isOld(const Entry& entry, const BlobId& blob), mayBeWhole(const store::CacheRow& row, const FileStat& stat);
+  bool isOld(const Entry& entry, const BlobId& blob), cacheUnread();
+  static bool mayBeWhole(const store::CacheRow& row, const FileStat& stat, bool unread);
   bool removedMeanwhile(const HashJob& job, const EntryId& parent);
   bool takeOldContent(const HashJob& job, const logic::Record& before, store::DiskRow& row), isOfAnother(const HashJob& job, const EntryId& id);
   BroughtBack broughtBackAt(const std::string& path) const;
