@@ -98,6 +98,10 @@ struct SimArenas {
   }
   static bool has(test::SimPeer& peer, const std::string& path) { return (*peer.disk.openRoot(test::kSimFolder))->stat(path).ok(); }
   static Core& core(test::SimPeer& peer) { return peer.core->core(); }
+  /// The newest of the versions that are shown there.
+  static Version versionAt(test::SimPeer& peer, const std::string& path) {
+    return core(peer).tree.shownHeads(core(peer).recordAt(path)->entry.id).front().version;
+  }
   static bool problem(test::SimPeer& peer, const std::string& path, const std::string& kind) {
     for (const auto& row : peer.core->status().problems)
       if (row.path == path && row.kind == kind) return true;

@@ -19,7 +19,7 @@ TEST_CASE("what is wanted and in the cache finds its place after a start, also w
   arenas.start();
   REQUIRE(arenas.settles());
   auto& core = SimArenas::core(b);
-  const auto version = core.tree.shownHeads(core.recordAt("plan.txt")->entry.id).front().version;
+  const auto version = SimArenas::versionAt(b, "plan.txt");
   core.transfers->fetchWhole(version.blob, version.sizeBytes, nullptr, [](Result<void>) {});
   REQUIRE(arenas.until([&] { return core.transfers->complete(version.blob); }));
   b.disk.fail(test::FakeOp::Rename, "", Code::Io, 0, 1'000'000);
@@ -334,7 +334,6 @@ struct Telling : SimArenas {
 }  // namespace
 
 TEST_CASE_FIXTURE(Telling, "what a transaction that is committed later tells comes before what the next one tells") {
-
   CHECK(core(*b).transactLater(tells("first"), [] {}));
   CHECK(core(*b).transactLater(tells("second"), [] {}));
   CHECK(core(*b).transact(tells("third")));

@@ -105,8 +105,7 @@ TEST_CASE_FIXTURE(SimArenas, "a file that was renamed over another is told under
   start();
   REQUIRE(settles());
   const auto blobAt = [&](test::SimPeer& peer, const std::string& path) {
-    const auto record = core(peer).recordAt(path);
-    return record.ok() ? core(peer).tree.shownHeads(record->entry.id).front().version.blob : BlobId();
+    return core(peer).recordAt(path).ok() ? versionAt(peer, path).blob : BlobId();
   };
   const BlobId content = blobAt(*a, "from");
 

@@ -36,9 +36,6 @@ struct Row : SimArenas {
     REQUIRE(until([&] { return all.has_value(); }));
     return *all;
   }
-  BlobId contentOf(test::SimPeer& peer, const std::string& path) {
-    return core(peer).tree.shownHeads(core(peer).recordAt(path)->entry.id).front().version.blob;
-  }
   const BlobId nobodys{{7}};
   std::unique_ptr<test::SimPeer> c;
   std::unique_ptr<test::SimLink> far;
@@ -53,7 +50,7 @@ TEST_CASE_FIXTURE(Row, "that nobody has a content is heard of members who are me
 }
 
 TEST_CASE_FIXTURE(Row, "who has it, near or far, or is not reached, does not say that he lacks it") {
-  const BlobId content = contentOf(*a, "plan.txt");
+  const BlobId content = versionAt(*a, "plan.txt").blob;
   SUBCASE("near") { CHECK_FALSE(allLack(*b, content)); }
   SUBCASE("far") {
     REQUIRE_FALSE(core(*c).transfers->complete(content));

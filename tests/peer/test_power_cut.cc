@@ -406,10 +406,7 @@ TEST_CASE("a file that a power cut tore under its old times is not taken for wha
     REQUIRE(arenas.settles());
     a.disk.settle();
     arenas.pass(30'000);
-    const auto blobOf = [&](const char* path) {
-      return arenas.core(a).tree.shownHeads(arenas.core(a).recordAt(path)->entry.id).front().version.blob;
-    };
-    const BlobId old = blobOf("torn"), whole = blobOf("whole");
+    const BlobId old = arenas.versionAt(a, "torn").blob, whole = arenas.versionAt(a, "whole").blob;
 
     arenas.link->cut();
     a.vanish();
