@@ -167,9 +167,10 @@ void Folder::State::leaveBehind(const logic::ReconcileInput& input) {
       const auto path = core.folder->diskPath(node);
       const auto holds = path ? whatHolds(input, *path) : Holds::Nothing;
       const bool candidate = row && record && !record->shown && path && !core.store.disk().hasChildren(node);
-      if (candidate && holds == Holds::Unread) continue;  // The pass that was asked for is yet to come.
+      // The pass that was asked for is yet to come; or what is new in it is yet to be read, and may be gone by then.
+      if (candidate && (holds == Holds::Unread || holds == Holds::Ours)) continue;
       leftCandidates.erase(node);
-      if (!candidate || holds == Holds::Ours) continue;
+      if (!candidate) continue;
       if (holds == Holds::Nothing) {  // Its user has emptied it meanwhile.
         core.folder->entryChanged(*id);
         continue;
