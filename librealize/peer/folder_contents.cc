@@ -88,8 +88,13 @@ void Folder::State::followUnread(const logic::Record& record, const store::DiskR
 }
 
 logic::Base Folder::State::seenByRemoval(const EntryId& id, store::DiskRow row) {
+  std::vector<Dot> known = row.base;
   if (const auto* record = core.tree.peek(id)) addSameVersion(record->entry, row);
-  return logic::Base::only(std::move(row.base));
+  if (row.base == known) return logic::Base::only(std::move(known));
+  // Of several names of a file each has its bytes, and a peer may have left them this one alone: as another version, which is the same.
+  const auto names = core.store.disk().getByInode(row.device, row.inode);
+  const bool linked = std::any_of(names.begin(), names.end(), [&](const auto& other) { return other.node != row.node && other.birthNs == row.birthNs; });
+  return logic::Base::only(std::move(linked ? known : row.base));
 }
 
 /// Where it lies now: a folder above may have been renamed meanwhile. And where it was read: its entry may have come back

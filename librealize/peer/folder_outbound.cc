@@ -404,15 +404,17 @@ bool Folder::State::applyAttributes(const logic::Record& record, store::DiskRow&
   const uint32_t mode = directory && (row.mode & 0777) != said ? said | 0700 : said;
   const bool times = !directory && row.mtimeNs != head->version.mtimeNs;
   const auto base = Core::baseOf(record.entry, directory ? nullptr : head);
-  if ((row.mode & 0777) == mode && !times) {
-    if (row.base == base) return true;
+  const bool same = (row.mode & 0777) == mode && !times;
+  if (same && row.base == base) return true;
+  auto path = core.folder->diskPath(row.node);
+  if (!path) return false;
+  // Also where only who has it changes: what its user removed or replaced already has not seen that.
+  if (!directory && leftAlone(row, *path)) return false;
+  if (same) {
     row.base = base;
     core.store.disk().put(row);
     return true;
   }
-  auto path = core.folder->diskPath(row.node);
-  if (!path) return false;
-  if (!directory && leftAlone(row, *path)) return false;
   if (times && !nobodyWrites(*path)) {
     retry(record.entry.id);
     return false;
