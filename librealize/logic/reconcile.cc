@@ -94,6 +94,8 @@ class Reconciler {
   bool isSeenSomewhere(const KnownRow& row);
   void askForHardLinks();
   void askForContents();
+  void askForMoved();
+  std::string pathThen(const KnownRow& known);
   // Identity
   int intern(const KnownRow& known);
   bool sameObject(const KnownRow& row, const FileStat& stat) const;
@@ -471,6 +473,37 @@ void Reconciler::askForContents() {
   }
 }
 
+std::string Reconciler::pathThen(const KnownRow& known) {
+  std::string path = known.name;
+  for (NodeId node = known.parentNode; node != kRootNode;) {
+    const auto above = known_.byNode(node);
+    if (!above) break;
+    path = joinPath(above->name, path);
+    node = above->parentNode;
+  }
+  return path;
+}
+
+// A path that is listed may have been told for a directory that has left it since: what is missed may have gone in there.
+void Reconciler::askForMoved() {
+  if (std::none_of(rows_.begin(), rows_.end(), [](const Row& row) { return row.covered && !row.kept && row.item == kNone; })) return;
+  std::unordered_map<std::string, int> moved;  // By where they are known.
+  for (size_t i = 0; i < items_.size(); ++i)
+    if (const Item& item = items_[i]; !item.skip && item.kind == EntryKind::Directory && item.row != kNone && !staysInPlace(item))
+      moved.emplace(pathThen(rows_[item.row].known), int(i));
+  for (size_t d = 0; d < dirs_.size() && !moved.empty(); ++d) {
+    const std::string& then = dirs_[d].listing->path;
+    std::string above = then;
+    while (!above.empty() && !moved.contains(above)) above = parentPath(above);
+    if (above.empty()) continue;
+    const Item& item = items_[moved[above]];
+    std::string now = pathOf(item) + then.substr(above.size());
+    if (dirByPath_.contains(now)) continue;
+    ask(now);
+    if (!input_.askMore) note(Note::Kind::Unread, std::move(now), item.row);
+  }
+}
+
 // ---------------------------------------------------------------------------------------------------------------------
 // Pass 2
 
@@ -709,6 +742,7 @@ Plan Reconciler::run() {
   }
   askForHardLinks();
   askForContents();
+  askForMoved();
   plan_.deviceChanges.assign(deviceNow_.begin(), deviceNow_.end());
   if (!asked_.empty()) {
     plan_.alsoList.assign(asked_.begin(), asked_.end());

@@ -301,11 +301,14 @@ struct World {
       for (auto& object : folder.dirty_)
         if (auto path = folder.pathOf(object)) paths.push_back(*path);
     }
+    return this->plan(paths, everything, accepted);
+  }
+  Plan plan(const std::vector<std::string>& paths, bool below, std::set<NodeId> accepted = {}) {
     folder.dirty_.clear();
     ReconcileInput input;
     input.root = folder.root->stat;
     input.acceptedMounts = accepted;
-    for (auto& path : paths) folder.list(path, everything, input.listings);
+    for (auto& path : paths) folder.list(path, below, input.listings);
     for (int round = 0;; ++round) {
       REQUIRE(round < 20);
       input.askMore = round < 10;
@@ -430,6 +433,25 @@ TEST_CASE("a renamed directory is one step whatever is below it") {
   CHECK(world.node("z/c") == a);
   CHECK(world.node("z/c/b/f") == f);
   world.checkSame();
+}
+
+TEST_CASE("what went into a directory before that was renamed is moved, whatever has its old name now") {
+  World world = worldWith({"x/", "x/z/", "y"});
+  NodeId x = world.node("x"), y = world.node("y");
+  std::string into = "x";
+  SUBCASE("in itself") {}
+  SUBCASE("in one below") { into = "x/z"; }
+  world.folder.rename("y", into + "/y");
+  world.folder.rename("x", "a");
+  SUBCASE("nothing") {}
+  SUBCASE("another directory") { world.folder.directory("x"); }
+
+  Plan plan = world.plan({"", into}, false);
+
+  CHECK(count(plan, Kind::Vanished) == 0);
+  world.table.apply(plan);
+  CHECK(world.node("a") == x);
+  CHECK(world.node("a" + into.substr(1) + "/y") == y);
 }
 
 TEST_CASE("two names that were swapped keep their entries") {

@@ -577,4 +577,24 @@ TEST_CASE("what a backup brings to who compares its whole tree with another at t
   }
 }
 
+TEST_CASE("a file that went into a folder that was renamed then is where that is, also after a backup brought back the one before") {
+  SimHousehold home({Mark::Unreal});
+  home.write(kA, "y", "text");
+  home.write(kA, "x/b", "b");
+  home.startAndMeet();
+  const FakeImage backup = home.peers[kA]->disk.snapshot();
+  REQUIRE(home.folder(kA)->rename("y", "x/y", RenameKind::NoReplace).ok());
+  REQUIRE(home.folder(kA)->rename("x", "a", RenameKind::NoReplace).ok());
+  for (int ms = 0; ms < 1000 && home.core(kA).recordAt("y").ok(); ++ms) home.runFor(1);
+
+  home.end(kA);
+  home.peers[kA]->restore(backup, false, true);
+  ++home.peers[kA]->boots;
+  home.start();
+  home.connect();
+
+  CHECK(home.settle());
+  CHECK(home.read(kA, "a/y") == "text");
+}
+
 }  // namespace realize::test
