@@ -242,7 +242,7 @@ Result<void> Transfers::State::openCacheFile(BlobState& blob) {
   if (!stat.ok() || stat->sizeBytes != blob.sizeBytes) {
     // Someone has been here, or a crash came before the size was set: nothing in it is to be trusted. What the database
     // says of it goes first, and for good: it must not come to speak of the empty file that is made now.
-    if (core.store.cache().get(blob.blob)) {
+    if (core.store.cache().get(blob.blob) || core.store.cache().mayComeBack(blob.blob)) {
       if (core.store.inTransaction()) return Error{Code::Busy, "the cache is not what it was"};
       if (!core.transact([&] { core.store.cache().erase(blob.blob); }) || !core.makeDurable()) return Error{Code::Suspended, core.suspendedWhy};
     }

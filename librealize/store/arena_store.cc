@@ -93,12 +93,17 @@ Result<std::unique_ptr<ArenaStore>> ArenaStore::open(const std::string& path, co
   return std::unique_ptr<ArenaStore>(new ArenaStore(std::move(db)));
 }
 
+void ArenaStore::makeDurable() {
+  db_->makeDurable();
+  tables_->cache.madeDurable();
+}
+
 void ArenaStore::reopen() {
   db_->reopen();
   tables_->wanted.reopened();
   setValue(kRoom, std::string(kRoomBytes, '.'));
   setValue(kRoom, "");
-  db_->makeDurable();
+  makeDurable();
 }
 
 std::optional<logic::Record> ArenaStore::get(const EntryId& id) { return tree_->get(id); }

@@ -62,7 +62,7 @@ class ArenaStore final : public logic::TreeStore {
   /// See Database::settle: before what rests on it is done on the disk.
   void settle() { db_->settle(); }
   /// See Database::makeDurable: call it before a change or an acknowledgement leaves for a peer.
-  void makeDurable() { db_->makeDurable(); }
+  void makeDurable();
   /// See Database::reopen: after a failure. Also throws while the disk has no room for some work to go on.
   void reopen();
   bool inTransaction() const { return db_->inTransaction(); }

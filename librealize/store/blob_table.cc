@@ -7,6 +7,8 @@ namespace realize::store {
 
 namespace {
 
+constexpr size_t kMostErased = 4096;
+
 int64_t prefixOf(const ChunkHash& hash) {
   uint64_t out = 0;
   for (int i = 0; i < 8; ++i) out = out << 8 | hash.bytes[i];
@@ -168,8 +170,11 @@ void CacheTable::erase(const BlobId& blob) {
     totals_.subtract(old->storedBytes);
     if (old->unlinked) unlinkedTotals_.subtract(old->storedBytes);
     erase_.run(blob);
+    if (erased_.size() < kMostErased) erased_.insert(blob);
   });
 }
+
+bool CacheTable::mayComeBack(const BlobId& blob) const { return erased_.size() >= kMostErased || erased_.contains(blob); }
 
 void CacheTable::setLastRead(const BlobId& blob, int64_t lastReadNs) { setLastRead_.run(lastReadNs, blob); }
 

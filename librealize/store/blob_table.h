@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <set>
 #include <span>
 #include <string>
 #include <vector>
@@ -72,6 +73,8 @@ class CacheTable {
   std::optional<CacheRow> get(const BlobId& blob);
   void put(const CacheRow& row);
   void erase(const BlobId& blob);
+  /// A power cut may undo that its row was erased: another file than that spoke of must not be made before makeDurable().
+  bool mayComeBack(const BlobId& blob) const;
   /// Notes a read. At most once a minute for a blob, so that reads do not become writes: the caller keeps count.
   void setLastRead(const BlobId& blob, int64_t lastReadNs);
   /// With when that was, which is its age from then on. What is kept for hours does not become unlinked before.
@@ -90,9 +93,11 @@ class CacheTable {
 
   void writeBack();
   void forget();
+  void madeDurable() { erased_.clear(); }
 
  private:
   Database& db_;
+  std::set<BlobId> erased_;  ///< since the last makeDurable(); with too many, it stands for all
   TotalsKeeper totals_, unlinkedTotals_;
   Statement get_, put_, erase_, setLastRead_, setUnlinked_, evictionOrder_, all_, keptOrder_, lastHour_, hourPassed_;
 };

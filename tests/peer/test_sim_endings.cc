@@ -439,4 +439,36 @@ TEST_CASE("a read that suspends the arena half way does not end the process, whe
   CHECK(home.fetch(kB, body + "and more") == body + "and more");
 }
 
+// Seed 91188226.
+TEST_CASE("a power cut that brings back what the database said of an evicted content does not speak of the empty file after it") {
+  const std::string text(3000, 't');
+  for (uint64_t seed = 0; seed < 20; ++seed) {
+    CAPTURE(seed);
+    SimHousehold home({Mark::Unreal}, seed + 1);
+    auto& b = *home.peers[kB];
+    home.write(kA, "f", text);
+    home.startAndMeet();
+    REQUIRE(home.fetch(kB, text) == text);
+    home.runFor(20'000);
+    home.disconnect();
+    b.disk.settle();
+    auto losePower = [&] {
+      REQUIRE(home.folder(kB)->syncDirectory(peer::kCacheFolder).ok());
+      b.disk.powerOff();
+      home.losePower(kB, seed);
+    };
+
+    REQUIRE(home.core(kB).transfers->shrink(0) == text.size());
+    if (seed % 2) losePower();  // Then it is a start that finds that it has gone.
+    REQUIRE(home.fetch(kB, text).starts_with("<no connected peer"));
+    auto empty = home.folder(kB)->open(peer::Transfers::cachePath(SimHousehold::blobOf(text)), OpenMode::Read);
+    REQUIRE((empty.ok() && (*empty)->sync(true).ok()));
+    losePower();
+
+    CHECK_FALSE(home.core(kB).transfers->complete(SimHousehold::blobOf(text)));
+    home.connect();
+    CHECK((home.fetch(kB, text) == text));
+  }
+}
+
 }  // namespace realize::test
