@@ -267,7 +267,7 @@ class Tree {
   void reissue(const EntryId& id, const std::vector<Origin>& lost, const VersionVector* seenThere);
   void reissueOrphans();
   void tellLast(ChangePage& page) const;
-  bool isFreshFor(const PeerKey& sender);
+  bool isFreshFor(const PeerKey& sender), countsAsForgotten(const Record& record) const;
 
   static Result<void> checkChange(const Change& change);
   void takeUnknown(const Change& change, bool dead);

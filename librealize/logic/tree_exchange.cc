@@ -260,6 +260,11 @@ Entry takenAsItComes(const Entry& mine, const Entry& theirs, const VersionVector
 }
 }  // namespace
 
+/// What somebody has forgotten as removed may lack here what let its versions go (rule 14).
+bool Tree::countsAsForgotten(const Record& record) const {
+  return record.entry.live.empty() && state_.trimmed.geq(record.entry.touch) && state_.vector.geq(record.entry.ctx);
+}
+
 /// `ordinary`: of a batch, whose sender has seen all that is forgotten here.
 Result<void> Tree::apply(const Change& change, bool ordinary) {
   Call call(*this);
@@ -281,8 +286,7 @@ Result<void> Tree::apply(const Change& change, bool ordinary) {
   if (seen.geq(change.seen) && known->entry.touch.geq(theirs.touch) && known->entry.ctx.empty() && theirs == known->entry) {
     return {};  // Sent again, as after a broken connection.
   }
-  // What somebody has forgotten as removed may lack here what let its versions go: it counts as forgotten here, too (rule 14).
-  const bool gone = ordinary && known->entry.live.empty() && state_.trimmed.geq(known->entry.touch) && state_.vector.geq(known->entry.ctx);
+  const bool gone = ordinary && countsAsForgotten(*known);
   Entry merged = gone ? takenAsItComes(known->entry, theirs, seen, change.seen) : mergeEntries(known->entry, seen, theirs, change.seen);
   merged.ctx = beyond(merged.ctx, state_.vector);
   // A touch that was forgotten when the entry was issued again does not come back: it would stand behind the position of

@@ -240,17 +240,20 @@ Result<void> Tree::applyWhole(const PeerKey& sender, const WholeState& state) {
     REALIZE_ASSIGN(auto changes, decodeChanges(bytes));
     for (Change& change : changes) {
       const EntryId id = change.entry.id;
-      if (records_.find(id)) {
+      const Record* known = records_.find(id);
+      if (known && !countsAsForgotten(*known)) {
         REALIZE_TRY(apply(change));
         continue;
       }
       if (state_.vector.geq(change.entry.touch)) {
-        forgotten.emplace(id, std::move(change));
+        if (!known) forgotten.emplace(id, std::move(change));
         continue;
       }
       const bool dead = senderWasAway ? !outlives(change.entry, state_.vector) : !anyBeyond(change.entry.live, state_.vector);
       if (!dead && senderWasAway) forgetHeads(change.entry, state_.vector);
-      takeUnknown(change, dead);
+      if (known && dead) change.entry.live.clear();
+      if (known) REALIZE_TRY(apply(change, true));
+      else takeUnknown(change, dead);
       if (!dead && senderWasAway) again.emplace(id, &mine);
     }
   }

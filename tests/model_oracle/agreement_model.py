@@ -59,6 +59,7 @@ RULES = {
     "fresh-still": "... unless the sender trims before it is complete",
     "fresh-one": "... or another sender's batch has begun, too",
     "gone": "what is removed here and forgotten by somebody is taken as it comes: what let its versions go may be missing here",
+    "gone-whole": "... also in a comparison of whole states",
     "forgotten": "touches forgotten when an entry was issued again do not come back with another's state of it",
     "forgotten-beyond": "... also where they are of what was seen of that entry only, as of a closed origin",
     "copy-id": "the id of a version's copy follows from its entry and its content, not from a path",
@@ -331,9 +332,7 @@ class Peer:
         return e
     def take(self, src, i):
         theirs = src.entries[i]; seen = self.seen(i); mine = self.entries.get(i)
-        # A removed entry that somebody has forgotten may not have what let its versions go (pull_all): it counts as forgotten.
-        gone = on("gone") and mine and not mine.live and geq(self.T, mine.touch) and geq(self.V, mine.ctx)
-        if not mine or gone:
+        if not mine or on("gone") and self.counts_as_forgotten(mine):
             if on("as-is"):
                 e = theirs.copy(); e.ctx = join(seen, src.seen(i))
             else: e = merge(Entry(theirs.kind), seen, theirs, src.seen(i))
@@ -342,6 +341,9 @@ class Peer:
         self.entries[i] = e
         self.hlc = max(self.hlc, e.place[0][0])
         self.truth[i] = self.truth.get(i, frozenset()) | src.truth.get(i, frozenset())
+    def counts_as_forgotten(self, e):
+        """A removed entry that somebody has forgotten may not have here what let its versions go (pull_all)."""
+        return not e.live and geq(self.T, e.touch) and geq(self.V, e.ctx)
     def settle(self, src, snapshot=None, told=None):
         """told: acks, closed and hlc, where they were told earlier than now."""
         snapshot = dict(src.V) if snapshot is None else snapshot
@@ -472,11 +474,12 @@ class Peer:
         stale_src, stale_self = not geq(theirs_seen, self.T), not geq(self.V, w["T"])
         for i, t in w["truth"].items(): self.truth[i] = self.truth.get(i, frozenset()) | t
         for i in sorted(set(i for i in self.entries if self.differs(w, i)) | set(staged)):
-            if i in self.entries and i in staged:
+            forgotten = i in self.entries and on("gone-whole") and self.counts_as_forgotten(self.entries[i])
+            if i in self.entries and i in staged and not forgotten:
                 theirs, seen, _ = staged[i]
                 self.entries[i] = self.merged(i, theirs, seen)
                 self.hlc = max(self.hlc, theirs.place[0][0])
-            elif i in self.entries:              # no record there: new here, or deleted and trimmed there
+            elif i not in staged:                # no record there: new here, or deleted and trimmed there
                 if not stale_self and on("sure"): continue   # not trimmed there: we have seen all that is
                 if self.survives(self.entries[i], theirs_seen): self.forget_heads(i, theirs_seen); again.append((i, theirs_seen))
                 else: self.entries[i] = self.entries[i].copy(); self.entries[i].live = frozenset()
