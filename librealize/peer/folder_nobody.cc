@@ -48,10 +48,17 @@ bool letGoUnknown(const Entry& entry) {
   });
 }
 
+/// ... maybe under other dots, where several issued it again at once.
+bool isLetGoAs(const Entry& entry, const Version& version) {
+  return std::any_of(entry.heads.begin(), entry.heads.end(),
+                     [&](const auto& head) { return head.second == version && logic::isLetGo(entry, head.first); });
+}
+
 /// Each version was removed: in the tree, or by this peer, as the history has it, and issued again by another who did not know
 /// yet, maybe with the mode or the time that somebody set there. Cost of the latter: all of the history.
 bool allRemoved(Core& core, const logic::Record& record) {
-  if (logic::allLetGo(record.entry)) return true;
+  const auto& heads = record.entry.heads;
+  if (std::all_of(heads.begin(), heads.end(), [&](const auto& head) { return isLetGoAs(record.entry, head.second); })) return true;
   if (!letGoUnknown(record.entry)) return false;
   std::vector<store::HistoryRow> rows = core.store.history().ofNode(record.node, store::HistoryTable::kKept);
   std::erase_if(rows, [&](const auto& row) { return row.what != "remove" || row.peer != core.options.self || !row.old; });
