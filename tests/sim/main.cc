@@ -21,7 +21,7 @@ int usage() {
         "            --nightly --hours H [--jobs J] [--seeds A..B] [--failures FILE] [--table]\n"
         "            --exhaustive [--jobs J] [--operations N] [--peers N] [--whole] [--cuts] [--unreal] [--choices N,N] [--explain]\n"
         "            --all-faults [--jobs J] [--shrink]\n"
-        "  all: [--steps N] [--peers N] [--conflicts newest|copies] [--no-faults] [--no-races] [--no-damage] [--wide] [--hard NAME,NAME] [--fault NAME]\n",
+        "  all: [--steps N] [--peers N] [--conflicts newest|copies] [--no-faults] [--no-races] [--no-damage] [--wide] [--rush] [--hard NAME,NAME] [--fault NAME]\n",
         stderr);
   return 2;
 }
@@ -73,6 +73,7 @@ int main(int argc, char** argv) {
     else if (argument == "--nightly") nightly = true;
     else if (argument == "--table") arguments.table = true;
     else if (argument == "--wide") arguments.wide = true;
+    else if (argument == "--rush") arguments.rush = true;
     else if (argument == "--cuts") arguments.cuts = true;
     else if (argument == "--whole") arguments.whole = true;
     else if (argument == "--unreal") arguments.unreal = true;

@@ -17,7 +17,7 @@ namespace realize::test {
 Outcome runSeed(uint64_t seed, const Arguments& arguments, bool echo) {
   Outcome outcome;
   World world({.seed = seed, .steps = arguments.steps, .peers = arguments.peers, .faults = arguments.faults, .conflicts = arguments.conflicts, .races = arguments.races,
-               .damage = arguments.damage, .script = arguments.script, .echo = echo, .wide = arguments.wide, .hard = arguments.hard, .calls = arguments.calls, .follow = arguments.follow});
+               .damage = arguments.damage, .script = arguments.script, .echo = echo, .wide = arguments.wide, .rush = arguments.rush, .hard = arguments.hard, .calls = arguments.calls, .follow = arguments.follow});
   try {
     world.run();
   } catch (const Broken& broken) {

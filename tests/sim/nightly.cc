@@ -22,8 +22,10 @@ struct Kind {
 constexpr Kind kKinds[] = {
     {"", [](Arguments&) {}},
     {" --wide", [](Arguments& a) { a.wide = true; }},
+    {" --rush", [](Arguments& a) { a.rush = true; }},
     {" --conflicts newest", [](Arguments& a) { a.conflicts = peer::ConflictRule::Newest; }},
     {" --peers 3 --steps 60", [](Arguments& a) { a.peers = 3, a.steps = 60; }},
+    {" --wide --rush", [](Arguments& a) { a.wide = a.rush = true; }},
     {" --conflicts copies", [](Arguments& a) { a.conflicts = peer::ConflictRule::Copies; }},
     {" --peers 2 --steps 150", [](Arguments& a) { a.peers = 2, a.steps = 150; }},
     {" --no-faults", [](Arguments& a) { a.faults = false; }},

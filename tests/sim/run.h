@@ -35,6 +35,7 @@ struct Arguments {
   bool races = true;
   bool damage = true;
   bool wide = false;
+  bool rush = false;
   Hardships hard;
   Script* script = nullptr;
   bool shrink = false;

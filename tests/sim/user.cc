@@ -125,7 +125,7 @@ std::string World::pickFolder(size_t number) { return oneIn(3) ? "" : pick(numbe
 
 std::string World::newPath(size_t number) {
   static const char* const kNames[] = {"a", "b", "c", "d", "e.txt", "x", "y"};
-  return joined(pickFolder(number), kNames[below(std::size(kNames))]);
+  return joined(pickFolder(number), kNames[below(options_.rush ? 3 : std::size(kNames))]);
 }
 
 std::string World::contentOf(Directory& root, const std::string& path) {

@@ -207,7 +207,7 @@ void World::live() {
   for (int i = 0; i < stepsLeft_; ++i) times.push_back(int64_t(below(uint64_t(end))));
   // Some come in bursts.
   for (size_t i = 1; i < times.size(); ++i)
-    if (oneIn(2)) times[i] = times[i - 1] + int64_t(below(oneIn(2) ? 30 : 400)) * kNsPerMs;
+    if (options_.rush ? !oneIn(8) : oneIn(2)) times[i] = times[i - 1] + int64_t(below(oneIn(2) ? 30 : 400)) * kNsPerMs;
   for (auto at : times) plan(at, [this] { userStep(); });
   if (options_.faults) planFaults();
   planDisasters();

@@ -36,6 +36,7 @@ struct WorldOptions {
   std::vector<Mark> marks{};  ///< of all machines, each linked with each; empty: by the seed
   bool echo = false;    ///< each line of the story to stdout as it happens
   bool wide = false;    ///< users do more: through mounts
+  bool rush = false;    ///< users do most things right after another, to few names
   Hardships hard{};     ///< what befalls it beside the usual
   bool calls = false;   ///< the story tells what the programs do on their disks, too
   std::string follow{}; ///< ... and what becomes of the entries of this name
