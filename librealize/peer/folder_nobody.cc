@@ -59,7 +59,7 @@ bool isLetGoAs(const Entry& entry, const Version& version) {
 bool allRemoved(Core& core, const logic::Record& record) {
   const auto& heads = record.entry.heads;
   if (std::all_of(heads.begin(), heads.end(), [&](const auto& head) { return isLetGoAs(record.entry, head.second); })) return true;
-  if (!letGoUnknown(record.entry)) return false;
+  if (!letGoUnknown(record.entry) && record.entry.touch.get(core.tree.origin()) == 0) return false;
   std::vector<store::HistoryRow> rows = core.store.history().ofNode(record.node, store::HistoryTable::kKept);
   std::erase_if(rows, [&](const auto& row) { return row.what != "remove" || row.peer != core.options.self || !row.old; });
   const auto removedHere = [&](const Version& version) {
