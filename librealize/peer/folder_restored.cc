@@ -126,7 +126,9 @@ void Folder::State::recogniseNext(const BlobId& after) {
 
 void Folder::State::recognised(const BlobId& blob, const Result<Content>& content) {
   if (!content.ok() && content.code() == Code::Io) return;
+  bool wanted = false;
   const bool noted = !content.ok() || content->blob != blob || core.transact([&] {
+    wanted = core.store.wanted().hasBlob(blob);
     const auto row = core.store.cache().get(blob);
     core.transfers->noteChunkList(blob, content->list);
     core.transfers->adoptUnlinked(blob, content->sizeBytes);
@@ -135,6 +137,7 @@ void Folder::State::recognised(const BlobId& blob, const Result<Content>& conten
     if (row->keptHours) core.store.cache().setKeptHours(blob, row->keptHours);
   });
   if (noted) unrecognised.erase(blob);
+  if (noted && wanted) core.transfers->wakeWanted();  // Nobody need be connected for it.
 }
 
 void Folder::recognise(const BlobId& blob) {
