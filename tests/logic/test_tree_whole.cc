@@ -194,6 +194,32 @@ TEST_CASE("what was forgotten as removed elsewhere is as the others have it wher
   }
 }
 
+TEST_CASE("... also where that comes with the whole tree of who had not heard of the removal either") {
+  TreePeer a('a'), b('b'), c('c'), d('d');
+  a.file("f", "one");
+  for (TreePeer* p : {&b, &d}) sync(a, *p);
+  REQUIRE(c.pull(a));
+  REQUIRE(c.tree.write(c.at("f"), textVersion("two, by who saw nothing of it"), logic::Base::only({})).ok());
+  REQUIRE(c.heads("f") == 2);
+  REQUIRE(b.remove("f"));
+  for (int i = 0; i < 2; ++i) sync(b, d);
+  forget(b, {d.key});
+  REQUIRE(mustCompare(a, b));
+  compare(a, b);
+  REQUIRE_FALSE(a.has("f"));
+
+  REQUIRE(mustCompare(a, c));
+  compare(a, c);
+  if (mustCompare(c, a)) compare(c, a);
+  sync(a, c);
+
+  for (TreePeer* p : {&a, &c}) {
+    CHECK(p->heads("f") == 1);
+    CHECK(p->holds("f", "two, by who saw nothing of it"));
+  }
+  checkEqual(a, c);
+}
+
 TEST_CASE("who removed an older version while away claims nothing for the sake of one that was removed and forgotten elsewhere") {
   for (bool awayAsks : {true, false}) {
     CAPTURE(awayAsks);

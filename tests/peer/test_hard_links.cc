@@ -62,6 +62,15 @@ TEST_CASE_FIXTURE(Linked, "one of two names is removed, and the other stays") {
   CHECK(read(*b, "x/two") == "as it was");
 }
 
+TEST_CASE_FIXTURE(Linked, "one of two names is removed while a peer renames the other over it, and the bytes keep a name") {
+  REQUIRE(folder(*b)->rename("one", "x/two", RenameKind::Replace).ok());
+  pass(50);
+  REQUIRE(folder(*a)->unlink("x/two").ok());  // Read after that of the peer has come.
+  REQUIRE(settles());
+  CHECK(read(*a, "x/two") == "as it was");
+  CHECK(read(*b, "x/two") == "as it was");
+}
+
 TEST_CASE_FIXTURE(Linked, "what is done through a name that goes at that moment is seen under the other") {
   REQUIRE(folder(*a)->setMode("one", 0600).ok());
   SUBCASE("removed") { REQUIRE(folder(*a)->unlink("one").ok()); }
