@@ -104,7 +104,11 @@ void World::clearWay(size_t number) {
     if (problem.kind != "ignored-in-the-way") continue;
     say(number, "moves " + problem.path + " out of the way");
     count("ignored files moved out of the way");
-    doing(number, [&](Directory& root) { (void)root.rename(problem.path, problem.path + "-mine", RenameKind::NoReplace).ok(); });
+    doing(number, [&](Directory& root) {
+      std::string to = problem.path + "-mine";
+      while (root.stat(to).ok()) to += "-mine";  // Another user had the same idea.
+      (void)root.rename(problem.path, to, RenameKind::NoReplace).ok();
+    });
   }
 }
 
