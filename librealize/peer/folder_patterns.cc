@@ -13,7 +13,7 @@ std::vector<std::string> Folder::State::keepKnownNames(logic::ReconcileInput& in
   std::vector<std::string> folders;
   for (auto& listing : input.listings) {
     std::optional<store::DiskRow> folder;
-    if (!listing.ignored.empty()) folder = listing.path.empty() ? core.store.disk().get(kRootNode) : rowAtPath(listing.path);
+    if (!listing.ignored.empty()) folder = rowOfListed(listing);
     std::erase_if(listing.ignored, [&](const std::string& name) {
       if (name == kOwnFolder) return false;
       auto stat = root->stat(joinPath(listing.path, name));
@@ -32,6 +32,14 @@ std::vector<std::string> Folder::State::keepKnownNames(logic::ReconcileInput& in
     });
   }
   return folders;
+}
+
+/// That of the folder itself, which may have been moved there, before that of whoever had its path.
+std::optional<store::DiskRow> Folder::State::rowOfListed(const logic::Listing& listing) {
+  if (listing.path.empty()) return core.store.disk().get(kRootNode);
+  for (auto& row : core.store.disk().getByInode(listing.self.device, listing.self.inode))
+    if (row.kind == EntryKind::Directory && row.isObject(listing.self)) return std::move(row);
+  return rowAtPath(listing.path);
 }
 
 /// Written through an ignored name, a file of the arena's changes where no watch tells of it. One that is held back stays dirty.

@@ -221,7 +221,7 @@ struct Folder::State {
   Version versionOf(const FileStat& stat, const Content* content);
 
   // folder_problems.cc
-  std::optional<store::DiskRow> rowAtPath(const std::string& path);
+  std::optional<store::DiskRow> rowAtPath(const std::string& path), rowOfListed(const logic::Listing& listing);
   bool stillTrue(const store::ProblemRow& problem);
   void tellIfClosed(const std::string& path, uint32_t mode);
   Error tellInUse(const std::string& path);

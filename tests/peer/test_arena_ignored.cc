@@ -53,6 +53,33 @@ TEST_CASE_FIXTURE(Ignoring, "a file that the arena has stays followed however it
   CHECK_FALSE(has(*b, "sub/old.log"));
 }
 
+TEST_CASE_FIXTURE(Ignoring, "a file that the arena has stays followed where its folder was renamed before it was replaced") {
+  makeDirectory("sub");
+  write(*a, "sub/plan.log", "one");
+  write(*a, "other", "two");
+  start();
+  REQUIRE(settles());
+  write(*a, "sub/.realizeignore", "*.log\n");
+  REQUIRE(settles());
+  const auto renameBoth = [&] {
+    rename("sub", "moved");
+    rename("other", "moved/plan.log");
+  };
+
+  SUBCASE("at once") { renameBoth(); }
+  SUBCASE("while it was down") {
+    link->cut();
+    a->stop();
+    renameBoth();
+    REQUIRE(a->start().ok());
+    link->connect();
+  }
+
+  CHECK(arrives("moved/plan.log", "two"));
+  REQUIRE(settles());
+  CHECK_FALSE(has(*b, "other"));
+}
+
 TEST_CASE_FIXTURE(Ignoring, "a folder that the arena has stays followed with all in it, also where other patterns, or a start, have it scanned") {
   ignoreKnownFolders();
 
