@@ -100,6 +100,7 @@ void World::clearWay(size_t number) {
       put(number, root, path, newContent(0));
     }
   });
+  peer.core->core().folder->reviewProblems();  // As who asks for the status.
   for (const auto& problem : peer.core->core().store.problems().list(100)) {
     if (problem.kind != "ignored-in-the-way") continue;
     say(number, "moves " + problem.path + " out of the way");
