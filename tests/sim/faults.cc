@@ -111,12 +111,14 @@ std::map<uint64_t, std::string> World::contentsAt(Directory& root) {
 }
 
 namespace {
-/// What is in the cache under its name there, by inode: nobody asks whether its user has written into it.
-std::set<uint64_t> namedInCache(Directory& root) {
+/// What is among the program's own under the name that it was made or fetched with, by inode: nobody asks whether a user has
+/// written into it. What comes from his folder is called otherwise there.
+std::set<uint64_t> namedAsOurs(Directory& root) {
   std::set<uint64_t> out;
-  if (auto items = root.list(peer::kCacheFolder); items.ok())
-    for (const auto& item : *items)
-      if (item.name.find('~') == std::string::npos) out.insert(item.stat.inode);
+  for (const char* ours : {peer::kTempFolder, peer::kCacheFolder})
+    if (auto items = root.list(ours); items.ok())
+      for (const auto& item : *items)
+        if (item.name.find('~') == std::string::npos && !item.name.starts_with("undo-")) out.insert(item.stat.inode);
   return out;
 }
 }  // namespace
@@ -135,16 +137,16 @@ void World::losePower(size_t number) {
   std::map<uint64_t, std::string> before, after;
   FakeDisk lookedAt(sim.clock, sim.disk.snapshot());
   std::map<uint64_t, int64_t> times;
-  std::set<uint64_t> timesBack, named, cachedBefore, cachedAfter;
+  std::set<uint64_t> timesBack, named, oursBefore, oursAfter;
   if (auto root = lookedAt.openRoot(kSimFolder); root.ok()) {
     before = contentsAt(**root);
-    cachedBefore = namedInCache(**root);
+    oursBefore = namedAsOurs(**root);
     for (const auto& [path, stat] : walk(**root)) times[stat.inode] = stat.mtimeNs;
   }
   sim.disk.crash(random_);
   doing(number, [&](Directory& root) {
     after = contentsAt(root);
-    cachedAfter = namedInCache(root);
+    oursAfter = namedAsOurs(root);
     for (const auto& [path, stat] : walk(root)) {
       named.insert(stat.inode);
       if (auto then = times.find(stat.inode); then != times.end() && then->second != stat.mtimeNs) timesBack.insert(stat.inode);
@@ -154,10 +156,10 @@ void World::losePower(size_t number) {
   for (const auto& [inode, content] : after)
     if (keepsContents()) contents_.emplace(blobOf(content), tokensIn(content));
   // What had got its name lately, which the power took back, is one of our own again: no place for what its user never synced.
-  std::erase_if(after, [&](const auto& item) {
-    const bool ownAgain = cachedAfter.contains(item.first) && !cachedBefore.contains(item.first);
-    return !named.contains(item.first) && (times.contains(item.first) || ownAgain);
-  });
+  std::set<uint64_t> ownAgain;
+  for (const auto& [inode, content] : after)
+    if (!named.contains(inode) && oursAfter.contains(inode) && !oursBefore.contains(inode)) ownAgain.insert(inode);
+  std::erase_if(after, [&](const auto& item) { return ownAgain.contains(item.first); });
   const auto here = all(after);
   // What others have is no less theirs for that.
   std::set<Token> elsewhere;
@@ -171,7 +173,8 @@ void World::losePower(size_t number) {
       if (kept.contains(token) || !machine.unsynced.contains(token)) continue;
       // A torn write takes along what was in the file before: an older copy of that elsewhere is nobody's any more.
       const bool torn = now != after.end() && machine.rewritten.contains(token);
-      if (!torn && (here.contains(token) || (elsewhere.contains(token) && !machine.rewritten.contains(token)))) continue;
+      const bool others = elsewhere.contains(token) && (ownAgain.contains(inode) || !machine.rewritten.contains(token));
+      if (!torn && (here.contains(token) || others)) continue;
       excused_.emplace(token, "never synced by its user before " + name(number) + " lost power");
       lost += " T" + std::to_string(token);
     }
