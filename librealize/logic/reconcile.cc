@@ -19,6 +19,7 @@ namespace {
 constexpr int kNone = -1;
 // Names that wait for one another are followed this far; then one is parked, so that recursion stays bounded.
 constexpr int kMaxChain = 100;
+constexpr size_t kMostPathBytes = 65536;  // Folders of an old database may be in each other.
 
 struct ObjectKey {
   uint64_t device, inode;
@@ -475,7 +476,7 @@ void Reconciler::askForContents() {
 
 std::string Reconciler::pathThen(const KnownRow& known) {
   std::string path = known.name;
-  for (NodeId node = known.parentNode; node != kRootNode;) {
+  for (NodeId node = known.parentNode; node != kRootNode && path.size() < kMostPathBytes;) {
     const auto above = known_.byNode(node);
     if (!above) break;
     path = joinPath(above->name, path);

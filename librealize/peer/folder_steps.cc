@@ -355,6 +355,13 @@ void Folder::State::stepMove(const logic::Step& step, NodeId parent) {
   auto parentId = directoryEntry(parent);
   if (!id || !row || !parentId) return;
   parent = core.store.nodeOf(*parentId).value_or(parent);
+  size_t depth = 0;
+  for (NodeId at = parent; at != kRootNode;) {
+    // That was to leave it before, and stays for now: as something in its way is held back, say.
+    if (at == step.node || ++depth > 4096) return;
+    const auto* above = core.store.disk().peek(at);
+    at = above ? above->parentNode : kRootNode;
+  }
   const auto before = core.tree.get(*id);
   const std::string from = childPath(row->parentNode, row->name);  // Where it was, or is parked.
   // After an old database came back: who moved it since may be a peer, and moved it on.
