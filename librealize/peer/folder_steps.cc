@@ -451,7 +451,8 @@ void Folder::State::stepAttributes(const logic::Step& step) {
   auto row = core.store.disk().get(step.node);
   auto id = core.store.idOf(step.node);
   if (!row || !id) return;
-  if (step.verify && row->kind == EntryKind::File) return stepChanged(step);
+  // After a power cut what was written may be there though its time is not, beside a mode that is back, too.
+  if ((step.verify || allUnsynced) && row->kind == EntryKind::File) return stepChanged(step);
   const auto before = core.tree.get(*id);
   const bool mode = (row->mode & 0777) != (step.stat.mode & 0777);
   const bool times = row->kind != EntryKind::Directory && row->mtimeNs != step.stat.mtimeNs;
