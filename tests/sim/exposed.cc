@@ -30,7 +30,10 @@ World::Knowledge World::knowledgeOf(size_t number) {
     const auto record = store.get(id);
     if (record) out.replaced.insert(record->entry.replaced.begin(), record->entry.replaced.end());
     if (!record || record->entry.live.empty()) continue;
-    for (const auto& [dot, version] : logic::realHeads(record->entry)) out.heads.emplace(dot, version.blob);
+    for (const auto& [dot, version] : logic::realHeads(record->entry)) {
+      out.heads.emplace(dot, version.blob);
+      if (logic::isLetGo(record->entry, dot)) out.lastResorts.insert(dot);
+    }
   }
   for (const auto& row : store.disk().all(0, 100'000)) out.files.insert(row.blob);
   return out;
@@ -43,7 +46,7 @@ void World::exposeDisk(size_t number) {
   for (const auto& [blob, content] : there) exposed_.insert(blob);
 }
 
-bool World::Knowledge::letGo(const Dot& dot) const { return seen.covers(dot) && !heads.contains(dot); }
+bool World::Knowledge::letGo(const Dot& dot) const { return seen.covers(dot) && (!heads.contains(dot) || lastResorts.contains(dot)); }
 
 /// The versions that the machines but one know, and that none of these knows to be replaced or removed.
 std::set<BlobId> World::currentBut(size_t number) {

@@ -131,6 +131,7 @@ class World {
   struct Knowledge {
     VersionVector seen;
     std::map<Dot, BlobId> heads;  ///< of what is alive
+    std::set<Dot> lastResorts;  ///< of these, what was let go all the same
     std::set<BlobId> files;       ///< that it knows in its folder
     std::set<BlobId> replaced;  ///< by another version of the same entry, lately
     bool letGo(const Dot& dot) const;
