@@ -158,7 +158,7 @@ void Folder::State::nobodyHas(const EntryId& id, const Refused& refusedByAll, As
     if (core.transfers->complete(version.blob)) here = &head;
     else if (!refusedByAll(version.blob)) elsewhere = elsewhere ? elsewhere : &head;
     // Who wrote it may have it, if it cannot be asked.
-    else if (version.author != core.options.self && !core.exchange->agreesWith(version.author)) return;
+    else if (asked != Asked::AllNow && version.author != core.options.self && !core.exchange->agreesWith(version.author)) return;
     else nowhere.push_back(head.first);
   }
   // Others have some: those stay, and one of them follows what nobody has, if all were asked.
