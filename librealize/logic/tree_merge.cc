@@ -49,6 +49,14 @@ bool allLetGo(const Entry& entry) {
          std::all_of(entry.heads.begin(), entry.heads.end(), [&](const auto& head) { return isLetGo(entry, head.first); });
 }
 
+bool letGoUnknown(const Entry& entry) {
+  return std::any_of(entry.tombs.begin(), entry.tombs.end(), [&](const auto& tomb) {
+    return std::any_of(tomb.second.begin(), tomb.second.end(), [&](Dot dot) {
+      return std::none_of(entry.heads.begin(), entry.heads.end(), [&](const auto& head) { return head.first == dot; });
+    });
+  });
+}
+
 std::vector<std::pair<Dot, Version>> realHeads(const Entry& entry) {
   if (entry.tombs.empty()) return entry.heads;
   std::vector<std::pair<Dot, Version>> out;

@@ -23,6 +23,8 @@ std::vector<std::pair<Dot, Version>> realHeads(const Entry& entry);
 bool isLetGo(const Entry& entry, Dot head);
 /// All of them: what is shown is a last resort (rule 9).
 bool allLetGo(const Entry& entry);
+/// Some removal has let go a version that another peer replaced, or issued again, without knowing of that.
+bool letGoUnknown(const Entry& entry);
 
 /// The claim is one that a delete made for the sake of heads it had not seen: its dot is that of a tomb.
 bool isForOthers(const Entry& entry, Dot claim);

@@ -39,16 +39,7 @@ bool replacedHere(Core& core, const logic::Record& record, const Version& lost) 
   });
 }
 
-/// Some removal has let go a version that another peer replaced, or issued again, without knowing of that.
-bool letGoUnknown(const Entry& entry) {
-  return std::any_of(entry.tombs.begin(), entry.tombs.end(), [&](const auto& tomb) {
-    return std::any_of(tomb.second.begin(), tomb.second.end(), [&](Dot dot) {
-      return std::none_of(entry.heads.begin(), entry.heads.end(), [&](const auto& head) { return head.first == dot; });
-    });
-  });
-}
-
-/// ... maybe under other dots, where several issued it again at once.
+/// Maybe under other dots, where several issued it again at once.
 bool isLetGoAs(const Entry& entry, const Version& version) {
   return std::any_of(entry.heads.begin(), entry.heads.end(),
                      [&](const auto& head) { return head.second == version && logic::isLetGo(entry, head.first); });
@@ -59,7 +50,7 @@ bool isLetGoAs(const Entry& entry, const Version& version) {
 bool allRemoved(Core& core, const logic::Record& record) {
   const auto& heads = record.entry.heads;
   if (std::all_of(heads.begin(), heads.end(), [&](const auto& head) { return isLetGoAs(record.entry, head.second); })) return true;
-  if (!letGoUnknown(record.entry) && record.entry.touch.get(core.tree.origin()) == 0) return false;
+  if (!logic::letGoUnknown(record.entry) && record.entry.touch.get(core.tree.origin()) == 0) return false;
   std::vector<store::HistoryRow> rows = core.store.history().ofNode(record.node, store::HistoryTable::kKept);
   std::erase_if(rows, [&](const auto& row) { return row.what != "remove" || row.peer != core.options.self || !row.old; });
   const auto removedHere = [&](const Version& version) {

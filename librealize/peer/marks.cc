@@ -262,7 +262,7 @@ bool Marks::entryChanged(const EntryId& id) {
       core.transfers->plan({id, node, heads.front().dot, version.blob, version.mode, version.mtimeNs, record->shownParent,
                             record->shownName, Core::baseOf(record->entry, &heads.front())});
     }
-    if (wish.empty() && !row && logic::allLetGo(record->entry)) core.folder->lastResort(id);
+    if (wish.empty() && !row && (logic::allLetGo(record->entry) || logic::letGoUnknown(record->entry))) core.folder->lastResort(id);
     if (mark == Mark::Unreal && row && !row->blob.isZero()) unconfirmed = store::BlobTask{node, row->blob, row->sizeBytes};
   }
   auto& wanted = core.store.wanted();
