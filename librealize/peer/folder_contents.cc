@@ -249,7 +249,10 @@ void Folder::State::newFile(const HashJob& job) {
       base = Core::baseOf(there->entry, &*same);
     } else if (!leftover) {
       const auto before = there;
-      if (auto written = core.tree.write(id, version, logic::Base::only({})); !written.ok())
+      // What its user had made of it here, and replaced by this before the power went.
+      const auto mine = std::find_if(heads.begin(), heads.end(), [&](const auto& h) { return core.lostHere(h.version); });
+      const bool seen = mine != heads.end() && takenBack.contains(there->node) && !matching;
+      if (auto written = core.tree.write(id, version, logic::Base::only(seen ? Core::baseOf(there->entry, &*mine) : std::vector<Dot>())); !written.ok())
         return problem(job.path, "not-taken", written.error().message);
       base = core.rebased({}, before, id);
     }  // Else it is an older version of the same file that came with the folder, or came back: not an edit, and replaced by the newest.
