@@ -290,6 +290,10 @@ void syncSaved(std::vector<Saving>& group, Directory* root, SyncAll& syncAll) {
   if (faulty(Fault::SkipFileSync) || (group.size() > kSyncOneByOne && root && syncAll.syncsAnything(*root))) return;
   for (auto& saving : group)
     if (saving.synced.ok()) saving.synced = saving.file->sync(false);
+  // Else a power cut could leave the row, and under the name a file that was dropped before this one was made.
+  const auto named = root ? root->syncDirectory(kCacheFolder) : Result<void>(Error{Code::Suspended, "the folder is not there"});
+  for (auto& saving : group)
+    if (saving.synced.ok()) saving.synced = named;
 }
 }  // namespace
 

@@ -471,4 +471,35 @@ TEST_CASE("a power cut that brings back what the database said of an evicted con
   }
 }
 
+// Seed 97018171.
+TEST_CASE("a power cut that brings back a dropped cache file does not have it taken for the one fetched since") {
+  const std::string text(3000, 't');
+  for (uint64_t seed = 0; seed < 20; ++seed) {
+    CAPTURE(seed);
+    SimHousehold home({Mark::Unreal}, seed + 1);
+    auto& b = *home.peers[kB];
+    const std::string path = peer::Transfers::cachePath(SimHousehold::blobOf(text));
+    home.write(kA, "f", text);
+    home.startAndMeet();
+    REQUIRE(home.fetch(kB, text) == text);
+    home.runFor(20'000);
+    {
+      auto torn = home.folder(kB)->open(path, OpenMode::ReadWrite);
+      REQUIRE((torn.ok() && (*torn)->write(0, Bytes(text.size())).ok()));
+    }
+    b.disk.settle();
+
+    REQUIRE(home.core(kB).transfers->shrink(0) == text.size());
+    REQUIRE(home.fetch(kB, text) == text);
+    home.runFor(20'000);
+    home.write(kA, "g", "makes what the database has durable");
+    home.runFor(5'000);
+    b.disk.powerOff();
+    home.losePower(kB, seed);
+
+    home.connect();
+    CHECK((home.fetch(kB, text) == text));
+  }
+}
+
 }  // namespace realize::test
