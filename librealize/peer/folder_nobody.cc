@@ -15,6 +15,8 @@ namespace {
 constexpr int64_t kNobodyHasMs = 3000;
 constexpr int64_t kLastResortMs = 1000;
 constexpr int64_t kLastResortMostMs = 60'000;
+constexpr int64_t kLastResortPieceMs = 100;
+constexpr uint64_t kLastResortPieces = 64;
 constexpr size_t kNotReplacedKept = 4096;
 
 /// What the folder has, as a version.
@@ -195,9 +197,9 @@ void Folder::lastResort(const EntryId& id) {
 
 bool Folder::askingForLastResorts() const { return !s_->nobody.lastResorts.empty(); }
 
-/// One byte of each version is read, as anybody would who opened the file.
-void Folder::State::askForLastResort(const EntryId& id, int64_t delayMs) {
-  core.env.scheduler.onCoreAfter(delayMs, [this, alive = alive, id, delayMs] {
+/// One byte of each version is read, as anybody would who opened the file; and then another, as who has one may not have all.
+void Folder::State::askForLastResort(const EntryId& id, int64_t delayMs, uint64_t had) {
+  core.env.scheduler.onCoreAfter(delayMs, [this, alive = alive, id, delayMs, had] {
     if (!*alive) return;
     auto record = core.suspended || core.stopping ? std::nullopt : core.tree.get(id);
     if (!record || !record->shown || core.store.disk().get(record->node) || !allRemoved(core, *record)) {
@@ -206,9 +208,12 @@ void Folder::State::askForLastResort(const EntryId& id, int64_t delayMs) {
     }
     auto nowhere = std::make_shared<std::set<BlobId>>();
     auto left = std::make_shared<size_t>(1);
-    auto answered = [this, alive, id, delayMs, nowhere, left, all = core.exchange->agreesWithAll()] {
+    const bool whole = std::all_of(record->entry.heads.begin(), record->entry.heads.end(),
+                                   [&](const auto& head) { return core.transfers->complete(head.second.blob); });
+    auto answered = [this, alive, id, delayMs, had, whole, nowhere, left, all = core.exchange->agreesWithAll()] {
       if (--*left > 0 || !*alive) return;
       if (nowhere->empty()) {
+        if (!whole && had < kLastResortPieces) return askForLastResort(id, kLastResortPieceMs, had + 1);
         nobody.lastResorts.erase(id);
         return;
       }
@@ -220,7 +225,7 @@ void Folder::State::askForLastResort(const EntryId& id, int64_t delayMs) {
     for (const auto& [dot, version] : record->entry.heads) {
       ++*left;
       auto open = core.transfers->open(version.blob, version.sizeBytes);
-      core.transfers->read(open, 0, 1, [nowhere, answered, blob = version.blob, open, &scheduler = core.env.scheduler](Result<Bytes> got) {
+      core.transfers->read(open, Transfers::missingAt(open, had), 1, [nowhere, answered, blob = version.blob, open, &scheduler = core.env.scheduler](Result<Bytes> got) {
         const bool none = !got.ok() && got.code() == Code::Unreachable;
         scheduler.onCore([nowhere, answered, blob, none] {
           if (none) nowhere->insert(blob);

@@ -305,7 +305,7 @@ struct Folder::State {
   bool standBeside(store::DiskRow folder);
   void retry(const EntryId& id), applied(const EntryId& id);
   void nobodyHas(const EntryId& id, const Refused& refusedByAll, Asked asked), askFarther(const EntryId& id, const Refused& refusedByAll);
-  void askForLastResort(const EntryId& id, int64_t delayMs);
+  void askForLastResort(const EntryId& id, int64_t delayMs, uint64_t had = 0);
   Nobody nobody;
   std::set<EntryId> moving;              ///< on their way now; others are moved out of theirs meanwhile
   std::vector<NodeId> goneNow;           ///< removed in this slice; rows go once their folders are synced

@@ -455,6 +455,16 @@ uint64_t Transfers::cachedBytesTotal() {
   return present + (noted > recorded ? noted - recorded : 0);
 }
 
+uint64_t Transfers::missingAt(const OpenBlob& blob, uint64_t which) {
+  const BlobState& state = *blob.state;
+  if (!state.layout || state.complete() || state.present.empty()) return 0;
+  constexpr uint64_t kStride = 2654435761;  // Any that goes far.
+  const size_t first = which * kStride % state.present.size();
+  for (size_t i = 0; i < state.present.size(); ++i)
+    if (const size_t piece = (first + i) % state.present.size(); !state.present[piece]) return state.layout->offsets[piece];
+  return 0;
+}
+
 bool Transfers::complete(const BlobId& id) {
   auto known = s_->blobs.find(id);
   if (known != s_->blobs.end() && known->second->complete() && !known->second->gone) return true;

@@ -39,6 +39,8 @@ class Transfers {
   // --- reading
   /// Opens a content for reading by ranges. From a Real file with that content if there is one, else cache and peers.
   OpenBlob open(const BlobId& blob, uint64_t sizeBytes);
+  /// Where some byte of it is that is not here, another for each `which`; 0 if nothing is known of it, or nothing is missing.
+  static uint64_t missingAt(const OpenBlob& blob, uint64_t which);
   /// Reads a range: fetches the chunks it needs first, reads ahead when the pattern is sequential. What a Real file has no
   /// more, as its user edited it, is fetched, too. `done` on a pool thread or at once.
   /// Errors: Unreachable at once when no connected peer has it; Corrupt; NoSpace; Cancelled.
