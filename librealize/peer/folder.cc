@@ -402,6 +402,7 @@ Result<void> Folder::State::forgetUnsynced() {
       folders.push_back(node);
       continue;
     }
+    if (!(how & kLeaving) && stat.ok() && stat->type == FileStat::Type::File) replacedUnsynced.insert(node);
     forget(node);
   }
   // Of a folder that has something known in it, that is the proof that it was on the disk: its user removed it, with all.

@@ -251,7 +251,7 @@ void Folder::State::newFile(const HashJob& job) {
       const auto before = there;
       // What its user had made of it here, and replaced by this before the power went.
       const auto mine = std::find_if(heads.begin(), heads.end(), [&](const auto& h) { return core.lostHere(h.version); });
-      const bool seen = mine != heads.end() && takenBack.contains(there->node) && !matching;
+      const bool seen = mine != heads.end() && replacedUnsynced.contains(there->node) && !matching;
       if (auto written = core.tree.write(id, version, logic::Base::only(seen ? Core::baseOf(there->entry, &*mine) : std::vector<Dot>())); !written.ok())
         return problem(job.path, "not-taken", written.error().message);
       base = core.rebased({}, before, id);

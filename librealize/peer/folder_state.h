@@ -52,9 +52,9 @@ struct Folder::State {
   std::map<std::string, Hint> dirty;  ///< directories to list, by path
   bool scanWanted = false, scanning = false;
   std::set<std::pair<uint64_t, uint64_t>> linked;  ///< files that had several names when they were listed: device, inode
-  bool waitingForTree = false;
-  bool joining = false;              ///< the first scan of a folder that was joined
+  bool waitingForTree = false, joining = false;  ///< the first scan of a folder that was joined
   std::set<NodeId> takenBack, stayed;  ///< by a power cut, with rows: older files may have their names; see noteStayed()
+  std::set<NodeId> replacedUnsynced;   ///< what had come lately, of which another file has the name after a power cut
   BroughtBack broughtBack = BroughtBack::Nothing;
   std::optional<std::set<std::string>> broughtBackBelow;  ///< all else was read; these could not be
   bool nobodyTellsMore = false;      ///< it will not be waited for the tree much longer
