@@ -65,6 +65,14 @@ bool allRemoved(Core& core, const logic::Record& record) {
   });
 }
 
+/// This peer replaced one of several versions that it had made, and another issued that again without knowing of it.
+bool replacedOneHere(Core& core, const logic::Record& record) {
+  const auto& heads = record.entry.heads;
+  return heads.size() > 1 && std::any_of(heads.begin(), heads.end(), [&](const auto& head) {
+    return core.lostHere(head.second) && replacedHere(core, record, head.second);
+  });
+}
+
 /// What goes in the place of a version that nobody has.
 struct Follows {
   Version version;
@@ -202,7 +210,8 @@ void Folder::State::askForLastResort(const EntryId& id, int64_t delayMs, uint64_
   core.env.scheduler.onCoreAfter(delayMs, [this, alive = alive, id, delayMs, had] {
     if (!*alive) return;
     auto record = core.suspended || core.stopping ? std::nullopt : core.tree.get(id);
-    if (!record || !record->shown || core.store.disk().get(record->node) || !allRemoved(core, *record)) {
+    const bool removed = record && !core.store.disk().get(record->node) && allRemoved(core, *record);
+    if (!record || !record->shown || !(removed || replacedOneHere(core, *record))) {
       nobody.lastResorts.erase(id);
       return;
     }
