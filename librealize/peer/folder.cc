@@ -529,6 +529,7 @@ void Folder::State::settled() {
     if (core.folder->settling()) return;
   }
   endBroughtBack();
+  if (!core.suspended) replacedUnsynced.clear();
   if (!core.suspended && !std::exchange(takenBack, {}).empty()) core.transact([&] { core.store.setValue(kTakenBackKey, ""); });
   core.exchange->changed(true);
   auto waiting = std::move(barriers);
