@@ -65,12 +65,13 @@ bool allRemoved(Core& core, const logic::Record& record) {
   });
 }
 
-/// This peer replaced one of several versions that it had made, and another issued that again without knowing of it.
+/// This peer replaced one of several versions that it had made, and another issued that again without knowing of it; and it has
+/// one that can follow.
 bool replacedOneHere(Core& core, const logic::Record& record) {
-  const auto& heads = record.entry.heads;
-  return heads.size() > 1 && std::any_of(heads.begin(), heads.end(), [&](const auto& head) {
-    return core.lostHere(head.second) && replacedHere(core, record, head.second);
-  });
+  const auto heads = core.tree.shownHeads(record.entry.id);
+  if (heads.size() < 2 || std::none_of(heads.begin(), heads.end(), [&](const auto& h) { return core.transfers->complete(h.version.blob); }))
+    return false;
+  return std::any_of(heads.begin(), heads.end(), [&](const auto& h) { return core.lostHere(h.version) && replacedHere(core, record, h.version); });
 }
 
 /// What goes in the place of a version that nobody has.
