@@ -44,9 +44,8 @@ constexpr const char* kWideKinds[] = {
 std::vector<const char*> kindsOf(const Arguments& arguments) {
   std::vector<const char*> out(std::begin(kKinds), std::end(kKinds));
   if (arguments.wide) out.insert(out.end(), std::begin(kWideKinds), std::end(kWideKinds));
-  // Once in two hundred seeds; in a thousand where users do more.
-  if (arguments.hard.empty() && !arguments.wide) out.push_back("held removals taken back");
-  if (!arguments.hard.empty()) out.push_back("suspended on a failing disk");
+  if (arguments.hard.empty()) out.push_back("held removals taken back");  // Once in two hundred seeds.
+  else out.push_back("suspended on a failing disk");
   if (arguments.hard.contains(Hardship::FailedSyncs)) out.push_back("syncs failed");
   if (arguments.hard.contains(Hardship::DiskErrors)) out.push_back("disk calls failed");
   return out;
