@@ -251,9 +251,8 @@ Result<void> Tree::applyWhole(const PeerKey& sender, const WholeState& state) {
       }
       const bool dead = senderWasAway ? !outlives(change.entry, state_.vector) : !anyBeyond(change.entry.live, state_.vector);
       if (!dead && senderWasAway) forgetHeads(change.entry, state_.vector);
-      if (known && dead) change.entry.live.clear();
-      if (known) REALIZE_TRY(apply(change, true));
-      else takeUnknown(change, dead);
+      if (dead) change.entry.live.clear();
+      REALIZE_TRY(apply(change, true));  // As it comes.
       if (!dead && senderWasAway) again.emplace(id, &mine);
     }
   }

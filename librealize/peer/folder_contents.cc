@@ -87,14 +87,14 @@ void Folder::State::followUnread(const logic::Record& record, const store::DiskR
   if (seen.base != row.base) core.store.disk().put(seen);
 }
 
-logic::Base Folder::State::seenByRemoval(const EntryId& id, store::DiskRow row) {
-  std::vector<Dot> known = row.base;
-  if (const auto* record = core.tree.peek(id)) addSameVersion(record->entry, row);
-  if (row.base == known) return logic::Base::only(std::move(known));
+logic::Base Folder::State::seenByRemoval(const EntryId& id, const store::DiskRow& row) {
+  store::DiskRow seen = row;
+  if (const auto* record = core.tree.peek(id)) addSameVersion(record->entry, seen);
+  if (seen.base == row.base) return logic::Base::only(std::move(seen.base));
   // Of several names of a file each has its bytes, and a peer may have left them this one alone: as another version, which is the same.
   const auto names = core.store.disk().getByInode(row.device, row.inode);
   const bool linked = std::any_of(names.begin(), names.end(), [&](const auto& other) { return other.node != row.node && other.birthNs == row.birthNs; });
-  return logic::Base::only(std::move(linked ? known : row.base));
+  return logic::Base::only(linked ? row.base : std::move(seen.base));
 }
 
 /// Where it lies now: a folder above may have been renamed meanwhile. And where it was read: its entry may have come back

@@ -179,10 +179,10 @@ struct Folder::State {
   void takeNotes(const std::vector<logic::Note>& notes);
 
   // folder_patterns.cc
-  std::vector<std::string> keepKnownNames(logic::ReconcileInput& input);
+  std::vector<std::string> keepKnownNames(logic::ReconcileInput& input), withFoldersBelow(std::vector<std::string> paths);
+  std::optional<store::DiskRow> rowOfListed(const logic::Listing& listing);
   void lookWhatItIsElsewhere(const FileStat& file, const std::string& listed);
   void notePatterns(const ListingBatch& batch), readWhereItIs(const std::string& from, const std::string& to);
-  std::vector<std::string> withFoldersBelow(std::vector<std::string> paths);
   void inTheWay(const std::string& directory, const std::string& name);
   void tellIgnoredInTheWay(const logic::ReconcileInput& input);
   enum class Holds : uint8_t { Nothing, NotOurs, Ours, Unread };
@@ -213,7 +213,7 @@ struct Folder::State {
   void newFile(const HashJob& job), changedFile(const HashJob& job);
   static void addSameVersion(const Entry& entry, store::DiskRow& row);
   void followUnread(const logic::Record& record, const store::DiskRow& row);
-  logic::Base seenByRemoval(const EntryId& id, store::DiskRow row);
+  logic::Base seenByRemoval(const EntryId& id, const store::DiskRow& row);
   void putRow(NodeId node, NodeId parent, const std::string& name, EntryKind kind, const FileStat& stat, const BlobId& blob,
               std::vector<Dot> base);
   void putRow(const store::DiskRow& row), putAtName(const store::DiskRow& row), park(store::DiskRow& left);
@@ -221,7 +221,7 @@ struct Folder::State {
   Version versionOf(const FileStat& stat, const Content* content);
 
   // folder_problems.cc
-  std::optional<store::DiskRow> rowAtPath(const std::string& path), rowOfListed(const logic::Listing& listing);
+  std::optional<store::DiskRow> rowAtPath(const std::string& path);
   bool stillTrue(const store::ProblemRow& problem);
   void tellIfClosed(const std::string& path, uint32_t mode);
   Error tellInUse(const std::string& path);

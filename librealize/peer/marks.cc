@@ -262,9 +262,9 @@ bool Marks::entryChanged(const EntryId& id) {
       core.transfers->plan({id, node, heads.front().dot, version.blob, version.mode, version.mtimeNs, record->shownParent,
                             record->shownName, Core::baseOf(record->entry, &heads.front())});
     }
-    const bool letGo = !row && (logic::allLetGo(record->entry) || logic::letGoUnknown(record->entry));
-    const bool lostOne = heads.size() > 1 && std::any_of(heads.begin(), heads.end(), [&](const auto& h) { return core.lostHere(h.version); });
-    if (wish.empty() && (letGo || lostOne)) core.folder->lastResort(id);
+    const auto letGo = [&] { return !row && (logic::allLetGo(record->entry) || logic::letGoUnknown(record->entry)); };
+    const auto lostOne = [&] { return heads.size() > 1 && std::any_of(heads.begin(), heads.end(), [&](const auto& h) { return core.lostHere(h.version); }); };
+    if (wish.empty() && (letGo() || lostOne())) core.folder->lastResort(id);
     if (mark == Mark::Unreal && row && !row->blob.isZero()) unconfirmed = store::BlobTask{node, row->blob, row->sizeBytes};
   }
   auto& wanted = core.store.wanted();
