@@ -71,15 +71,17 @@ part plain build "-Dwarning_level=2" all
 if [ "$mode" != quick ]; then
   clang_command=clang++
   ! command -v ccache >/dev/null || clang_command="ccache clang++"
+  # Of debug information only the lines, which is what a report shows: all of it made these builds nine gigabytes.
+  lines=-Dcpp_args=-g1
   # With the deliberate faults compiled in, which nothing but sim-faults wakes.
-  part asan build-asan "-Db_sanitize=address,undefined -Db_lundef=false -Doptimization=1 -Dfaults=true" \
+  part asan build-asan "$lines -Db_sanitize=address,undefined -Db_lundef=false -Doptimization=1 -Dfaults=true" \
     suite:unit cli cli-mount fuse sim-same-story-twice sim-faults sim-shrink contract-two-peers-sync-both-ways \
     contract-conflict-and-resolve contract-folderless-join-reads-and-writes contract-chain-of-three-with-unreal-middle \
     contract-remote-changes-show-without-remount contract-kill-of-the-receiver-mid-sync contract-strangers-on-the-port
-  part tsan build-tsan "-Db_sanitize=thread -Db_lundef=false -Doptimization=1" \
+  part tsan build-tsan "$lines -Db_sanitize=thread -Db_lundef=false -Doptimization=1" \
     disk loop store net-connection cli-parts cli household two-arenas file-system
   compiler=$clang_command part fuzz build-fuzz \
-    "-Dfuzz=true -Db_sanitize=address,undefined -Db_lundef=false -Doptimization=1" suite:fuzz
+    "$lines -Dfuzz=true -Db_sanitize=address,undefined -Db_lundef=false -Doptimization=1" suite:fuzz
 fi
 
 step "Summary"
