@@ -402,7 +402,10 @@ Result<void> Folder::State::forgetUnsynced() {
       folders.push_back(node);
       continue;
     }
-    if (!(how & kLeaving) && stat.ok() && stat->type == FileStat::Type::File) replacedUnsynced.insert(node);
+    if (stat.ok() && stat->type == FileStat::Type::File) {
+      if (how & kLeaving) noteReplaced(*row, *path);
+      else replacedUnsynced.insert(node);
+    }
     forget(node);
   }
   // Of a folder that has something known in it, that is the proof that it was on the disk: its user removed it, with all.
@@ -419,6 +422,19 @@ Result<void> Folder::State::forgetUnsynced() {
   if (!sameBoot) unsynced.clearThrough(last);
   else if (unsynced.count()) flushUnsyncedSoon();
   return {};
+}
+
+/// Somebody wrote into it as it was leaving, and the power took the note of that: for when nobody turns out to have it.
+void Folder::State::noteReplaced(const store::DiskRow& row, const std::string& path) {
+  if (row.kind != EntryKind::File || row.blob.isZero()) return;
+  store::HistoryRow line;
+  line.whenNs = core.env.clock.nowNs();
+  line.peer = core.options.self;
+  line.what = "edit";
+  line.node = row.node;
+  line.path = path;
+  line.old = row.version();
+  core.store.history().add(line);
 }
 
 /// What was there before may be under their names again, until all was read.

@@ -19,25 +19,15 @@ constexpr int64_t kLastResortPieceMs = 100;
 constexpr uint64_t kLastResortPieces = 64;
 constexpr size_t kNotReplacedKept = 4096;
 
-/// What the folder has, as a version.
-Version contentOf(const store::DiskRow& row) {
-  Version version;
-  version.blob = row.blob;
-  version.sizeBytes = row.sizeBytes;
-  version.mode = row.mode & 0777;
-  version.mtimeNs = row.mtimeNs;
-  return version;
-}
-
 /// This peer had that content of the file, maybe under another mode or time, and replaced it, while another gave it a version
 /// of its own; and nobody sent it damaged, who may have it all the same. Cost: all of the history.
 bool replacedHere(Core& core, const logic::Record& record, const Version& lost) {
   const auto path = core.shownPath(record.entry.id);
   if (!path.ok() || core.transfers->stillCorrupt(*path)) return false;
-  const auto rows = core.store.history().undoable(*path, 0, 0, store::HistoryTable::kKept);
+  const auto rows = core.store.history().ofNode(record.node, store::HistoryTable::kKept);
   return std::any_of(rows.begin(), rows.end(), [&](const store::HistoryRow& row) {
     // What an edit left beside it was not replaced.
-    return row.node == record.node && row.peer == core.options.self && row.what != "conflict" && row.old->blob == lost.blob;
+    return row.peer == core.options.self && row.what != "conflict" && row.old && row.old->blob == lost.blob;
   });
 }
 
@@ -113,7 +103,7 @@ std::optional<Follows> followsContent(Core& core, const logic::Record& record, c
   const auto row = core.store.disk().get(record.node);
   if (!row || row->dirty || row->blob.isZero() || logic::allLetGo(record.entry)) return std::nullopt;
   if (!std::all_of(heads.begin(), heads.end(), isLost)) return std::nullopt;
-  return Follows{contentOf(*row), Core::baseOf(record.entry, nullptr), true};
+  return Follows{row->version(), Core::baseOf(record.entry, nullptr), true};
 }
 }  // namespace
 
@@ -188,7 +178,7 @@ void Folder::State::nobodyHas(const EntryId& id, const Refused& refusedByAll, As
     } else if (here) {
       done = core.tree.resolve(id, here->first);
     } else if (older) {
-      done = core.tree.write(id, contentOf(*row));
+      done = core.tree.write(id, row->version());
       row->base = core.rebased({}, record, id);
       core.store.disk().put(*row);
     } else {

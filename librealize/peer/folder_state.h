@@ -117,7 +117,7 @@ struct Folder::State {
   Result<void> checkCache();
   bool sameBootAsBefore();
   Result<void> forgetUnsynced();
-  void noteUnsynced(NodeId node, uint8_t how = 0), noteTakenBack(bool sameBoot);
+  void noteUnsynced(NodeId node, uint8_t how = 0), noteTakenBack(bool sameBoot), noteReplaced(const store::DiskRow& row, const std::string& path);
   void flushUnsyncedSoon();
 
   // folder_names.cc

@@ -30,6 +30,15 @@ bool DiskRow::matches(const FileStat& stat) const {
   return seen == *this;
 }
 
+Version DiskRow::version() const {
+  Version version;
+  version.blob = blob;
+  version.sizeBytes = sizeBytes;
+  version.mode = mode & 0777;
+  version.mtimeNs = mtimeNs;
+  return version;
+}
+
 void DiskRow::addSeen(const std::vector<Dot>& dots) {
   base.insert(base.end(), dots.begin(), dots.end());
   std::sort(base.begin(), base.end());

@@ -45,6 +45,8 @@ struct DiskRow {
   void setStat(const FileStat& stat);
   /// Nothing on disk has changed since the row was written: object, kind, size, mtime, ctime, mode.
   bool matches(const FileStat& stat) const;
+  /// What the file has, as a version that nobody has made yet.
+  Version version() const;
   /// Into `base`, sorted and each once.
   void addSeen(const std::vector<Dot>& dots);
   /// This very file, whatever it has now.
