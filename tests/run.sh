@@ -42,6 +42,14 @@ broken() {
   exit 1
 }
 
+# What the builds take, with room for what the tests write.
+needed=9
+[ "$mode" != quick ] || needed=4
+free=$(($(df --output=avail -k . | tail -1) / 1024 / 1024))
+built=$(($(du -sk build build-asan build-tsan build-fuzz 2>/dev/null | awk '{sum += $1} END {print sum + 0}') / 1024 / 1024))
+[ $((free + built)) -ge $needed ] ||
+  broken "$PWD: the builds and tests need about $needed GiB, and $free GiB are free: make room (with --quick they need 4)"
+
 if [ -n "$install" ]; then
   step "Packages"
   tests/install.sh tests || broken "the packages could not be installed"
