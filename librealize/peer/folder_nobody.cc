@@ -38,21 +38,23 @@ bool isLetGoAs(const Entry& entry, const Version& version) {
 }
 
 /// Each version was removed: in the tree, or by this peer, as the history has it, and issued again by another who did not know
-/// yet, maybe with the mode or the time that somebody set there. Cost of the latter: all of the history.
+/// yet, maybe with the mode or the time that somebody set there; or this peer replaced it with what was removed. Cost of the
+/// latter two: all of the history.
 bool allRemoved(Core& core, const logic::Record& record) {
   const auto& heads = record.entry.heads;
   if (std::all_of(heads.begin(), heads.end(), [&](const auto& head) { return isLetGoAs(record.entry, head.second); })) return true;
   if (!logic::letGoUnknown(record.entry) && record.entry.touch.get(core.tree.origin()) == 0) return false;
   std::vector<store::HistoryRow> rows = core.store.history().ofNode(record.node, store::HistoryTable::kKept);
-  std::erase_if(rows, [&](const auto& row) { return row.what != "remove" || row.peer != core.options.self || !row.old; });
-  const auto removedHere = [&](const Version& version) {
+  std::erase_if(rows, [&](const auto& row) { return row.what == "conflict" || row.peer != core.options.self || !row.old; });
+  const auto tookAway = [&](const Version& version, bool removed) {
     return std::any_of(rows.begin(), rows.end(), [&](const store::HistoryRow& row) {
-      return row.old->blob == version.blob && (row.old->mode == version.mode || row.old->mtimeNs == version.mtimeNs);
+      return row.old->blob == version.blob && (row.what == "remove") == removed &&
+             (row.old->mode == version.mode || row.old->mtimeNs == version.mtimeNs);
     });
   };
-  return std::all_of(record.entry.heads.begin(), record.entry.heads.end(), [&](const auto& head) {
-    return logic::isLetGo(record.entry, head.first) || removedHere(head.second);
-  });
+  const auto isRemoved = [&](const auto& head) { return logic::isLetGo(record.entry, head.first) || tookAway(head.second, true); };
+  return std::any_of(heads.begin(), heads.end(), isRemoved) &&
+         std::all_of(heads.begin(), heads.end(), [&](const auto& head) { return isRemoved(head) || tookAway(head.second, false); });
 }
 
 /// This peer replaced one of several versions that it had made, and another issued that again without knowing of it; and it has
