@@ -38,9 +38,9 @@ bool isLetGoAs(const Entry& entry, const Version& version) {
 }
 
 /// Each version was removed: in the tree, or by this peer, as the history has it, and issued again by another who did not know
-/// yet, maybe with the mode or the time that somebody set there; or this peer replaced it with what was removed. Cost of the
-/// latter two: all of the history.
-bool allRemoved(Core& core, const logic::Record& record) {
+/// yet, maybe with the mode or the time that somebody set there; or it is lacking, and this peer replaced it with what was
+/// removed. Cost of the latter two: all of the history.
+bool allRemoved(Core& core, const logic::Record& record, const Refused& lacking) {
   const auto& heads = record.entry.heads;
   if (std::all_of(heads.begin(), heads.end(), [&](const auto& head) { return isLetGoAs(record.entry, head.second); })) return true;
   if (!logic::letGoUnknown(record.entry) && record.entry.touch.get(core.tree.origin()) == 0) return false;
@@ -53,8 +53,9 @@ bool allRemoved(Core& core, const logic::Record& record) {
     });
   };
   const auto isRemoved = [&](const auto& head) { return logic::isLetGo(record.entry, head.first) || tookAway(head.second, true); };
+  const auto isReplaced = [&](const auto& head) { return lacking(head.second.blob) && tookAway(head.second, false); };
   return std::any_of(heads.begin(), heads.end(), isRemoved) &&
-         std::all_of(heads.begin(), heads.end(), [&](const auto& head) { return isRemoved(head) || tookAway(head.second, false); });
+         std::all_of(heads.begin(), heads.end(), [&](const auto& head) { return isRemoved(head) || isReplaced(head); });
 }
 
 /// This peer replaced one of several versions that it had made, and another issued that again without knowing of it; and it has
@@ -141,7 +142,7 @@ void Folder::State::nobodyHas(const EntryId& id, const Refused& refusedByAll, As
     if (!core.exchange->agreesWith(remote->key())) return;
   auto follows = asked == Asked::Connected ? std::nullopt : followsContent(core, *record, refusedByAll, nobody.notReplaced);
   if (!follows && !logic::allLetGo(record->entry)) {
-    if (asked == Asked::Connected || !allRemoved(core, *record)) return;
+    if (asked == Asked::Connected || !allRemoved(core, *record, refusedByAll)) return;
     if (asked != Asked::AllNow) return core.folder->lastResort(id);  // Who has it may have come since the others were asked.
   }
   const std::pair<Dot, Version>*here = nullptr, *elsewhere = nullptr;
@@ -203,8 +204,11 @@ void Folder::State::askForLastResort(const EntryId& id, int64_t delayMs, uint64_
   core.env.scheduler.onCoreAfter(delayMs, [this, alive = alive, id, delayMs, had] {
     if (!*alive) return;
     auto record = core.suspended || core.stopping ? std::nullopt : core.tree.get(id);
-    const bool removed = record && !core.store.disk().get(record->node) && allRemoved(core, *record);
-    if (!record || !record->shown || !(removed || replacedOneHere(core, *record))) {
+    const auto isRemoved = [this, record](const Refused& lacking) {
+      return !core.store.disk().get(record->node) && allRemoved(core, *record, lacking);
+    };
+    const bool replaced = record && record->shown && replacedOneHere(core, *record);
+    if (!record || !record->shown || !(replaced || isRemoved([&](const BlobId& blob) { return !core.transfers->complete(blob); }))) {
       nobody.lastResorts.erase(id);
       return;
     }
@@ -212,7 +216,7 @@ void Folder::State::askForLastResort(const EntryId& id, int64_t delayMs, uint64_
     auto left = std::make_shared<size_t>(1);
     const bool whole = std::all_of(record->entry.heads.begin(), record->entry.heads.end(),
                                    [&](const auto& head) { return core.transfers->complete(head.second.blob); });
-    auto answered = [this, alive, id, delayMs, had, whole, nowhere, left, all = core.exchange->agreesWithAll()] {
+    auto answered = [this, alive, id, delayMs, had, whole, nowhere, left, replaced, isRemoved, all = core.exchange->agreesWithAll()] {
       if (--*left > 0 || !*alive) return;
       if (nowhere->empty()) {
         if (!whole && had < kLastResortPieces) return askForLastResort(id, kLastResortPieceMs, had + 1);
@@ -220,6 +224,10 @@ void Folder::State::askForLastResort(const EntryId& id, int64_t delayMs, uint64_
         return;
       }
       const auto refused = [&](const BlobId& blob) { return nowhere->contains(blob); };
+      if (!replaced && !isRemoved(refused)) {
+        nobody.lastResorts.erase(id);
+        return;
+      }
       nobodyHas(id, refused, all ? Asked::AllNow : Asked::Connected);
       if (!all) askFarther(id, refused);
       askForLastResort(id, std::min(2 * delayMs, kLastResortMostMs));
