@@ -117,21 +117,21 @@ void Folder::nobodyHas(const EntryId& id, const Refused& refusedByAll) {
   auto& s = *s_;
   if (s.core.exchange->agreesWithAll()) return s.nobodyHas(id, refusedByAll, Asked::All);
   s.nobodyHas(id, refusedByAll, Asked::Connected);
-  s.askFarther(id, refusedByAll);
+  s.askFarther(id, refusedByAll, Asked::AllNow);
 }
 
 /// Members that this one does not meet are asked through others.
-void Folder::State::askFarther(const EntryId& id, const Refused& refusedByAll) {
+void Folder::State::askFarther(const EntryId& id, const Refused& refusedByAll, Asked then) {
   const auto record = core.tree.get(id);
   if (!record || !record->shown) return;
   std::vector<BlobId> blobs;
   for (const auto& [dot, version] : record->entry.heads)
     if (refusedByAll(version.blob) && !core.transfers->complete(version.blob)) blobs.push_back(version.blob);
   if (blobs.empty()) return;
-  core.lacking->ask(blobs, [this, alive = alive, id, blobs](bool all) {
+  core.lacking->ask(blobs, [this, alive = alive, id, blobs, then](bool all) {
     if (!*alive || !all) return;
     const auto refused = [&](const BlobId& blob) { return std::find(blobs.begin(), blobs.end(), blob) != blobs.end(); };
-    nobodyHas(id, refused, Asked::AllNow);
+    nobodyHas(id, refused, then);
   });
 }
 
@@ -143,7 +143,7 @@ void Folder::State::nobodyHas(const EntryId& id, const Refused& refusedByAll, As
   auto follows = asked == Asked::Connected ? std::nullopt : followsContent(core, *record, refusedByAll, nobody.notReplaced);
   if (!follows && !logic::allLetGo(record->entry)) {
     if (asked == Asked::Connected || !allRemoved(core, *record, refusedByAll)) return;
-    if (asked != Asked::AllNow) return core.folder->lastResort(id);  // Who has it may have come since the others were asked.
+    if (asked < Asked::AllNow) return core.folder->lastResort(id);  // Who has it may have come since the others were asked.
   }
   const std::pair<Dot, Version>*here = nullptr, *elsewhere = nullptr;
   std::vector<Dot> nowhere;
@@ -151,14 +151,17 @@ void Folder::State::nobodyHas(const EntryId& id, const Refused& refusedByAll, As
     if (follows) break;
     const Version& version = head.second;
     if (core.transfers->complete(version.blob)) here = &head;
-    else if (!refusedByAll(version.blob)) elsewhere = elsewhere ? elsewhere : &head;
+    else if (!refusedByAll(version.blob)) elsewhere = elsewhere && !logic::isLetGo(record->entry, elsewhere->first) ? elsewhere : &head;
     // Who wrote it may have it, if it cannot be asked.
-    else if (asked != Asked::AllNow && version.author != core.options.self && !core.exchange->agreesWith(version.author)) return;
+    else if (asked < Asked::AllNow && version.author != core.options.self && !core.exchange->agreesWith(version.author)) return;
     else nowhere.push_back(head.first);
   }
   // Others have some: those stay, and one of them follows what nobody has, if all were asked.
   if (elsewhere) {
-    if (nowhere.empty() || asked != Asked::AllNow) return;
+    if (nowhere.empty() || asked < Asked::AllNow) return;
+    // What was removed is asked for by nobody.
+    const bool wanted = here || !logic::isLetGo(record->entry, elsewhere->first);
+    if (!wanted && asked != Asked::EachNow && !core.store.disk().get(record->node)) return core.folder->lastResort(id);
     const auto& one = here ? *here : *elsewhere;
     nowhere.push_back(one.first);
     std::sort(nowhere.begin(), nowhere.end());
@@ -228,8 +231,8 @@ void Folder::State::askForLastResort(const EntryId& id, int64_t delayMs, uint64_
         nobody.lastResorts.erase(id);
         return;
       }
-      nobodyHas(id, refused, all ? Asked::AllNow : Asked::Connected);
-      if (!all) askFarther(id, refused);
+      nobodyHas(id, refused, all ? Asked::EachNow : Asked::Connected);
+      if (!all) askFarther(id, refused, Asked::EachNow);
       askForLastResort(id, std::min(2 * delayMs, kLastResortMostMs));
     };
     for (const auto& [dot, version] : record->entry.heads) {

@@ -19,6 +19,7 @@ enum class Asked : uint8_t {
   Connected,  ///< not all members are
   All,        ///< each member, at some time
   AllNow,     ///< each, since this was begun to be looked at
+  EachNow,    ///< the same, and for each version
 };
 
 using NotReplaced = std::set<std::pair<EntryId, BlobId>>;

@@ -304,7 +304,7 @@ struct Folder::State {
   bool outOfTheWay(NodeId parent, const std::string& name), isGoingAround(NodeId parent, const std::string& name);
   bool standBeside(store::DiskRow folder);
   void retry(const EntryId& id), applied(const EntryId& id);
-  void nobodyHas(const EntryId& id, const Refused& refusedByAll, Asked asked), askFarther(const EntryId& id, const Refused& refusedByAll);
+  void nobodyHas(const EntryId& id, const Refused& refusedByAll, Asked asked), askFarther(const EntryId& id, const Refused& refusedByAll, Asked then);
   void askForLastResort(const EntryId& id, int64_t delayMs, uint64_t had = 0);
   Nobody nobody;
   std::set<EntryId> moving;              ///< on their way now; others are moved out of theirs meanwhile
