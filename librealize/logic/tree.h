@@ -141,8 +141,8 @@ class Tree {
   void closeLost(const std::vector<Origin>& lives);
   /// That peer refused to go on with the batch that broke off: the next one begins anew.
   void forgetBatch(const PeerKey& sender);
-  /// One change of a batch. Errors: Corrupt.
-  Result<void> apply(const Change& change, bool ordinary = false);
+  /// One change of a batch. `asItComes`: what is here of it counts as none; null: if that is forgotten (rule 14). Errors: Corrupt.
+  Result<void> apply(const Change& change, std::optional<bool> asItComes = false);
   /// Ends a batch (rule 17): own vector takes in `page.snapshot`, and what depends on that follows.
   void completeBatch(const PeerKey& sender, const ChangePage& page);
 
@@ -267,7 +267,7 @@ class Tree {
   void reissue(const EntryId& id, const std::vector<Origin>& lost, const VersionVector* seenThere);
   void reissueOrphans();
   void tellLast(ChangePage& page) const;
-  bool isFreshFor(const PeerKey& sender), countsAsForgotten(const Record& record) const;
+  bool isFreshFor(const PeerKey& sender), countsAsForgotten(const Record& record);
 
   static Result<void> checkChange(const Change& change);
   void takeUnknown(const Change& change, bool dead);

@@ -220,7 +220,7 @@ Result<void> Tree::applyPage(const PeerKey& sender, const ChangePage& page) {
   }
   // Pages of a second sender among the first one's: then it is not one batch that is here.
   if (const std::string batch = fresh ? sender.hex() : ""; store.getValue(kFreshKey).value_or("") != batch) store.setValue(kFreshKey, batch);
-  for (const Change& change : page.changes) REALIZE_TRY(apply(change, true));
+  for (const Change& change : page.changes) REALIZE_TRY(apply(change, std::nullopt));
   if (page.done || faulty(Fault::VectorEarly)) {
     completeBatch(sender, page);
     if (!covered) state_.trimmed.join(page.trimmed);
@@ -260,13 +260,15 @@ Entry takenAsItComes(const Entry& mine, const Entry& theirs, const VersionVector
 }
 }  // namespace
 
-/// What somebody has forgotten as removed may lack here what let its versions go (rule 14).
-bool Tree::countsAsForgotten(const Record& record) const {
-  return record.entry.live.empty() && state_.trimmed.geq(record.entry.touch) && state_.vector.geq(record.entry.ctx);
+/// What somebody has forgotten as removed may lack here what let its versions go (rule 14). What is shown for what stands in it, or
+/// has another name, nobody has forgotten: its place, and the versions that others have, are here.
+bool Tree::countsAsForgotten(const Record& record) {
+  const Entry& e = record.entry;
+  if (!e.live.empty() || record.shown || !state_.trimmed.geq(e.touch) || !state_.vector.geq(e.ctx)) return false;
+  return !isLinked(e.id);
 }
 
-/// `ordinary`: of a batch, whose sender has seen all that is forgotten here.
-Result<void> Tree::apply(const Change& change, bool ordinary) {
+Result<void> Tree::apply(const Change& change, std::optional<bool> asItComes) {
   Call call(*this);
   const Entry& theirs = change.entry;
   Record* known = records_.find(theirs.id);
@@ -286,7 +288,7 @@ Result<void> Tree::apply(const Change& change, bool ordinary) {
   if (seen.geq(change.seen) && known->entry.touch.geq(theirs.touch) && known->entry.ctx.empty() && theirs == known->entry) {
     return {};  // Sent again, as after a broken connection.
   }
-  const bool gone = ordinary && countsAsForgotten(*known);
+  const bool gone = asItComes ? *asItComes : countsAsForgotten(*known);
   Entry merged = gone ? takenAsItComes(known->entry, theirs, seen, change.seen) : mergeEntries(known->entry, seen, theirs, change.seen);
   merged.ctx = beyond(merged.ctx, state_.vector);
   // A touch that was forgotten when the entry was issued again does not come back: it would stand behind the position of

@@ -207,7 +207,7 @@ Result<void> Tree::applyWhole(const PeerKey& sender, const WholeState& state) {
   const VersionVector& theirs = state.told_.snapshot;
   const bool senderWasAway = !theirs.geq(state_.trimmed), wereAway = !state_.vector.geq(state.told_.trimmed);
 
-  std::unordered_set<EntryId> sent;
+  std::unordered_set<EntryId> sent, gone;  // `gone`: forgotten before anything is taken, whatever comes first.
   for (const std::string& bytes : state.pages_) {
     REALIZE_ASSIGN(auto changes, decodeChanges(bytes));
     for (const Change& change : changes) {
@@ -215,6 +215,7 @@ Result<void> Tree::applyWhole(const PeerKey& sender, const WholeState& state) {
       const Record* known = records_.find(change.entry.id);
       if (known && known->entry.kind != change.entry.kind) return {Code::Corrupt, "a peer sent an entry as something else than it is here"};
       sent.insert(change.entry.id);
+      if (known && countsAsForgotten(*known)) gone.insert(change.entry.id);
     }
   }
   const VersionVector mine = state_.vector;
@@ -241,7 +242,7 @@ Result<void> Tree::applyWhole(const PeerKey& sender, const WholeState& state) {
     for (Change& change : changes) {
       const EntryId id = change.entry.id;
       const Record* known = records_.find(id);
-      if (known && !countsAsForgotten(*known)) {
+      if (known && !gone.count(id)) {
         REALIZE_TRY(apply(change));
         continue;
       }

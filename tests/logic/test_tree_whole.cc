@@ -39,6 +39,19 @@ void checkEqual(TreePeer& a, TreePeer& b) {
   CHECK(a.tree.digest() == b.tree.digest());
 }
 
+/// Each takes from each what it may, twice.
+void meet(const std::vector<TreePeer*>& all) {
+  for (int i = 0; i < 2; ++i) {
+    for (TreePeer* from : all) {
+      for (TreePeer* to : all) {
+        if (to == from) continue;
+        if (mustCompare(*to, *from)) compare(*to, *from);
+        else to->pull(*from);
+      }
+    }
+  }
+}
+
 /// A and B forget what they agree is removed; then C, who was away, and A compare, C or A first.
 void forgetAndMeet(TreePeer& a, TreePeer& b, TreePeer& c, bool awayAsks) {
   for (int i = 0; i < 2; ++i) sync(a, b);
@@ -218,6 +231,88 @@ TEST_CASE("... also where that comes with the whole tree of who had not heard of
     CHECK(p->holds("f", "two, by who saw nothing of it"));
   }
   checkEqual(a, c);
+}
+
+// realize-sim, seed 110013695.
+TEST_CASE("... but not where it is shown for what stands in it: nobody has forgotten that") {
+  TreePeer a('a'), b('b'), c('c');
+  a.folder("old");
+  a.file("old/f", "1");
+  a.file("other", "x");
+  for (TreePeer* p : {&b, &c}) sync(a, *p);
+  REQUIRE(a.move("old", "new"));
+  sync(a, b);
+  REQUIRE(b.write("new/f", "2"));
+  REQUIRE(a.remove("new"));
+  REQUIRE(a.remove("other"));
+  for (int i = 0; i < 2; ++i) sync(a, b);
+  forget(b, {a.key});
+  REQUIRE(c.remove("old"));  // While away.
+  REQUIRE(mustCompare(b, c));
+
+  meet({&c, &a, &b});
+
+  for (TreePeer* p : {&a, &b, &c}) {
+    CHECK(p->all() == "new new/f");
+    checkEqual(a, *p);
+  }
+}
+
+TEST_CASE("... nor where another name has its versions") {
+  bool edited = true;  // By who was away, or removed.
+  SUBCASE("edited") {}
+  SUBCASE("removed") { edited = false; }
+  TreePeer a('a'), b('b'), c('c');
+  Version link;
+  link.target = a.file("f", "1");
+  REQUIRE(a.tree.create(kRootEntry, "link", EntryKind::File, link).ok());
+  a.file("other", "x");
+  for (TreePeer* p : {&b, &c}) sync(a, *p);
+  REQUIRE(a.write("link", "2"));
+  REQUIRE(a.remove("f"));
+  REQUIRE(a.remove("other"));
+  for (int i = 0; i < 2; ++i) sync(a, b);
+  forget(b, {a.key});
+  REQUIRE((edited ? c.write("f", "3") : c.remove("f")));
+  REQUIRE(mustCompare(b, c));
+
+  meet({&c, &b, &a});
+
+  for (TreePeer* p : {&a, &b, &c}) {
+    CHECK(p->holds("link", "2"));
+    CHECK(p->holds("link", "3") == edited);
+    CHECK(p->heads("link") == (edited ? 2 : 1));
+    checkEqual(a, *p);
+  }
+}
+
+TEST_CASE("... also where that name goes with the same comparison, before or after it") {
+  for (const std::string name : {"g", "h"}) {  // By their ids.
+    CAPTURE(name);
+    TreePeer a('a'), b('b'), c('c');
+    Version link;
+    link.target = a.file("f", "1");
+    REQUIRE(a.tree.create(kRootEntry, name, EntryKind::File, link).ok());
+    a.file("other", "x");
+    for (TreePeer* p : {&b, &c}) sync(a, *p);
+    REQUIRE(a.write("f", "2"));
+    REQUIRE(a.remove("f"));
+    REQUIRE(a.remove("other"));
+    for (int i = 0; i < 2; ++i) sync(a, b);
+    forget(b, {a.key});
+    REQUIRE(c.write("f", "3"));
+    REQUIRE(c.remove(name));
+    REQUIRE(mustCompare(b, c));
+
+    meet({&c, &b, &a});
+
+    for (TreePeer* p : {&a, &b, &c}) {
+      CHECK(p->all() == "f");
+      CHECK(p->holds("f", "2"));
+      CHECK(p->holds("f", "3"));
+      checkEqual(a, *p);
+    }
+  }
 }
 
 TEST_CASE("who removed an older version while away claims nothing for the sake of one that was removed and forgotten elsewhere") {

@@ -60,6 +60,7 @@ RULES = {
     "fresh-one": "... or another sender's batch has begun, too",
     "gone": "what is removed here and forgotten by somebody is taken as it comes: what let its versions go may be missing here",
     "gone-whole": "... also in a comparison of whole states",
+    "gone-shown": "... but nobody has forgotten what is shown for what stands in it, or has a name left: it is merged",
     "forgotten": "touches forgotten when an entry was issued again do not come back with another's state of it",
     "forgotten-beyond": "... also where they are of what was seen of that entry only, as of a closed origin",
     "copy-id": "the id of a version's copy follows from its entry and its content, not from a path",
@@ -332,7 +333,7 @@ class Peer:
         return e
     def take(self, src, i):
         theirs = src.entries[i]; seen = self.seen(i); mine = self.entries.get(i)
-        if not mine or on("gone") and self.counts_as_forgotten(mine):
+        if not mine or on("gone") and self.counts_as_forgotten(i):
             if on("as-is"):
                 e = theirs.copy(); e.ctx = join(seen, src.seen(i))
             else: e = merge(Entry(theirs.kind), seen, theirs, src.seen(i))
@@ -341,9 +342,11 @@ class Peer:
         self.entries[i] = e
         self.hlc = max(self.hlc, e.place[0][0])
         self.truth[i] = self.truth.get(i, frozenset()) | src.truth.get(i, frozenset())
-    def counts_as_forgotten(self, e):
+    def counts_as_forgotten(self, i):
         """A removed entry that somebody has forgotten may not have here what let its versions go (pull_all)."""
-        return not e.live and geq(self.T, e.touch) and geq(self.V, e.ctx)
+        e = self.entries[i]
+        if e.live or not geq(self.T, e.touch) or not geq(self.V, e.ctx): return False
+        return not on("gone-shown") or not self.linked(i) and i not in self.view().where
     def settle(self, src, snapshot=None, told=None):
         """told: acks, closed and hlc, where they were told earlier than now."""
         snapshot = dict(src.V) if snapshot is None else snapshot
@@ -473,9 +476,9 @@ class Peer:
         staged, theirs_seen, again, mine = w["staged"], w["V"], [], dict(self.V)
         stale_src, stale_self = not geq(theirs_seen, self.T), not geq(self.V, w["T"])
         for i, t in w["truth"].items(): self.truth[i] = self.truth.get(i, frozenset()) | t
+        gone = {i for i in staged if on("gone-whole") and i in self.entries and self.counts_as_forgotten(i)}
         for i in sorted(set(i for i in self.entries if self.differs(w, i)) | set(staged)):
-            forgotten = i in self.entries and on("gone-whole") and self.counts_as_forgotten(self.entries[i])
-            if i in self.entries and i in staged and not forgotten:
+            if i in self.entries and i in staged and i not in gone:
                 theirs, seen, _ = staged[i]
                 self.entries[i] = self.merged(i, theirs, seen)
                 self.hlc = max(self.hlc, theirs.place[0][0])
