@@ -17,9 +17,6 @@ constexpr size_t kSlice = 200;
 constexpr int64_t kRetryMs = 500;
 constexpr int kMaxDepth = 16;
 
-/// The same bytes as the row says; a rename moves only ctime.
-bool sameBytes(const store::DiskRow& row, const FileStat& stat) { return row.sameBytes(stat); }
-
 const logic::ShownHead* headOf(const std::vector<logic::ShownHead>& heads, const BlobId& blob) {
   for (const auto& head : heads)
     if (head.version.blob == blob) return &head;
@@ -114,7 +111,7 @@ bool Folder::State::asKnown(const store::DiskRow& row, const std::string& path) 
   if (row.kind == EntryKind::File && !nobodyWrites(path)) return false;
   if (faulty(Fault::TrustTheRow)) return true;
   auto stat = root->stat(path);
-  return stat.ok() && sameBytes(row, *stat);
+  return stat.ok() && row.sameBytes(*stat);
 }
 
 /// Takes a file out of the user's sight, if it is as we know it; who opened it for writing a moment ago would write into
@@ -329,12 +326,12 @@ bool Folder::State::moveOnDisk(const logic::Record& record, store::DiskRow& row,
   }
   row.parentNode = move->parentNode;
   row.name = record.shownName;
-  if (auto now = root->stat(move->to); now.ok() && sameBytes(row, *now)) row.setStat(*now);
+  if (auto now = root->stat(move->to); now.ok()) row.noteRenamed(*now);
   putAtName(row);
   if (swapped) {
     swapped->parentNode = oldParent;
     swapped->name = oldName;
-    if (auto now = root->stat(move->from); now.ok() && sameBytes(*swapped, *now)) swapped->setStat(*now);
+    if (auto now = root->stat(move->from); now.ok()) swapped->noteRenamed(*now);
     core.store.disk().put(*swapped);
     if (auto other = core.store.idOf(swapped->node)) core.folder->entryChanged(*other);
   }
@@ -359,7 +356,7 @@ void Folder::State::stepOut(const DiskMove& move, const logic::Record& record, s
     if (auto above = core.store.idOf(row.parentNode)) core.folder->entryChanged(*above);
   row.parentNode = move.parentNode;
   row.name = name;
-  if (auto now = root->stat(beside); now.ok() && sameBytes(row, *now)) row.setStat(*now);
+  if (auto now = root->stat(beside); now.ok()) row.noteRenamed(*now);
   putAtName(row);
 }
 
@@ -379,7 +376,7 @@ std::optional<store::DiskRow> Folder::State::inEachOthersWay(const DiskMove& mov
 /// A new time would hide what is written at this moment. The row then has the time that the file has. Errors: Busy.
 Result<void> Folder::State::setTimesOf(store::DiskRow& row, const std::string& path, int64_t mtimeNs) {
   REALIZE_ASSIGN(FileStat known, root->stat(path));
-  if (!sameBytes(row, known)) return Error{Code::Busy, path + ": changed here at this moment"};
+  if (!row.sameBytes(known)) return Error{Code::Busy, path + ": changed here at this moment"};
   auto file = root->open(path, OpenMode::Read);
   if (!file.ok() && file.code() == Code::PermissionDenied) {  // Its mode keeps others away, too.
     REALIZE_TRY(root->setTimes(path, mtimeNs));
@@ -429,8 +426,9 @@ bool Folder::State::applyAttributes(const logic::Record& record, store::DiskRow&
     return false;
   }
   auto now = root->stat(*path);
-  if (!directory && (!set.ok() || !now.ok() || !sameBytes(expected, *now))) {
-    hint(parentPath(*path));  // Somebody wrote: the row stays as it was, so that this is seen and read.
+  const bool otherMode = now.ok() && (now->mode & 0777) != mode && now->ctimeNs != row.ctimeNs;  // A disk without modes leaves all.
+  if (!directory && (!set.ok() || !now.ok() || !expected.sameBytes(*now) || otherMode)) {
+    hint(parentPath(*path));  // Somebody wrote, or set another mode: the row stays as it was, so that this is seen and read.
     retry(record.entry.id);
     return false;
   }
@@ -527,7 +525,7 @@ bool Folder::State::standBeside(store::DiskRow folder) {
   if (folder.kind == EntryKind::Directory) directoryMoved(*path, beside, true);
   changedByUs(parentPath(*path));
   folder.name = aside;
-  if (auto now = root->stat(beside); now.ok() && sameBytes(folder, *now)) folder.setStat(*now);
+  if (auto now = root->stat(beside); now.ok()) folder.noteRenamed(*now);
   putAtName(folder);
   core.folder->entryChanged(*id);
   return true;

@@ -360,7 +360,7 @@ Result<void> Folder::place(const EntryId& id, Dot dot, const std::string& tempPa
   s.changedByUs(parent);
   auto placed = s.root->stat(path);
   // What is there by now, if it is not what was put there, is somebody's edit: the row must not say that it is known.
-  const bool ours = placed.ok() && placed->bytesUnchanged(fresh);
+  const bool ours = placed.ok() && placed->bytesUnchanged(fresh) && placed->mode == fresh.mode;
   if (!ours) s.hint(parent);
   core.transact([&] {
     s.putRow(record->node, parentNode, record->shownName, EntryKind::File, ours ? *placed : fresh, head->version.blob,

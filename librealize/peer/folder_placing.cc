@@ -234,7 +234,7 @@ void Folder::noteNew(const NewFile& file) {
   const auto seen = file.followed ? file.seen : folder.open->stat(row.name);
   // As in place(): somebody may have been quicker.
   const auto& fresh = file.fresh;
-  const bool ours = seen.ok() && seen->bytesUnchanged(fresh);
+  const bool ours = seen.ok() && seen->bytesUnchanged(fresh) && seen->mode == fresh.mode;
   row.setStat(ours ? *seen : fresh);
   s.putRow(row);
   s.putInto(folder.node);

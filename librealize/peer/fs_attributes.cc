@@ -87,6 +87,15 @@ Result<void> ArenaFileSystem::State::changeReal(Directory& root, Found& entry, D
   REALIZE_ASSIGN(const auto after, root.stat(path));
   const auto mode = change.mode && kind != EntryKind::Symlink ? std::optional(*change.mode & 01777) : std::nullopt;
   const auto mtime = change.mtimeNs && kind != EntryKind::Directory ? change.mtimeNs : std::nullopt;
+  if (kind == EntryKind::File) {
+    FileStat expected = *before;
+    if (mtime) expected.mtimeNs = *mtime;
+    // As above: somebody changed it in the folder at this moment.
+    if (!after.bytesUnchanged(expected) || (after.mode & 0777) != ((mode ? *mode : before->mode) & 0777)) {
+      core.folder->hintContent(entry.record.node);
+      return {};
+    }
+  }
   Result<void> done;
   const bool noted = core.transact([&] {
     if (mode || mtime) {

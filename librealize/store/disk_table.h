@@ -53,6 +53,10 @@ struct DiskRow {
   bool isObject(const FileStat& stat) const { return device == stat.device && inode == stat.inode && birthNs == stat.birthNs; }
   /// The same object with the same bytes: what a rename or a change of mode leaves as it is.
   bool sameBytes(const FileStat& stat) const { return isObject(stat) && sizeBytes == stat.sizeBytes && mtimeNs == stat.mtimeNs; }
+  /// After a rename of our own, which sets the ctime. What else differs is somebody's change, and stays to be seen.
+  void noteRenamed(const FileStat& stat) {
+    if (sameBytes(stat) && mode == stat.mode) setStat(stat);
+  }
   bool operator==(const DiskRow&) const = default;
 };
 

@@ -35,7 +35,10 @@ World::Knowledge World::knowledgeOf(size_t number) {
       if (logic::isLetGo(record->entry, dot)) out.lastResorts.insert(dot);
     }
   }
-  for (const auto& row : store.disk().all(0, 100'000)) out.files.insert(row.blob);
+  for (const auto& row : store.disk().all(0, 100'000)) {
+    out.files.insert(row.blob);
+    if (!store.unsynced().has(row.node)) out.durable.insert(row.blob);
+  }
   return out;
 }
 
@@ -98,6 +101,27 @@ void World::loseNames(size_t number, const Knowledge& lost, const std::map<BlobI
         gone += " T" + std::to_string(token);
   }
   if (!gone.empty()) say(number, "  and no database names any more" + gone);
+}
+
+/// What a disk that was lost or came back had, and a power cut takes from who was putting it in place, and has not said that it has
+/// it. Its temporary files go.
+std::string World::loseUnsynced(size_t number, const std::map<uint64_t, std::string>& before) {
+  if (!keepsContents()) return "";
+  std::string gone;
+  std::map<BlobId, std::string> left;
+  for (size_t i = 0; i < machines_.size(); ++i)
+    if (!isApart(*machines_[i].peer)) addBytesOn(i, i == number, left);
+  std::set<Token> there;
+  for (const auto& [blob, content] : left) there.merge(tokensIn(content));
+  const Knowledge own = knowledgeOf(number);
+  for (const auto& [inode, content] : before) {
+    const BlobId blob = blobOf(content);
+    if (left.contains(blob) || !exposed_.contains(blob) || own.durable.contains(blob)) continue;
+    for (auto token : tokensIn(content))
+      if (!there.contains(token) && excused_.emplace(token, "on a disk that was restored only, and on its way to " + name(number)).second)
+        gone += " T" + std::to_string(token);
+  }
+  return gone;
 }
 
 }  // namespace realize::test

@@ -188,6 +188,7 @@ void World::losePower(size_t number) {
   }
   machine.unsynced.clear();
   machine.rewritten.clear();
+  lost += loseUnsynced(number, before);
   say(number, "lost power" + (lost.empty() ? "" : ", and with it what was not synced:" + lost));
 }
 

@@ -133,6 +133,7 @@ class World {
     std::map<Dot, BlobId> heads;  ///< of what is alive
     std::set<Dot> lastResorts;  ///< of these, what was let go all the same
     std::set<BlobId> files;       ///< that it knows in its folder
+    std::set<BlobId> durable;     ///< those of which it says so
     std::set<BlobId> replaced;  ///< by another version of the same entry, lately
     bool letGo(const Dot& dot) const;
   };
@@ -140,6 +141,7 @@ class World {
   void exposeDisk(size_t number);
   void expose(size_t number, const Knowledge& lost, bool database);
   std::set<BlobId> currentBut(size_t number);
+  std::string loseUnsynced(size_t number, const std::map<uint64_t, std::string>& before);
   void loseNames(size_t number, const Knowledge& lost, const std::map<BlobId, std::string>& before);
 
   // user.cc: what users do to their folder
