@@ -84,7 +84,7 @@ std::string World::unreadAt(size_t number) {
   doing(number, [&](Directory& root) {
     for (const auto& problem : store.problems().list(100)) {
       const auto there = root.stat(problem.path);
-      if (problem.kind == "rescued" && problem.path.starts_with(peer::kOwnFolder) && there.ok()) unread = "/" + problem.path;
+      if (problem.kind == "rescued" && problem.path.starts_with(std::string(peer::kOwnFolder) + "/") && there.ok()) unread = "/" + problem.path;
       if (problem.kind != "unreadable") continue;
       const bool file = there.ok() && there->type == FileStat::Type::File;
       const auto rows = file ? store.disk().getByInode(there->device, there->inode) : std::vector<store::DiskRow>();
@@ -134,7 +134,7 @@ void World::checkFolders() {
         onDisk.erase(found);
         if (!core.store.disk().get(record->node) && mayStay(i, root, *path)) {
           const auto problems = core.store.problems().list(100);
-          if (mark == Mark::Real && std::none_of(problems.begin(), problems.end(), [&](const auto& problem) { return problem.path == *path; }))
+          if (mark == Mark::Real && !waits && std::none_of(problems.begin(), problems.end(), [&](const auto& problem) { return problem.path == *path; }))
             wrong = *path + " is ignored and in the way, and nothing says so";
           if (!wrong.empty()) return;
           continue;
