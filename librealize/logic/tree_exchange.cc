@@ -417,15 +417,16 @@ void Tree::reissue(const EntryId& id, const std::vector<Origin>& lost, const Ver
   std::vector<std::pair<Dot, Version>> fresh(unseen, versions.end());
   versions.erase(unseen, versions.end());
   versions = greatestOfEqual(std::move(versions));
-  // All were let go where the entry was removed and forgotten: they are so again.
-  const bool letGoThere = place && again.claim && fresh.empty();
-  change(id, again);
+  // All were let go, where the entry was removed and forgotten or here: they are so again.
+  const bool letGo = place && again.claim && (fresh.empty() || allLetGo(r->entry));
+  if (letGo && versions.empty()) fresh.clear();  // They stay as they are.
+  Dot last = change(id, again);
   // Every other head again: each has seen the old ones, none the others.
   for (const auto& [dot, version] : versions) {
     LocalChange write;
     write.version = version;
-    Dot now = change(id, write);
-    fresh.emplace_back(now, version);
+    last = change(id, write);
+    fresh.emplace_back(last, version);
   }
   Claimed before = claimedOf(r);
   beginEdit(*r);
@@ -435,7 +436,7 @@ void Tree::reissue(const EntryId& id, const std::vector<Origin>& lost, const Ver
     r->entry.tombs.clear();
     std::vector<Dot> dots;
     for (const auto& [dot, version] : r->entry.heads) dots.push_back(dot);
-    if (letGoThere) r->entry.tombs.emplace_back(dots.back(), dots);
+    if (letGo) r->entry.tombs.emplace_back(last, dots);
     for (const auto& [dot, version] : r->entry.heads) std::erase(r->entry.replaced, version.blob);
   }
   for (Origin origin : lost) {

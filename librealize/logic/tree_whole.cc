@@ -40,12 +40,14 @@ bool outlives(const Entry& entry, const VersionVector& seenThere) {
     if (!isForOthers(entry, claim)) return true;
     forOthers = true;
   }
-  const auto heads = realHeads(entry);
-  return forOthers && std::any_of(heads.begin(), heads.end(), [&](const auto& head) { return !seenThere.covers(head.first); });
+  return forOthers && std::any_of(entry.heads.begin(), entry.heads.end(), [&](const auto& head) {
+    return !seenThere.covers(head.first) && !isLetGo(entry, head.first);
+  });
 }
 
-/// What was removed and forgotten had let go the versions that were seen there, where another is left.
+/// What was removed and forgotten had let go the versions that were seen there, where another is left: not one that was let go here.
 void forgetHeads(Entry& entry, const VersionVector& seenThere) {
+  if (allLetGo(entry)) return;
   auto left = realHeads(entry);
   std::erase_if(left, [&](const auto& head) { return seenThere.covers(head.first); });
   if (left.empty() || left.size() == entry.heads.size()) return;
@@ -207,7 +209,7 @@ Result<void> Tree::applyWhole(const PeerKey& sender, const WholeState& state) {
   const VersionVector& theirs = state.told_.snapshot;
   const bool senderWasAway = !theirs.geq(state_.trimmed), wereAway = !state_.vector.geq(state.told_.trimmed);
 
-  std::unordered_set<EntryId> sent, gone;  // `gone`: forgotten before anything is taken, whatever comes first.
+  std::unordered_set<EntryId> sent, gone;  // `gone`: forgotten on one side; here before anything is taken, whatever comes first.
   for (const std::string& bytes : state.pages_) {
     REALIZE_ASSIGN(auto changes, decodeChanges(bytes));
     for (const Change& change : changes) {
@@ -228,6 +230,7 @@ Result<void> Tree::applyWhole(const PeerKey& sender, const WholeState& state) {
       Record& record = *records_.find(id);
       const bool survives = outlives(record.entry, theirs);
       if (survives) again.emplace(id, &theirs);
+      else gone.insert(id);
       if (record.entry.live.empty()) continue;
       const Claimed before = claimedOf(&record);
       beginEdit(record);
@@ -252,7 +255,10 @@ Result<void> Tree::applyWhole(const PeerKey& sender, const WholeState& state) {
       }
       const bool dead = senderWasAway ? !outlives(change.entry, state_.vector) : !anyBeyond(change.entry.live, state_.vector);
       if (!dead && senderWasAway) forgetHeads(change.entry, state_.vector);
-      if (dead) change.entry.live.clear();
+      if (dead) {
+        change.entry.live.clear();
+        gone.insert(id);
+      }
       REALIZE_TRY(apply(change, true));  // As it comes.
       if (!dead && senderWasAway) again.emplace(id, &mine);
     }
@@ -263,6 +269,7 @@ Result<void> Tree::applyWhole(const PeerKey& sender, const WholeState& state) {
     for (auto it = forgotten.begin(); it != forgotten.end();) {
       if (isNamed(it->first)) {
         takeUnknown(it->second, true);
+        gone.insert(it->first);
         it = forgotten.erase(it);
         found = true;
       } else {
@@ -272,6 +279,11 @@ Result<void> Tree::applyWhole(const PeerKey& sender, const WholeState& state) {
   }
   completeBatch(sender, state.told_);
   state_.trimmed.join(state.told_.trimmed);
+  // Others may have it where it was when it was removed, which is forgotten here or there.
+  for (const EntryId& id : gone) {
+    const Record* record = records_.find(id);
+    if (record && record->entry.live.empty() && (record->shown || isLinked(id))) again.emplace(id, &state_.vector);
+  }
   issueAgain(again);
   return {};
 }

@@ -2,6 +2,7 @@
 
 #include <doctest/doctest.h>
 
+#include "librealize/logic/tree_merge.h"
 #include "tests/support/tree_peer.h"
 
 using namespace realize;
@@ -315,6 +316,38 @@ TEST_CASE("... also where that name goes with the same comparison, before or aft
   }
 }
 
+TEST_CASE("a folder that was moved, removed and forgotten elsewhere is in one place for all where something came to stand in it") {
+  bool removed = false;  // By another who was away, too.
+  SUBCASE("and nobody else changed it") {}
+  SUBCASE("and another removed it, too") { removed = true; }
+  for (bool awayAsks : {true, false}) {
+    CAPTURE(awayAsks);
+    TreePeer a('a'), b('b'), c('c'), d('d');
+    a.folder("old");
+    a.folder("top");
+    for (TreePeer* p : {&b, &c, &d}) sync(a, *p);
+    REQUIRE(a.move("old", "new"));
+    REQUIRE(a.remove("new"));
+    for (int i = 0; i < 2; ++i) sync(a, b);
+    forget(a, {b.key});  // B has it still, as removed in its last place.
+    REQUIRE(c.move("top", "old/top"));  // While away.
+    if (removed) {
+      REQUIRE(d.remove("old"));
+      REQUIRE(c.pull(d));
+    }
+    REQUIRE(mustCompare(c, a));
+
+    if (awayAsks) compare(c, a);
+    else compare(a, c);
+    meet({&c, &a, &b});
+
+    for (TreePeer* p : {&a, &b, &c}) {
+      CHECK(p->all() == "old old/top");
+      checkEqual(a, *p);
+    }
+  }
+}
+
 TEST_CASE("who removed an older version while away claims nothing for the sake of one that was removed and forgotten elsewhere") {
   for (bool awayAsks : {true, false}) {
     CAPTURE(awayAsks);
@@ -330,6 +363,33 @@ TEST_CASE("who removed an older version while away claims nothing for the sake o
     forgetAndMeet(a, b, c, awayAsks);
 
     for (TreePeer* p : {&a, &c}) CHECK_FALSE(p->has("f"));
+    checkEqual(a, c);
+  }
+}
+
+TEST_CASE("... nor for the sake of one that was removed, too, by who did not know of that") {
+  for (bool awayAsks : {true, false}) {
+    CAPTURE(awayAsks);
+    TreePeer a('a'), b('b'), c('c'), d('d'), e('e');
+    a.file("f", "1");
+    a.file("other", "x");
+    for (TreePeer* p : {&b, &c, &d, &e}) sync(a, *p);
+    REQUIRE(a.write("f", "2"));
+    for (TreePeer* p : {&b, &c, &d}) sync(a, *p);
+    REQUIRE(e.write("f", "3"));
+    const Base own = Base::only({e.tree.shownHeads(e.at("f")).front().dot});
+    REQUIRE(e.pull(d));
+    REQUIRE(e.tree.remove(e.at("f"), own).ok());  // For the sake of "2".
+    REQUIRE(d.remove("f"));
+    REQUIRE(c.move("f", "g"));
+    sync(a, c);
+    REQUIRE(a.remove("g"));
+    REQUIRE(a.remove("other"));
+    for (TreePeer* p : {&d, &e}) REQUIRE(c.pull(*p));
+    REQUIRE(c.has("g"));
+    forgetAndMeet(a, b, c, awayAsks);
+
+    for (TreePeer* p : {&a, &c}) CHECK_FALSE(p->has("g"));
     checkEqual(a, c);
   }
 }
@@ -358,6 +418,57 @@ TEST_CASE("a version that was removed and forgotten elsewhere is a last resort w
     CHECK(c.heads("g") == 1);
     CHECK(c.holds("g", "2"));
     CHECK(c.tree.get(c.at("g"))->entry.tombs.empty());
+  }
+}
+
+TEST_CASE("... and so is one that was never seen there, if it was removed, too") {
+  for (bool awayAsks : {true, false}) {
+    CAPTURE(awayAsks);
+    TreePeer a('a'), b('b'), c('c'), d('d');
+    a.file("f", "1");
+    a.file("other", "x");
+    for (TreePeer* p : {&b, &c, &d}) sync(a, *p);
+    REQUIRE(a.write("f", "2"));
+    REQUIRE(a.remove("f"));
+    REQUIRE(d.write("f", "3"));
+    REQUIRE(d.remove("f"));
+    REQUIRE(c.move("f", "g"));
+    for (TreePeer* p : {&a, &d}) REQUIRE(c.pull(*p));
+    REQUIRE(a.remove("other"));  // So that C has missed something.
+    forgetAndMeet(a, b, c, awayAsks);
+
+    for (TreePeer* p : {&a, &c}) {
+      CHECK(p->all() == "g");
+      CHECK(p->heads("g") == 2);
+      CHECK(allLetGo(p->tree.get(p->at("g"))->entry));
+    }
+    checkEqual(a, c);
+    REQUIRE(a.write("g", "4"));
+    meet({&a, &c, &d});
+    for (TreePeer* p : {&a, &c, &d}) CHECK(p->heads("g") == 1);
+  }
+}
+
+TEST_CASE("... also if it is the only one, and what was forgotten there had but the same name") {
+  for (bool awayAsks : {true, false}) {
+    CAPTURE(awayAsks);
+    TreePeer a('a'), b('b'), c('c'), d('d');
+    a.file("f", "1");
+    sync(a, b);
+    REQUIRE(a.remove("f"));
+    d.file("f", "2");
+    sync(c, d);
+    REQUIRE(c.move("f", "g"));
+    REQUIRE(d.remove("f"));
+    REQUIRE(c.pull(d));
+    forgetAndMeet(a, b, c, awayAsks);
+
+    for (TreePeer* p : {&a, &c}) {
+      CHECK(p->all() == "g");
+      CHECK(p->holds("g", "2"));
+      CHECK(allLetGo(p->tree.get(p->at("g"))->entry));
+    }
+    checkEqual(a, c);
   }
 }
 

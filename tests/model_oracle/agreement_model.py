@@ -33,6 +33,7 @@ RULES = {
     "tcheck": "peers that do not cover each other's T exchange whole state",
     "inherit": "who took whole state has, like its source, no record of what was trimmed: T joins",
     "reissue": "what survives a return is written and placed again, freshly stamped",
+    "back": "what was forgotten and is needed for what stands in it is placed again, too: others may have it elsewhere",
     "as-is": "an entry alive there and without any record here is taken as it is",
     "new-origin": "every life of a database that changes something is a new origin",
     "ghosts": "a delete keeps the versions it let go until it is stable",
@@ -54,6 +55,7 @@ RULES = {
     "sent-before": "only a touch between base and snapshot proves that an entry was sent earlier in the batch",
     "life": "a cursor is good only for the life of the sender that gave it",
     "still": "a comparison of whole states is good only while neither side trims",
+    "alone": "... and while nothing is taken from others",
     "fingerprint": "ranges with equal fingerprints are not sent",
     "fresh": "who has nothing yet takes an ordinary batch, whatever was trimmed",
     "fresh-still": "... unless the sender trims before it is complete",
@@ -68,6 +70,7 @@ RULES = {
     "let-go-there": "of what survives a return, versions go that were let go there and are forgotten with the entry",
     "new-heads": "versions that were never seen there keep their dots",
     "still-let-go": "if all of them were let go there, they are so when they are issued again",
+    "let-go-here": "... or here, though some were never seen there",
     "claims-there": "what was claimed for the sake of versions that were let go there does not survive a return",
     "sure": "what is not known there is new here, if nothing was trimmed there that was not seen here",
     "same-vector": "two with the same vector that show not the same tree compare whole states: one has a part of a batch whose sender is gone",
@@ -379,6 +382,8 @@ class Peer:
             src.acks[self.name] = dict(self.V)
             for p, w in src.acks.items():
                 if p != self.name: self.acks[p] = join(self.acks.get(p, {}), w)
+        # What comes into a range that was equal would pass for what is there, too, where its removal may be forgotten.
+        if on("alone"): self.wholes = {n: w for n, w in self.wholes.items() if n == src.name}
         if on("tcheck") and not (geq(self.V, src.T) and geq(src.V, self.T)) and not self.fresh_for(src):
             self.pull_all(src, rng, whole)
             return 1
@@ -476,6 +481,7 @@ class Peer:
         staged, theirs_seen, again, mine = w["staged"], w["V"], [], dict(self.V)
         stale_src, stale_self = not geq(theirs_seen, self.T), not geq(self.V, w["T"])
         for i, t in w["truth"].items(): self.truth[i] = self.truth.get(i, frozenset()) | t
+        back = set()
         gone = {i for i in staged if on("gone-whole") and i in self.entries and self.counts_as_forgotten(i)}
         for i in sorted(set(i for i in self.entries if self.differs(w, i)) | set(staged)):
             if i in self.entries and i in staged and i not in gone:
@@ -485,11 +491,11 @@ class Peer:
             elif i not in staged:                # no record there: new here, or deleted and trimmed there
                 if not stale_self and on("sure"): continue   # not trimmed there: we have seen all that is
                 if self.survives(self.entries[i], theirs_seen): self.forget_heads(i, theirs_seen); again.append((i, theirs_seen))
-                else: self.entries[i] = self.entries[i].copy(); self.entries[i].live = frozenset()
+                else: self.entries[i] = self.entries[i].copy(); self.entries[i].live = frozenset(); back.add(i)
             elif not geq(self.V, staged[i][0].touch):   # no record here, and news of it there
                 e = self.entries[i] = staged[i][0].copy(); e.ctx = join(self.V, staged[i][1])
                 self.hlc = max(self.hlc, e.place[0][0])
-                if not self.survives(e, self.V, stale_src): e.live = frozenset()
+                if not self.survives(e, self.V, stale_src): e.live = frozenset(); back.add(i)
                 elif stale_src: self.forget_heads(i, self.V); again.append((i, mine))
         todo = list(self.entries)                # of the dead there, only what something alive here needs
         for i in todo:
@@ -497,13 +503,15 @@ class Peer:
             for j in [e.place[1]] + [v[1] for v in e.heads.values() if v[1]]:
                 if j not in self.entries and j in staged:
                     d = self.entries[j] = staged[j][0].copy(); d.live = frozenset(); d.ctx = join(self.V, staged[j][1]); todo.append(j)
-                    self.hlc = max(self.hlc, d.place[0][0])
+                    self.hlc = max(self.hlc, d.place[0][0]); back.add(j)
         self.settle(src, w["V"], w)
         self.batches.pop(src.name, None)         # What it would complete is here.
         if on("inherit"): self.T = join(self.T, w["T"])
         if not on("reissue"): return
+        shown = self.view().where
+        if on("back"): again += [(i, None) for i in back | gone if not self.entries[i].live and (i in shown or self.linked(i))]
         done = set()
-        for i, seen in again:
+        for i, seen in sorted(again, key=lambda one: one[0]):
             for j in self.bundle([i]):
                 if j in done: continue
                 done.add(j); self.again(j, self.entries[j].place[1:3], seen=seen if i == j else None)
@@ -526,6 +534,7 @@ class Peer:
         """Issue the state of an entry again under dots of our own, but versions never `seen` there; dots of the origins
         `lost` are forgotten."""
         e = self.entries[j]
+        gone_here = on("let-go-here") and seen is not None and e.live and not e.real_heads()
         versions, past = sorted(e.shown_heads().items()) if e.live or place else [], self.truth[j]
         kept = {d: v for d, v in versions if seen is not None and on("new-heads") and not covers(seen, d)}
         versions = [(d, v) for d, v in versions if d not in kept]
@@ -538,9 +547,9 @@ class Peer:
             fresh[self.change(j, write=v)] = v
             evs |= self.truth[j]; self.truth[j] = keep
         e = self.entries[j]; self.truth[j] |= evs
-        if fresh or kept: e.heads, e.tombs = {**kept, **fresh}, {}
-        if fresh and seen is not None and e.live and not kept and on("still-let-go"):
-            dot = max(fresh); e.tombs = {dot: frozenset(fresh)}
+        if fresh or kept and not gone_here: e.heads, e.tombs = {**kept, **fresh}, {}
+        if fresh and seen is not None and e.live and (gone_here or not kept and on("still-let-go")):
+            dot = max(fresh); e.tombs = {dot: frozenset(e.heads)}
             ev = (self.name, self.life, next(self.world.counter), j)
             self.world.events[ev] = (False, None, False, True, self.truth[j], dot, False); self.truth[j] |= {ev}
         e.touch = {o: s for o, s in e.touch.items() if o not in lost or s <= self.V.get(o, 0)}

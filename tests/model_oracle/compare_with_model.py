@@ -68,6 +68,7 @@ class Peer(model.Peer):
         model.Peer.trim(self)
     def pull_whole(self, src, rng, whole):
         """As the C++ compares whole states; None where it need not."""
+        self.wholes = {n: w for n, w in self.wholes.items() if n == src.name}   # Rule "alone", in tree_oracle, too.
         words = self.oracle.ask("whole", self.name, src.name, 10**6 if whole else rng.randint(1, 6)).split()
         if not words: return None
         assert words[0] not in ("error", "exception"), " ".join(words)

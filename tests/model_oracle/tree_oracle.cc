@@ -211,7 +211,10 @@ std::string run(World& world, const std::string& line) {
   }
   if (what == "latewrite") return outcome(tree.write(idOf(a), versionOf(world, c), Base::only(world.bases[who + b])));
   if (what == "latedelete") return outcome(tree.remove(idOf(a), Base::only(world.bases[who + b])));
-  if (what == "whole") return pullWhole(p, world.peer(a), std::stoul(b));
+  if (what == "whole") {  // Nothing is taken from others meanwhile: another comparison begins anew.
+    std::erase_if(p.wholes, [&](const auto& whole) { return whole.first != world.peer(a).key; });
+    return pullWhole(p, world.peer(a), std::stoul(b));
+  }
   if (what == "trim") {
     std::vector<PeerKey> active;
     for (char name : a == "-" ? "" : a) active.push_back(world.peer(std::string(1, name)).key);
