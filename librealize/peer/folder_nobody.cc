@@ -58,13 +58,18 @@ bool allRemoved(Core& core, const logic::Record& record, const Refused& lacking)
          std::all_of(heads.begin(), heads.end(), [&](const auto& head) { return isRemoved(head) || isReplaced(head); });
 }
 
-/// This peer replaced one of several versions that it had made, and another issued that again without knowing of it; and it has
-/// one that can follow.
+/// This peer replaced one of several versions that it had made, and another issued that again without knowing of it.
 bool replacedOneHere(Core& core, const logic::Record& record) {
   const auto heads = core.tree.shownHeads(record.entry.id);
-  if (heads.size() < 2 || std::none_of(heads.begin(), heads.end(), [&](const auto& h) { return core.transfers->complete(h.version.blob); }))
-    return false;
-  return std::any_of(heads.begin(), heads.end(), [&](const auto& h) { return core.lostHere(h.version) && replacedHere(core, record, h.version); });
+  const auto replaced = [&](const auto& head) { return core.lostHere(head.version) && replacedHere(core, record, head.version); };
+  return heads.size() > 1 && std::any_of(heads.begin(), heads.end(), replaced);
+}
+
+/// One that somebody has, and that was not removed.
+const std::pair<Dot, Version>* keptByOthers(const Entry& entry, const Refused& refusedByAll) {
+  for (const auto& head : entry.heads)
+    if (!refusedByAll(head.second.blob) && !logic::isLetGo(entry, head.first)) return &head;
+  return nullptr;
 }
 
 /// What goes in the place of a version that nobody has.
@@ -76,8 +81,8 @@ struct Follows {
 
 /// A mode or time was set on a file where its bytes are not, while who had them replaced them: it is set on what is there now.
 /// Or that version was issued again by who did not know yet that it was replaced: where no other is left, what replaced it is back.
-/// Every member was asked for what is refused.
-std::optional<Follows> followsContent(Core& core, const logic::Record& record, const Refused& refusedByAll, NotReplaced& notReplaced) {
+/// Every member was asked for what is refused; `each`: and for each version, also what is not wanted here.
+std::optional<Follows> followsContent(Core& core, const logic::Record& record, const Refused& refusedByAll, bool each, NotReplaced& notReplaced) {
   const auto heads = core.tree.shownHeads(record.entry.id);
   const auto shown = core.shownVersion(record);
   if (heads.empty() || !shown) return std::nullopt;
@@ -104,6 +109,13 @@ std::optional<Follows> followsContent(Core& core, const logic::Record& record, c
     return out;
   }
   const auto row = core.store.disk().get(record.node);
+  if (const auto* kept = each ? keptByOthers(record.entry, refusedByAll) : nullptr) {
+    Follows out{kept->second, {kept->first}, false};
+    for (const auto& head : heads)
+      if (isLost(head)) out.seen.insert(out.seen.end(), head.dots.begin(), head.dots.end());
+    std::sort(out.seen.begin(), out.seen.end());
+    return out.seen.size() > 1 ? std::optional(out) : std::nullopt;
+  }
   if (!row || row->dirty || row->blob.isZero() || logic::allLetGo(record.entry)) return std::nullopt;
   if (!std::all_of(heads.begin(), heads.end(), isLost)) return std::nullopt;
   return Follows{row->version(), Core::baseOf(record.entry, nullptr), true};
@@ -140,7 +152,7 @@ void Folder::State::nobodyHas(const EntryId& id, const Refused& refusedByAll, As
   if (!root || !record || !record->shown || record->entry.kind != EntryKind::File) return;
   for (auto* remote : core.exchange->remotes())
     if (!core.exchange->agreesWith(remote->key())) return;
-  auto follows = asked == Asked::Connected ? std::nullopt : followsContent(core, *record, refusedByAll, nobody.notReplaced);
+  auto follows = asked == Asked::Connected ? std::nullopt : followsContent(core, *record, refusedByAll, asked == Asked::EachNow, nobody.notReplaced);
   if (!follows && !logic::allLetGo(record->entry)) {
     if (asked == Asked::Connected || !allRemoved(core, *record, refusedByAll)) return;
     if (asked < Asked::AllNow) return core.folder->lastResort(id);  // Who has it may have come since the others were asked.
@@ -219,7 +231,7 @@ void Folder::State::askForLastResort(const EntryId& id, int64_t delayMs, uint64_
     auto left = std::make_shared<size_t>(1);
     const bool whole = std::all_of(record->entry.heads.begin(), record->entry.heads.end(),
                                    [&](const auto& head) { return core.transfers->complete(head.second.blob); });
-    auto answered = [this, alive, id, delayMs, had, whole, nowhere, left, replaced, isRemoved, all = core.exchange->agreesWithAll()] {
+    auto answered = [this, alive, id, delayMs, had, whole, nowhere, left, record, replaced, isRemoved, all = core.exchange->agreesWithAll()] {
       if (--*left > 0 || !*alive) return;
       if (nowhere->empty()) {
         if (!whole && had < kLastResortPieces) return askForLastResort(id, kLastResortPieceMs, had + 1);
@@ -227,7 +239,7 @@ void Folder::State::askForLastResort(const EntryId& id, int64_t delayMs, uint64_
         return;
       }
       const auto refused = [&](const BlobId& blob) { return nowhere->contains(blob); };
-      if (!replaced && !isRemoved(refused)) {
+      if (!(replaced && keptByOthers(record->entry, refused)) && !isRemoved(refused)) {
         nobody.lastResorts.erase(id);
         return;
       }
