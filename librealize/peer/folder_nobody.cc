@@ -31,10 +31,13 @@ bool replacedHere(Core& core, const logic::Record& record, const Version& lost) 
   });
 }
 
-/// Maybe under other dots, where several issued it again at once.
+/// Maybe under other dots, where several issued it again at once, or had the same file before they met.
 bool isLetGoAs(const Entry& entry, const Version& version) {
-  return std::any_of(entry.heads.begin(), entry.heads.end(),
-                     [&](const auto& head) { return head.second == version && logic::isLetGo(entry, head.first); });
+  return std::any_of(entry.heads.begin(), entry.heads.end(), [&](const auto& head) {
+    const Version& other = head.second;
+    const bool same = other.blob == version.blob && (other.mode == version.mode || other.mtimeNs == version.mtimeNs);
+    return same && logic::isLetGo(entry, head.first);
+  });
 }
 
 /// Each version was removed: in the tree, or by this peer, as the history has it, and issued again by another who did not know
@@ -239,7 +242,9 @@ void Folder::State::askForLastResort(const EntryId& id, int64_t delayMs, uint64_
         return;
       }
       const auto refused = [&](const BlobId& blob) { return nowhere->contains(blob); };
-      if (!(replaced && keptByOthers(record->entry, refused)) && !isRemoved(refused)) {
+      const auto& heads = record->entry.heads;
+      const bool some = std::any_of(heads.begin(), heads.end(), [&](const auto& head) { return core.transfers->complete(head.second.blob); });
+      if (!(replaced && (some || keptByOthers(record->entry, refused))) && !isRemoved(refused)) {
         nobody.lastResorts.erase(id);
         return;
       }
