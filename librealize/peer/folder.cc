@@ -403,8 +403,10 @@ Result<void> Folder::State::forgetUnsynced() {
       continue;
     }
     if (stat.ok() && stat->type == FileStat::Type::File) {
-      if (how & kLeaving) noteReplaced(*row, *path);
-      else replacedUnsynced.insert(node);
+      // Somebody wrote into it as it was leaving, and the power took the note of that: for when nobody turns out to have it.
+      const bool read = row->kind == EntryKind::File && !row->blob.isZero();
+      if (!(how & kLeaving)) replacedUnsynced.insert(node);
+      else if (read) noteTookAway("edit", *row, *path);
     }
     forget(node);
   }
@@ -424,13 +426,12 @@ Result<void> Folder::State::forgetUnsynced() {
   return {};
 }
 
-/// Somebody wrote into it as it was leaving, and the power took the note of that: for when nobody turns out to have it.
-void Folder::State::noteReplaced(const store::DiskRow& row, const std::string& path) {
-  if (row.kind != EntryKind::File || row.blob.isZero()) return;
+/// What the row says is no more: a line of the history that no change of the tree tells.
+void Folder::State::noteTookAway(const char* what, const store::DiskRow& row, const std::string& path) {
   store::HistoryRow line;
   line.whenNs = core.env.clock.nowNs();
   line.peer = core.options.self;
-  line.what = "edit";
+  line.what = what;
   line.node = row.node;
   line.path = path;
   line.old = row.version();

@@ -282,16 +282,7 @@ void Folder::State::putBack(NodeId node, const HeldContent& held) {
   row->dirty = false;
   core.store.disk().put(*row);
   core.folder->noteOnDisk(node);
-  store::HistoryRow line;
-  line.whenNs = core.env.clock.nowNs();
-  line.peer = core.options.self;
-  line.what = "put back";
-  line.node = node;
-  line.path = *path;
-  line.old = versionOf(*stat, nullptr);
-  line.old->blob = held.blob;
-  line.old->sizeBytes = stat->sizeBytes;
-  core.store.history().add(line);
+  noteTookAway("put back", *row, *path);
   core.marks->entryChanged(*id);
   core.folder->entryChanged(*id);
 }

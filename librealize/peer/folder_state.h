@@ -52,7 +52,7 @@ struct Folder::State {
   std::map<std::string, Hint> dirty;  ///< directories to list, by path
   bool scanWanted = false, scanning = false;
   std::set<std::pair<uint64_t, uint64_t>> linked;  ///< files that had several names when they were listed: device, inode
-  bool waitingForTree = false, joining = false;  ///< the first scan of a folder that was joined
+  bool waitingForTree = false, joining = false;  ///< `joining`: the first scan of a folder that was joined
   std::set<NodeId> takenBack, stayed;  ///< by a power cut, with rows: older files may have their names; see noteStayed()
   std::set<NodeId> replacedUnsynced;   ///< what had come lately, of which another file has the name after a power cut
   BroughtBack broughtBack = BroughtBack::Nothing;
@@ -117,7 +117,7 @@ struct Folder::State {
   Result<void> checkCache();
   bool sameBootAsBefore();
   Result<void> forgetUnsynced();
-  void noteUnsynced(NodeId node, uint8_t how = 0), noteTakenBack(bool sameBoot), noteReplaced(const store::DiskRow& row, const std::string& path);
+  void noteUnsynced(NodeId node, uint8_t how = 0), noteTakenBack(bool sameBoot), noteTookAway(const char* what, const store::DiskRow& row, const std::string& path);
   void flushUnsyncedSoon();
 
   // folder_names.cc

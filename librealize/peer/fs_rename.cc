@@ -12,11 +12,6 @@ namespace realize::peer {
 
 namespace {
 constexpr size_t kMaxRenamedAway = 1000;
-
-bool sameBytes(const store::DiskRow& row, const FileStat& stat) {
-  return row.device == stat.device && row.inode == stat.inode && row.birthNs == stat.birthNs &&
-         row.sizeBytes == stat.sizeBytes && row.mtimeNs == stat.mtimeNs;
-}
 }  // namespace
 
 std::vector<Dot> ArenaFileSystem::State::fullBase(const EntryId& id) {
@@ -70,7 +65,7 @@ void ArenaFileSystem::State::putMoved(const Found& source, NodeId parent, const 
   row.base = std::move(base);
   if (moved) {
     // A rename moves only ctime; what else is new has not been read yet, and stays to be seen.
-    const bool known = row.mode == moved->mode && (row.kind == EntryKind::Directory || sameBytes(row, *moved));
+    const bool known = row.mode == moved->mode && (row.kind == EntryKind::Directory || row.sameBytes(*moved));
     if (known && !row.dirty) row.setStat(*moved);
     else if (row.kind == EntryKind::File) row.dirty = true;
   }

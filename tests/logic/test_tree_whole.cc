@@ -53,6 +53,15 @@ void meet(const std::vector<TreePeer*>& all) {
   }
 }
 
+/// All have a file, another name of it, and a file to remove.
+void haveTwoNames(TreePeer& a, const std::vector<TreePeer*>& others, const std::string& name) {
+  Version link;
+  link.target = a.file("f", "1");
+  REQUIRE(a.tree.create(kRootEntry, name, EntryKind::File, link).ok());
+  a.file("other", "x");
+  for (TreePeer* p : others) sync(a, *p);
+}
+
 /// A and B forget what they agree is removed; then C, who was away, and A compare, C or A first.
 void forgetAndMeet(TreePeer& a, TreePeer& b, TreePeer& c, bool awayAsks) {
   for (int i = 0; i < 2; ++i) sync(a, b);
@@ -264,11 +273,7 @@ TEST_CASE("... nor where another name has its versions") {
   SUBCASE("edited") {}
   SUBCASE("removed") { edited = false; }
   TreePeer a('a'), b('b'), c('c');
-  Version link;
-  link.target = a.file("f", "1");
-  REQUIRE(a.tree.create(kRootEntry, "link", EntryKind::File, link).ok());
-  a.file("other", "x");
-  for (TreePeer* p : {&b, &c}) sync(a, *p);
+  haveTwoNames(a, {&b, &c}, "link");
   REQUIRE(a.write("link", "2"));
   REQUIRE(a.remove("f"));
   REQUIRE(a.remove("other"));
@@ -291,11 +296,7 @@ TEST_CASE("... also where that name goes with the same comparison, before or aft
   for (const std::string name : {"g", "h"}) {  // By their ids.
     CAPTURE(name);
     TreePeer a('a'), b('b'), c('c');
-    Version link;
-    link.target = a.file("f", "1");
-    REQUIRE(a.tree.create(kRootEntry, name, EntryKind::File, link).ok());
-    a.file("other", "x");
-    for (TreePeer* p : {&b, &c}) sync(a, *p);
+    haveTwoNames(a, {&b, &c}, name);
     REQUIRE(a.write("f", "2"));
     REQUIRE(a.remove("f"));
     REQUIRE(a.remove("other"));
