@@ -767,7 +767,8 @@ std::vector<NodeId> Plan::removed() const {
   return nodes;
 }
 
-void dropRemovals(Plan& plan, const std::function<bool(NodeId)>& meant) {
+std::map<NodeId, Standing> dropRemovals(Plan& plan, const std::function<bool(NodeId)>& meant) {
+  std::map<NodeId, Standing> standing;
   std::vector<bool> dropped(plan.steps.size(), false);
   std::set<std::pair<NodeId, std::string>> kept;  // Names whose holder stays after all.
   std::unordered_set<NodeId> staying;             // Moves that are not done.
@@ -788,7 +789,12 @@ void dropRemovals(Plan& plan, const std::function<bool(NodeId)>& meant) {
       if (step.kind == Step::Kind::TypeChanged) kept.insert({step.parent, step.name});
       if (step.kind == Step::Kind::Vanished || step.kind == Step::Kind::Move || step.kind == Step::Kind::Park)
         kept.insert({step.fromParent, step.fromName});
-      if (step.kind == Step::Kind::Move) staying.insert(step.node);
+      if (step.kind != Step::Kind::Move) continue;
+      staying.insert(step.node);
+      const Step* outermost = &step;
+      std::string path = step.name;
+      for (; outermost->parentStep != kNoStep; path = joinPath(outermost->name, path)) outermost = &plan.steps[outermost->parentStep];
+      standing[step.node] = {outermost->parent, path};
     }
   }
   std::vector<size_t> newIndex(plan.steps.size(), kNoStep);
@@ -800,6 +806,7 @@ void dropRemovals(Plan& plan, const std::function<bool(NodeId)>& meant) {
     if (steps.back().parentStep != kNoStep) steps.back().parentStep = newIndex[steps.back().parentStep];
   }
   plan.steps = std::move(steps);
+  return standing;
 }
 
 std::string parkName(NodeId node) { return ".realize-parked-" + std::to_string(node); }

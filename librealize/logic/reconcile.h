@@ -17,6 +17,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <optional>
 #include <set>
 #include <string>
@@ -143,9 +144,15 @@ struct Plan {
 
 Plan reconcile(const ReconcileInput& input, KnownDisk& known);
 
+/// Where something is on the disk that is known elsewhere still: `path` in the folder `parent`.
+struct Standing {
+  NodeId parent = 0;
+  std::string path;
+};
+
 /// Takes the removals out but those that are meant, with every step that needs one of them: what may be done while the guard
-/// holds them.
-void dropRemovals(Plan& plan, const std::function<bool(NodeId)>& meant = nullptr);
+/// holds them. Returns where those stand whose moves were such steps.
+std::map<NodeId, Standing> dropRemovals(Plan& plan, const std::function<bool(NodeId)>& meant = nullptr);
 
 /// A name for Step::Park in the root; nobody else's.
 std::string parkName(NodeId node);

@@ -120,7 +120,7 @@ void Folder::State::holdBack(logic::Plan& plan) {
   std::set<NodeId> held(removed.begin(), removed.end());  // And the folders that these are in.
   for (NodeId node : removed)
     for (const auto* row = core.store.disk().peek(node); row && held.insert(row->parentNode).second;) row = core.store.disk().peek(row->parentNode);
-  logic::dropRemovals(plan, [&](NodeId node) { return !held.contains(node); });
+  standing.merge(logic::dropRemovals(plan, [&](NodeId node) { return !held.contains(node); }));
   sayHeldRemovals();
 }
 
@@ -152,7 +152,7 @@ void Folder::State::keepOrigins(logic::Plan& plan) {
   if (origins.empty()) return;
   std::set<NodeId> waiting;
   for (const auto& [replaced, origin] : origins) waiting.insert(origin);
-  logic::dropRemovals(plan, [&](NodeId node) { return !waiting.contains(node); });
+  standing.merge(logic::dropRemovals(plan, [&](NodeId node) { return !waiting.contains(node); }));
 }
 
 /// Its content is not held: whether its origin is gone is looked at again.

@@ -95,7 +95,7 @@ struct Folder::State {
   void hint(const std::string& directory, bool directoryMoved = false);
   void problem(const std::string& path, const std::string& kind, const std::string& detail);
   void settled();
-  std::string childPath(NodeId parent, const std::string& name);
+  std::string childPath(NodeId parent, const std::string& name), pathToRead(NodeId parent, std::string path);
 
   // folder.cc
   std::string rejoinHint() const;
@@ -232,6 +232,7 @@ struct Folder::State {
   bool isThere(NodeId node, std::map<NodeId, bool>& folders), waitsForGuard(const EntryId& id);
   std::set<EntryId> behindGuard;  ///< what peers changed in what is held back
   void tryBehindGuard(), holdBack(logic::Plan& plan), keepOrigins(logic::Plan& plan), releaseOrigin(NodeId replaced);
+  std::map<NodeId, logic::Standing> standing;  ///< of the plan that is carried out
   std::map<NodeId, NodeId> origins;  ///< of files that were renamed over another whose new content may be held: by that other
   bool suspicious(const logic::Plan& plan, uint64_t ofFiles);
   enum class Replaces : uint8_t {
@@ -249,8 +250,7 @@ struct Folder::State {
   void putBack(NodeId node, const HeldContent& held);
 
   // folder_outbound.cc
-  void applySoon();
-  void applySlice();
+  void applySoon(), applySlice();
   bool applyOne(const EntryId& id, int depth);
   bool leftWithFolder(const store::DiskRow& row, const std::string& path);
   bool applyGone(const store::DiskRow& row, std::set<std::string>& parents, std::vector<NodeId>& gone);

@@ -9,6 +9,10 @@
 
 namespace realize::peer {
 
+namespace {
+constexpr size_t kMostAbove = 4096;  ///< folders; more are rows that tell of a circle
+}  // namespace
+
 Version Folder::State::versionOf(const FileStat& stat, const Content* content) {
   Version version;
   version.mode = stat.mode & 0777;
@@ -143,7 +147,21 @@ void Folder::State::changeDevices(const std::map<uint64_t, uint64_t>& changes) {
   }
 }
 
+/// Where it is now: a folder can have taken the name of what is gone, and counts as moved only when that does.
+std::string Folder::State::pathToRead(NodeId parent, std::string path) {
+  if (standing.empty()) return childPath(parent, path);
+  for (size_t depth = 0; parent != kRootNode && depth < kMostAbove; ++depth) {
+    const auto at = standing.find(parent);
+    const auto* row = at == standing.end() ? core.store.disk().peek(parent) : nullptr;
+    if (at == standing.end() && !row) break;  // Found gone when it is read.
+    path = joinPath(row ? row->name : at->second.path, path);
+    parent = row ? row->parentNode : at->second.parent;
+  }
+  return path;
+}
+
 void Folder::State::carryOut(logic::Plan& plan, const logic::ReconcileInput& input) {
+  standing.clear();
   if (!plan.deviceChanges.empty())
     core.transact([&] { changeDevices({plan.deviceChanges.begin(), plan.deviceChanges.end()}); });
   if (broughtBack != BroughtBack::Nothing) leaveOutAbsent(plan);
@@ -298,7 +316,7 @@ NodeId Folder::State::bindDirectory(NodeId parent, const std::string& name, cons
 
 void Folder::State::bindSymlink(NodeId parent, const std::string& name, const FileStat& stat) {
   auto parentId = directoryEntry(parent);
-  auto target = root->readSymlink(childPath(parent, name));
+  auto target = root->readSymlink(pathToRead(parent, name));
   if (!parentId || !target.ok()) return hint(core.folder->diskPath(parent).value_or(""));
   Version version = versionOf(stat, nullptr);
   version.linkTarget = *target;
@@ -329,7 +347,7 @@ void Folder::State::bindSymlink(NodeId parent, const std::string& name, const Fi
 bool Folder::State::stepNew(const logic::Step& step, NodeId parent, NodeId& made, const logic::ReconcileInput& input) {
   switch (step.entryKind) {
     case EntryKind::Directory: {
-      const std::string path = childPath(parent, step.name);
+      const std::string path = pathToRead(parent, step.name);
       if (isLeft(input, path)) return false;
       takeLeft(path);
       made = bindDirectory(parent, step.name, step.stat);
@@ -340,7 +358,7 @@ bool Folder::State::stepNew(const logic::Step& step, NodeId parent, NodeId& made
       HashJob job;
       job.parent = parent;
       job.name = step.name;
-      job.path = childPath(parent, step.name);
+      job.path = pathToRead(parent, step.name);
       job.stat = step.stat;
       addHash(std::move(job));
       return true;
@@ -358,7 +376,7 @@ void Folder::State::stepMove(const logic::Step& step, NodeId parent) {
   size_t depth = 0;
   for (NodeId at = parent; at != kRootNode;) {
     // That was to leave it before, and stays for now: as something in its way is held back, say.
-    if (at == step.node || ++depth > 4096) return;
+    if (at == step.node || ++depth > kMostAbove) return;
     const auto* above = core.store.disk().peek(at);
     at = above ? above->parentNode : kRootNode;
   }
@@ -400,7 +418,7 @@ void Folder::State::stepChanged(const logic::Step& step, const Content* asMoved)
     core.folder->changedByUser(row->parentNode);
     if (row->kind == EntryKind::Symlink) {
       auto id = core.store.idOf(step.node);
-      auto target = root->readSymlink(childPath(row->parentNode, row->name));
+      auto target = root->readSymlink(pathToRead(row->parentNode, row->name));
       if (!id || !target.ok()) return hint(core.folder->diskPath(row->parentNode).value_or(""));
       const auto before = core.tree.get(*id);
       Version version = versionOf(step.stat, nullptr);
@@ -437,7 +455,7 @@ void Folder::State::stepChanged(const logic::Step& step, const Content* asMoved)
   job.node = step.node;
   job.parent = row->parentNode;
   job.name = row->name;
-  job.path = childPath(row->parentNode, row->name);
+  job.path = pathToRead(row->parentNode, row->name);
   job.stat = step.stat;
   job.movedHere = step.kind == logic::Step::Kind::Replaced && step.source != 0 && step.source != step.node;
   if (!asMoved) return addHash(std::move(job));

@@ -461,3 +461,29 @@ TEST_CASE("removals can be held back without the rest of a plan") {
   world.look();
   world.checkSame();
 }
+
+TEST_CASE("a folder whose move waits for a removal is said to stand where it is") {
+  World world = worldWith({"d/", "d/x", "f", "x"});
+  NodeId d = world.node("d");
+  world.folder.rename("f", "d/x");
+  world.folder.remove("x");
+  std::string path;
+  SUBCASE("under that name") {
+    world.folder.rename("d", "x");
+    path = "x";
+  }
+  SUBCASE("in a new folder of that name") {
+    world.folder.directory("x");
+    world.folder.rename("d", "x/d");
+    path = "x/d";
+  }
+  Plan plan = world.plan(true);
+
+  auto standing = dropRemovals(plan);
+
+  REQUIRE(standing.size() == 1);
+  CHECK(standing[d].parent == kRootNode);
+  CHECK(standing[d].path == path);
+  CHECK(std::any_of(plan.steps.begin(), plan.steps.end(), [](const Step& s) { return s.kind == Step::Kind::Replaced; }));
+  CHECK(world.node("d") == d);
+}
