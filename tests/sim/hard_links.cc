@@ -30,6 +30,14 @@ std::string World::pickLinked(size_t number) {
   return found.empty() ? "" : found[below(found.size())];
 }
 
+/// Under this one of its names; of what is done in an ignored folder no event tells, whatever other name the file has.
+void World::noteChanged(size_t number, Directory& root, const std::string& path) {
+  auto& machine = machines_[number];
+  machine.changedAs[path] = queue_.nowNs();
+  const auto stat = root.stat(path);
+  if (ignoring() && stat.ok() && stat->links > 1 && patternsAt(root).ignored(path, false)) machine.changedUnseen = true;
+}
+
 /// What goes when this name goes, or leads to another file: nothing of a file that has a second name, unless on another machine
 /// somebody takes away that one. That may not be on the disk yet: who takes away the one that he synced has synced nothing of it.
 std::set<Token> World::tokensGoing(size_t number, Directory& root, const std::string& path) {
@@ -105,8 +113,9 @@ void World::linkStep(size_t number) {
       const uint32_t mode = oneIn(2) ? 0600 : 0640;
       say(number, "chmods " + path + ", which has another name");
       count("modes set through one of two names");
-      doing(number, [&](Directory& root) { (void)root.setMode(path, mode).ok(); });
-      machines_[number].changedAs[path] = queue_.nowNs();
+      doing(number, [&](Directory& root) {
+        if (root.setMode(path, mode).ok()) noteChanged(number, root, path);
+      });
       break;
     }
   }

@@ -25,7 +25,7 @@ struct Machine {
   std::map<uint64_t, std::set<Token>> torn;
   std::map<std::string, std::pair<uint64_t, uint64_t>> takenAway;  ///< by the program: of a path, in which event, which inode
   std::map<std::string, int64_t> changedAs;  ///< when a file was, through which of its names
-  bool changedUnseen = false;      ///< through one that went right after: only a scan sees it under the other
+  bool changedUnseen = false;      ///< through one that went right after, or is ignored: only a scan sees it under the other
   std::map<NodeId, BlobId> takenAside;  ///< by the program, of an entry: what that had in the folder
   std::string letGoAlone;          ///< a copy that nobody else keeps for it
   std::string followed;            ///< as told last

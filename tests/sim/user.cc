@@ -163,7 +163,7 @@ void World::letGo(size_t number, const std::set<Token>& tokens) {
 void World::wrote(size_t number, Directory& root, const std::string& path) {
   const auto tokens = tokensAt(root, path);
   if (keepsContents()) contents_.emplace(blobOf(contentOf(root, path)), tokens);
-  machines_[number].changedAs[path] = queue_.nowNs();
+  noteChanged(number, root, path);
   wrote(number, tokens, path);
 }
 
@@ -320,7 +320,9 @@ void World::editSomething(size_t number) {
       const uint32_t modes[] = {0644, 0600, 0755, 0444};
       const uint32_t mode = modes[below(4)];
       say(number, "chmods " + path);
-      doing(number, [&](Directory& root) { (void)root.setMode(path, mode).ok(); });
+      doing(number, [&](Directory& root) {
+        if (root.setMode(path, mode).ok()) noteChanged(number, root, path);
+      });
       break;
     }
     case 7: {  // Writes slowly, with the file open all the while.

@@ -229,6 +229,7 @@ class World {
   std::string pickLinked(size_t number);
   void makeLink(size_t number);
   std::set<Token> tokensGoing(size_t number, Directory& root, const std::string& path);
+  void noteChanged(size_t number, Directory& root, const std::string& path);
 
   // ignoring.cc: who has files that are nobody else's
   bool ignoring() const { return options_.seed % 17 == 9 && !disasters_; }
