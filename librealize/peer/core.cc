@@ -57,6 +57,10 @@ bool Core::lostHere(const Version& version) {
   return version.author == options.self && version.sizeBytes > 0 && !transfers->complete(version.blob);
 }
 
+bool Core::maybeReplacedHere(const Entry& entry, const Version& version) {
+  return entry.touch.get(tree.origin()) != 0 ? version.sizeBytes > 0 && !transfers->complete(version.blob) : lostHere(version);
+}
+
 std::optional<std::pair<Dot, Version>> Core::shownVersion(const logic::Record& record) {
   if (record.entry.heads.size() == 1) return {{record.entry.heads[0].first, record.entry.heads[0].second}};
   const auto heads = logic::shownHeads(record.entry);

@@ -131,6 +131,8 @@ struct Core {
   Result<logic::Record> recordAt(const std::string& path);
   /// This peer wrote that version, and has it not any more: what is older here came back with a backup.
   bool lostHere(const Version& version);
+  /// It is not here, and this peer may have replaced it: its own, or one with the bytes of its own that another gave the entry.
+  bool maybeReplacedHere(const Entry& entry, const Version& version);
   /// Which of an entry's heads this peer shows: what its folder has if that is one of them, or is older than; else the newest stamp.
   std::optional<std::pair<Dot, Version>> shownVersion(const logic::Record& record);
   /// What a change made in the folder has seen of an entry when the folder shows `head` of it (null: a directory or a

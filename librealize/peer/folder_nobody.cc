@@ -61,10 +61,10 @@ bool allRemoved(Core& core, const logic::Record& record, const Refused& lacking)
          std::all_of(heads.begin(), heads.end(), [&](const auto& head) { return isRemoved(head) || isReplaced(head); });
 }
 
-/// This peer replaced one of several versions that it had made, and another issued that again without knowing of it.
+/// This peer replaced one of several versions, which another issued again, or had too before they met, without knowing of it.
 bool replacedOneHere(Core& core, const logic::Record& record) {
   const auto heads = core.tree.shownHeads(record.entry.id);
-  const auto replaced = [&](const auto& head) { return core.lostHere(head.version) && replacedHere(core, record, head.version); };
+  const auto replaced = [&](const auto& head) { return core.maybeReplacedHere(record.entry, head.version) && replacedHere(core, record, head.version); };
   return heads.size() > 1 && std::any_of(heads.begin(), heads.end(), replaced);
 }
 

@@ -263,7 +263,7 @@ bool Marks::entryChanged(const EntryId& id) {
                             record->shownName, Core::baseOf(record->entry, &heads.front())});
     }
     const auto letGo = [&] { return !row && (logic::allLetGo(record->entry) || logic::letGoUnknown(record->entry)); };
-    const auto lostOne = [&] { return heads.size() > 1 && std::any_of(heads.begin(), heads.end(), [&](const auto& h) { return core.lostHere(h.version); }); };
+    const auto lostOne = [&] { return heads.size() > 1 && std::any_of(heads.begin(), heads.end(), [&](const auto& h) { return core.maybeReplacedHere(record->entry, h.version); }); };
     if (wish.empty() && (letGo() || lostOne())) core.folder->lastResort(id);
     if (mark == Mark::Unreal && row && !row->blob.isZero()) unconfirmed = store::BlobTask{node, row->blob, row->sizeBytes};
   }
