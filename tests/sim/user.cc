@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "librealize/logic/reconcile.h"
 #include "librealize/peer/conflicts.h"
 #include "librealize/peer/folder.h"
 #include "librealize/peer/marks.h"
@@ -27,6 +28,17 @@ std::string listed(const std::set<Token>& tokens) {
   std::string out;
   for (auto token : tokens) out += (out.empty() ? "T" : " T") + std::to_string(token);
   return out.empty() ? "no token" : out;
+}
+
+/// Something of its kind has its name. In a folder that has moved there, that is another file, and this one is gone.
+bool standsThere(peer::Core& core, Directory& root, const store::DiskRow& row) {
+  const auto path = core.folder->diskPath(row.node);
+  const auto stat = path ? root.stat(*path) : Result<FileStat>(Error{Code::NotFound, ""});
+  if (!stat.ok() || logic::entryKindOf(stat->type) != row.kind) return false;
+  for (const auto& other : core.store.disk().getByInode(stat->device, stat->inode))
+    if (row.kind == EntryKind::Directory && other.node != row.node && other.birthNs == stat->birthNs) return false;
+  const auto above = core.store.disk().get(row.parentNode);
+  return !above || standsThere(core, root, *above);
 }
 
 }  // namespace
@@ -514,10 +526,9 @@ void World::answerGuards(size_t number, bool keep) {
       if (i == number || !machines_[i].peer->running() || machines_[i].peer->core->core().suspended) continue;
       auto& other = machines_[i].peer->core->core();
       for (const auto& row : other.store.disk().withBlob(shown->second.blob, 10)) {
-        const auto path = other.folder->diskPath(row.node);
-        if (row.dirty || !path) continue;
+        if (row.dirty) continue;
         bool there = false;  // Its user may have removed it, and that is held, too.
-        doing(i, [&](Directory& root) { there = root.stat(*path).ok(); });
+        doing(i, [&](Directory& root) { there = standsThere(other, root, row); });
         if (there) return true;
       }
     }
@@ -528,9 +539,8 @@ void World::answerGuards(size_t number, bool keep) {
       const auto id = core.store.idOf(row.node);
       const std::string path = core.folder->diskPath(row.node).value_or("");
       if (row.kind != EntryKind::File || path.empty() || !id) continue;
-      const auto stat = root.stat(path);
-      const bool there = stat.ok() && stat->type == FileStat::Type::File, content = core.folder->holdsContent(path);
-      if (!there || content) keep = keep && hadElsewhere(*id);
+      const bool content = core.folder->holdsContent(path);
+      if (content || !standsThere(core, root, row)) keep = keep && hadElsewhere(*id);
       if (content) written.merge(tokensAt(root, path));
     }
   });
