@@ -225,23 +225,24 @@ void Folder::State::askForLastResort(const EntryId& id, int64_t delayMs, uint64_
     const auto isRemoved = [this, record](const Refused& lacking) {
       return !core.store.disk().get(record->node) && allRemoved(core, *record, lacking);
     };
-    const bool replaced = record && record->shown && replacedOneHere(core, *record);
-    if (!record || !record->shown || !(replaced || isRemoved([&](const BlobId& blob) { return !core.transfers->complete(blob); }))) {
+    // Where another version is shown, nobody misses one that was let go.
+    const auto shown = record && record->shown ? logic::realHeads(record->entry) : std::vector<std::pair<Dot, Version>>();
+    const bool whole = std::all_of(shown.begin(), shown.end(), [&](const auto& head) { return core.transfers->complete(head.second.blob); });
+    const bool replaced = !whole && replacedOneHere(core, *record);
+    if (whole || !(replaced || isRemoved([&](const BlobId& blob) { return !core.transfers->complete(blob); }))) {
       nobody.lastResorts.erase(id);
       return;
     }
     auto nowhere = std::make_shared<std::set<BlobId>>();
     auto left = std::make_shared<size_t>(1);
-    const bool whole = std::all_of(record->entry.heads.begin(), record->entry.heads.end(),
-                                   [&](const auto& head) { return core.transfers->complete(head.second.blob); });
-    auto answered = [this, alive, id, delayMs, had, whole, nowhere, left, record, replaced, isRemoved, all = core.exchange->agreesWithAll()] {
+    auto answered = [this, alive, id, delayMs, had, shown, nowhere, left, record, replaced, isRemoved, all = core.exchange->agreesWithAll()] {
       if (--*left > 0 || !*alive) return;
-      if (nowhere->empty()) {
-        if (!whole && had < kLastResortPieces) return askForLastResort(id, kLastResortPieceMs, had + 1);
+      const auto refused = [&](const BlobId& blob) { return nowhere->contains(blob); };
+      if (std::none_of(shown.begin(), shown.end(), [&](const auto& head) { return refused(head.second.blob); })) {
+        if (had < kLastResortPieces) return askForLastResort(id, kLastResortPieceMs, had + 1);
         nobody.lastResorts.erase(id);
         return;
       }
-      const auto refused = [&](const BlobId& blob) { return nowhere->contains(blob); };
       const auto& heads = record->entry.heads;
       const bool some = std::any_of(heads.begin(), heads.end(), [&](const auto& head) { return core.transfers->complete(head.second.blob); });
       if (!(replaced && (some || keptByOthers(record->entry, refused))) && !isRemoved(refused)) {

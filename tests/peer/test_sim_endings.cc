@@ -412,6 +412,34 @@ TEST_CASE("a version that was removed while another issued it again goes, when n
   for (size_t peer : {kA, kB}) CHECK(shown(home, peer, "e/f").empty());
 }
 
+TEST_CASE("what was let go beside what others have is missed by nobody") {
+  SimHousehold home({Mark::Unreal});
+  std::string body;  // Of several pieces.
+  for (FakeRandom random(7); body.size() < 1'000'000;) body += char(random.below(256));
+  home.write(kA, "f", body);
+  home.startAndMeet();
+  home.disconnect();
+
+  auto &a = home.core(kA), &b = home.core(kB);
+  const auto id = b.recordAt("f")->entry.id;
+  b.transact([&] { REQUIRE(b.tree.remove(id).ok()); });
+  home.write(kB, "f", "second");
+  home.runFor(400);
+  REQUIRE(home.folder(kB)->unlink("f").ok());
+  home.runFor(400);
+  a.transact([&] { REQUIRE(a.tree.resolve(id, a.tree.get(id)->entry.heads[0].first).ok()); });
+  home.connect();
+  REQUIRE(home.settle());
+  REQUIRE(b.tree.get(id)->entry.heads.size() == 2);
+  const auto before = b.tree.vector();
+
+  b.folder->lastResort(id);
+  home.runFor(20'000);
+
+  CHECK(b.tree.vector() == before);
+  CHECK_FALSE(b.folder->askingForLastResorts());
+}
+
 TEST_CASE("a read that suspends the arena half way does not end the process, where another file has the same bytes") {
   SimHousehold home({Mark::None});
   auto& b = *home.peers[kB];
