@@ -172,6 +172,15 @@ Result<bool> Folder::State::isAsMade(DirectoryItem& item, const std::string& fro
   return content.blob.hex().starts_with(aside.blob);
 }
 
+/// A file that was being filled can have its name again after a power cut: with another size it is not taken for whole then. Who has it
+/// open reads on.
+Result<void> Folder::State::spoil(const std::string& cachePath, uint64_t sizeBytes) {
+  auto file = root->open(cachePath, OpenMode::ReadWrite);
+  if (!file.ok()) return file.code() == Code::NotFound ? Result<void>() : file.error();
+  REALIZE_TRY((*file)->truncate(sizeBytes + 1));
+  return (*file)->sync(true);
+}
+
 /// What a peer removed or replaced can be brought back for a while: it moves to the cache. Its bytes have been on the disk
 /// since it was placed or told of. False: there is no room, or its bytes are elsewhere, too.
 bool Folder::State::keepUnlinked(const store::DiskRow& row, const std::string& path) {
@@ -187,7 +196,7 @@ bool Folder::State::keepUnlinked(const store::DiskRow& row, const std::string& p
   if (!stat.ok() || stat->links > 1 || stat->sizeBytes != row.sizeBytes) return false;
   if (!core.transfers->mayKeepUnlinked(row.blob, row.sizeBytes)) return false;
   if ((stat->mode & 07600) != 0600 && !root->setMode(path, 0600).ok()) return false;
-  if (path != to && !root->rename(path, to, RenameKind::Replace).ok()) return false;
+  if (path != to && (!spoil(to, row.sizeBytes).ok() || !root->rename(path, to, RenameKind::Replace).ok())) return false;
   // Its name is not synced here: that of what left the cache for the user's folder a moment ago would go for good, before
   // its new one is there.
   core.transfers->adoptUnlinked(row.blob, row.sizeBytes);

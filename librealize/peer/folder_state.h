@@ -269,7 +269,7 @@ struct Folder::State {
   bool applySymlink(const logic::Record& record, const std::optional<store::DiskRow>& row);
   bool keepUnlinked(const store::DiskRow& row, const std::string& path), keepLeftover(const std::string& path, FileStat& stat);
   bool isOneOfSeveral(const EntryId& id, const store::DiskRow& row);
-  Result<void> letGo(const store::DiskRow& row, const std::string& path);
+  Result<void> spoil(const std::string& cachePath, uint64_t sizeBytes), letGo(const store::DiskRow& row, const std::string& path);
   bool leftAlone(const store::DiskRow& row, const std::string& path);
   bool nobodyWrites(const std::string& path);
   bool asKnown(const store::DiskRow& row, const std::string& path);
