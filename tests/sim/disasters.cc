@@ -105,6 +105,7 @@ void World::loseDisk(size_t number, const std::string& what, const std::string& 
       if (sim.disk.hasLost(std::string(kSimFolder) + "/" + path)) unwritten.merge(tokensAt(root, path));
   });
   for (auto* tokens : {&machine.unsynced, &machine.rewritten}) std::erase_if(*tokens, [&](Token token) { return !unwritten.contains(token); });
+  machine.unnamed.clear();
   machine.torn.clear();
   queue_.after(int64_t(below(4000)) * kNsPerMs, [this, number] { startPeer(number); });
 }

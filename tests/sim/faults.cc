@@ -123,6 +123,20 @@ std::set<uint64_t> namedAsOurs(Directory& root) {
 }
 }  // namespace
 
+/// Whether others have heard of that content under one of these names.
+bool World::isToldOf(size_t number, const std::set<std::string>& names, const BlobId& blob) {
+  for (size_t other = 0; other < machines_.size(); ++other) {
+    auto& peer = *machines_[other].peer;
+    if (other == number || !peer.running() || peer.core->core().suspended) continue;
+    for (const auto& path : names) {
+      const auto record = peer.core->core().recordAt(path);
+      const auto heads = record.ok() ? peer.core->core().tree.shownHeads(record->entry.id) : std::vector<logic::ShownHead>();
+      if (std::any_of(heads.begin(), heads.end(), [&](const auto& head) { return head.version.blob == blob; })) return true;
+    }
+  }
+  return false;
+}
+
 void World::losePower(size_t number) {
   auto& machine = machines_[number];
   auto& sim = *machine.peer;
@@ -137,11 +151,15 @@ void World::losePower(size_t number) {
   std::map<uint64_t, std::string> before, after;
   FakeDisk lookedAt(sim.clock, sim.disk.snapshot());
   std::map<uint64_t, int64_t> times;
+  std::map<uint64_t, std::set<std::string>> names;
   std::set<uint64_t> timesBack, named, oursBefore, oursAfter;
   if (auto root = lookedAt.openRoot(kSimFolder); root.ok()) {
     before = contentsAt(**root);
     oursBefore = namedAsOurs(**root);
-    for (const auto& [path, stat] : walk(**root)) times[stat.inode] = stat.mtimeNs;
+    for (const auto& [path, stat] : walk(**root)) {
+      times[stat.inode] = stat.mtimeNs;
+      names[stat.inode].insert(path);
+    }
   }
   sim.disk.crash(random_);
   doing(number, [&](Directory& root) {
@@ -168,13 +186,16 @@ void World::losePower(size_t number) {
   std::string lost;
   for (const auto& [inode, content] : before) {
     const auto now = after.find(inode);
+    // He took away one of its names, and the power those that were left: that reads as his removal, whoever else has it. What the
+    // program had told of by such a name it was to sync.
+    const bool removed = now == after.end() && machine.unnamed.contains(inode) && !isToldOf(number, names[inode], blobOf(content));
     const auto kept = now == after.end() ? std::set<Token>() : tokensIn(now->second);
     for (auto token : tokensIn(content)) {
       if (kept.contains(token) || !machine.unsynced.contains(token)) continue;
-      // A torn write takes along what was in the file before: an older copy of that elsewhere is nobody's any more.
-      const bool torn = now != after.end() && machine.rewritten.contains(token);
+      // A torn write takes along what was in the file before, as a removal does: an older copy of that elsewhere is nobody's any more.
+      const bool gone = removed || (now != after.end() && machine.rewritten.contains(token));
       const bool others = elsewhere.contains(token) && (ownAgain.contains(inode) || !machine.rewritten.contains(token));
-      if (!torn && (here.contains(token) || others)) continue;
+      if (!gone && (here.contains(token) || others)) continue;
       excused_.emplace(token, "never synced by its user before " + name(number) + " lost power");
       lost += " T" + std::to_string(token);
     }
@@ -188,6 +209,7 @@ void World::losePower(size_t number) {
   }
   machine.unsynced.clear();
   machine.rewritten.clear();
+  machine.unnamed.clear();
   lost += loseUnsynced(number, before);
   say(number, "lost power" + (lost.empty() ? "" : ", and with it what was not synced:" + lost));
 }

@@ -46,6 +46,7 @@ std::set<Token> World::tokensGoing(size_t number, Directory& root, const std::st
   if (!stat.ok() || stat->type != FileStat::Type::File || stat->links <= 1 || namesOf(root)[stat->inode] <= 1) return tokens;
   auto& machine = machines_[number];
   machine.unsynced.insert(tokens.begin(), tokens.end());
+  machine.unnamed.insert(stat->inode);
   // No event names the other, and what this one was cannot be asked any more.
   const auto changed = machine.changedAs.find(path);
   if (changed != machine.changedAs.end() && queue_.nowNs() - changed->second < kReadWithinNs) machine.changedUnseen = true;

@@ -21,6 +21,7 @@ struct Machine {
   uint64_t userLife = 0;           ///< what the user was about to do ends with a crash
   std::set<Token> unsynced;        ///< written by the user, perhaps not on the disk yet
   std::set<Token> rewritten;       ///< of these, what was there before and was written again: a torn write takes it along
+  std::set<uint64_t> unnamed;      ///< inodes: the user took away one of several names, and those left may not be on the disk yet
   /// Inodes: a power cut mixed what its user was writing with what was there; of what he never synced, what is left.
   std::map<uint64_t, std::set<Token>> torn;
   std::map<std::string, std::pair<uint64_t, uint64_t>> takenAway;  ///< by the program: of a path, in which event, which inode

@@ -88,6 +88,7 @@ class World {
   void planFaults();
   void fault();
   void losePower(size_t number);
+  bool isToldOf(size_t number, const std::set<std::string>& names, const BlobId& blob);
   std::map<uint64_t, std::string> contentsAt(Directory& root);
   void saveTornAgain(size_t number);
   void reconnectSoon(SimLink& link);
