@@ -53,12 +53,14 @@ Result<logic::Record> Core::recordAt(const std::string& path) {
   return std::move(*record);
 }
 
+bool Core::isLacking(const Version& version) { return version.sizeBytes > 0 && !transfers->complete(version.blob); }
+
 bool Core::lostHere(const Version& version) {
-  return version.author == options.self && version.sizeBytes > 0 && !transfers->complete(version.blob);
+  return version.author == options.self && isLacking(version);
 }
 
 bool Core::maybeReplacedHere(const Entry& entry, const Version& version) {
-  return entry.touch.get(tree.origin()) != 0 ? version.sizeBytes > 0 && !transfers->complete(version.blob) : lostHere(version);
+  return isLacking(version) && (version.author == options.self || entry.touch.get(tree.origin()) != 0);
 }
 
 std::optional<std::pair<Dot, Version>> Core::shownVersion(const logic::Record& record) {

@@ -129,6 +129,8 @@ struct Core {
   static logic::Record rootRecord();
   /// The entry at a path in the visible tree ("": rootRecord()). Errors: NotFound, NotDirectory.
   Result<logic::Record> recordAt(const std::string& path);
+  /// Some of its bytes are not here.
+  bool isLacking(const Version& version);
   /// This peer wrote that version, and has it not any more: what is older here came back with a backup.
   bool lostHere(const Version& version);
   /// It is not here, and this peer may have replaced it: its own, or one with the bytes of its own that another gave the entry.
